@@ -1,0 +1,170 @@
+//! Linear layers: `y = x Wᵀ + b`, and the same added to a residual stream.
+
+use candle_core::Tensor;
+
+use crate::error::expect_shape;
+use crate::matmul::{Matrix, MatrixMut, product};
+use crate::parallel::{for_row_blocks, sum_over_row_blocks};
+use crate::{Parameter, Result, Tape, Value, add, storage};
+
+/// `x Wᵀ + b`.
+///
+/// # Shapes
+/// `x` `(T, C)`, `weight` `(N, C)`, `bias` `(N,)`; returns `(T, N)`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear<'a>(
+    tape: &mut Tape<'a>,
+    x: &Value<'a>,
+    weight: &'a Parameter,
+    bias: Option<&'a Parameter>,
+) -> Result<Value<'a>> {
+    let (tokens, rows) = check("linear", x.tensor(), weight)?;
+    let out = storage::empty((tokens, rows), x.tensor().device())?;
+    forward(&out, x.tensor(), weight.value(), false)?;
+    if let Some(bias) = bias {
+        add_bias(&out, bias.value())?;
+    }
+    record(tape, out, x, None, weight, bias)
+}
+
+/// `residual + x Wᵀ`: the product is added where the copy of the residual stream lies.
+///
+/// # Shapes
+/// `residual` `(T, N)`, `x` `(T, C)`, `weight` `(N, C)`; returns `(T, N)`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear_add<'a>(
+    tape: &mut Tape<'a>,
+    residual: &Value<'a>,
+    x: &Value<'a>,
+    weight: &'a Parameter,
+) -> Result<Value<'a>> {
+    let (tokens, rows) = check("linear_add", x.tensor(), weight)?;
+    expect_shape("linear_add", "residual", residual.tensor().dims(), &[tokens, rows])?;
+    let out = add::copy(residual.tensor())?;
+    forward(&out, x.tensor(), weight.value(), true)?;
+    record(tape, out, x, residual.slot(), weight, None)
+}
+
+fn check(operation: &'static str, x: &Tensor, weight: &Parameter) -> Result<(usize, usize)> {
+    let (rows, columns) = weight.value().dims2()?;
+    let tokens = x.dims().first().copied().unwrap_or(0);
+    expect_shape(operation, "x", x.dims(), &[tokens, columns])?;
+    Ok((tokens, rows))
+}
+
+fn record<'a>(
+    tape: &mut Tape<'a>,
+    out: Tensor,
+    x: &Value<'a>,
+    residual: Option<usize>,
+    weight: &'a Parameter,
+    bias: Option<&'a Parameter>,
+) -> Result<Value<'a>> {
+    let trains_bias = bias.is_some_and(Parameter::is_trainable);
+    let needed = x.slot().is_some() || residual.is_some() || weight.is_trainable() || trains_bias;
+    let (slot, like) = (x.slot(), x.tensor().shape().clone());
+    let device = x.tensor().device().clone();
+    let kept = weight.is_trainable().then(|| tape.keep(x));
+    Ok(tape.record(out, needed, move |slots, gradient| {
+        if let Some(kept) = kept {
+            let x = kept.get()?;
+            weight.accumulate(|sum, rows, accumulate| {
+                weight_gradient(sum, &gradient, rows.start, &x, accumulate)
+            })?;
+        }
+        if let Some(bias) = bias {
+            bias.accumulate(|sum, rows, accumulate| {
+                bias_gradient(sum, &gradient, rows.start, accumulate)
+            })?;
+        }
+        slots.accumulate(slot, &like, &device, |sum, accumulate| {
+            input_gradient(sum, &gradient, weight.value(), accumulate)
+        })?;
+        slots.give(residual, gradient)
+    }))
+}
+
+/// `out = x Wᵀ`, or `out += x Wᵀ`.
+pub(crate) fn forward(out: &Tensor, x: &Tensor, weight: &Tensor, accumulate: bool) -> Result<()> {
+    let (rows, columns) = weight.dims2()?;
+    let tokens = x.dims()[0];
+    let (x, weight) = (storage::read(x)?, storage::read(weight)?);
+    storage::write(out, |out| {
+        let (x, weight) = (Matrix::new(&x, tokens, columns), Matrix::new(&weight, rows, columns));
+        product(MatrixMut::new(out, tokens, rows), x, weight.transposed(), 1.0, accumulate);
+        Ok(())
+    })
+}
+
+/// `dx = dy W`, or `dx += dy W`.
+pub(crate) fn input_gradient(
+    sum: &Tensor,
+    gradient: &Tensor,
+    weight: &Tensor,
+    accumulate: bool,
+) -> Result<()> {
+    let (rows, columns) = weight.dims2()?;
+    let tokens = gradient.dims()[0];
+    let (gradient, weight) = (storage::read(gradient)?, storage::read(weight)?);
+    storage::write(sum, |sum| {
+        let gradient = Matrix::new(&gradient, tokens, rows);
+        let weight = Matrix::new(&weight, rows, columns);
+        product(MatrixMut::new(sum, tokens, columns), gradient, weight, 1.0, accumulate);
+        Ok(())
+    })
+}
+
+/// `dW = dyᵀ x` for the rows of `W` from `first_row` on that `sum` holds, or `dW += dyᵀ x`.
+pub(crate) fn weight_gradient(
+    sum: &Tensor,
+    gradient: &Tensor,
+    first_row: usize,
+    x: &Tensor,
+    accumulate: bool,
+) -> Result<()> {
+    let (rows, columns) = sum.dims2()?;
+    let (tokens, all_rows) = gradient.dims2()?;
+    let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
+    storage::write(sum, |sum| {
+        let gradient = Matrix::strided(&gradient[first_row..], tokens, rows, all_rows);
+        let x = Matrix::new(&x, tokens, columns);
+        product(MatrixMut::new(sum, rows, columns), gradient.transposed(), x, 1.0, accumulate);
+        Ok(())
+    })
+}
+
+fn add_bias(out: &Tensor, bias: &Tensor) -> Result<()> {
+    let (_, columns) = out.dims2()?;
+    expect_shape("linear", "bias", bias.dims(), &[columns])?;
+    let bias = storage::read(bias)?;
+    storage::write(out, |out| {
+        for_row_blocks(out, columns, |_, block| {
+            for row in block.chunks_mut(columns) {
+                row.iter_mut().zip(bias.iter()).for_each(|(out, bias)| *out += bias);
+            }
+        });
+        Ok(())
+    })
+}
+
+fn bias_gradient(sum: &Tensor, gradient: &Tensor, first: usize, accumulate: bool) -> Result<()> {
+    let (tokens, columns) = gradient.dims2()?;
+    let gradient = storage::read(gradient)?;
+    storage::write(sum, |sum| {
+        if !accumulate {
+            sum.fill(0.0);
+        }
+        let width = sum.len();
+        sum_over_row_blocks(tokens, sum, |rows, partial| {
+            for row in gradient[rows.start * columns..rows.end * columns].chunks(columns) {
+                let row = &row[first..first + width];
+                partial.iter_mut().zip(row).for_each(|(sum, term)| *sum += term);
+            }
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,222 @@
+//! Matrix products in f32, by the `gemm` crate that Candle itself uses.
+//!
+//! Called directly rather than through `Tensor::matmul` because a weight gradient is added to where
+//! it lies, and because outputs go into buffers that exist.
+
+use std::ops::Range;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use crate::parallel::SharedMut;
+
+/// A matrix inside a slice of floats, with any strides.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix stored row after row without gaps.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// A matrix whose rows start every `row_stride` floats.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert_fits(data.len(), rows, columns, row_stride);
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The same numbers, rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    fn row_range(self, rows: Range<usize>) -> Self {
+        Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
+    }
+
+    fn column_range(self, columns: Range<usize>) -> Self {
+        self.transposed().row_range(columns).transposed()
+    }
+}
+
+/// Where a product goes.
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// A matrix stored row after row without gaps.
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// A matrix whose rows start every `row_stride` floats.
+    pub fn strided(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert_fits(data.len(), rows, columns, row_stride);
+        Self { data, rows, columns, row_stride }
+    }
+}
+
+fn assert_fits(len: usize, rows: usize, columns: usize, row_stride: usize) {
+    assert!(columns <= row_stride || rows <= 1, "rows of a matrix overlap");
+    assert!(rows == 0 || (rows - 1) * row_stride + columns <= len, "matrix exceeds its slice");
+}
+
+/// `out = scale · a · b`, or `out += scale · a · b`, on all threads.
+///
+/// The result has the same bits at any thread count: the threads share out the longer side of
+/// `out`, and the order of the terms of one element depends on the inner length alone.
+pub fn product(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
+    // Below 2 MFLOP handing out the work costs more than it saves.
+    const SMALL: usize = 1 << 20;
+    let threads = rayon::current_num_threads();
+    if threads == 1 || out.rows * out.columns * a.columns < SMALL {
+        return product_here(out, a, b, scale, accumulate);
+    }
+    let by_columns = out.columns >= out.rows;
+    let long = if by_columns { out.columns } else { out.rows };
+    // Panels of whole cache lines, so that no two threads write to one.
+    let panel = long.div_ceil(threads).next_multiple_of(16);
+    let shared = SharedMut::new(out.data);
+    (0..long.div_ceil(panel)).into_par_iter().for_each(|index| {
+        let range = index * panel..((index + 1) * panel).min(long);
+        let (start, rows, columns) = if by_columns {
+            (range.start, out.rows, range.len())
+        } else {
+            (range.start * out.row_stride, range.len(), out.columns)
+        };
+        // SAFETY: the panels are disjoint ranges of rows or of columns of `out`, and
+        // `product_unchecked` writes to these alone.
+        unsafe {
+            let target = shared.as_mut_ptr().add(start);
+            let (a, b) =
+                if by_columns { (a, b.column_range(range)) } else { (a.row_range(range), b) };
+            product_unchecked(target, rows, columns, out.row_stride, a, b, scale, accumulate);
+        }
+    });
+}
+
+/// As [`product`], on the calling thread alone.
+pub fn product_here(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
+    let (rows, columns, row_stride) = (out.rows, out.columns, out.row_stride);
+    // SAFETY: `MatrixMut` has checked that its rows and columns lie inside its slice.
+    unsafe {
+        product_unchecked(
+            out.data.as_mut_ptr(),
+            rows,
+            columns,
+            row_stride,
+            a,
+            b,
+            scale,
+            accumulate,
+        );
+    }
+}
+
+/// # Safety
+/// `out` must be valid for writes (and reads, if `accumulate`) at `rows` x `columns` with
+/// `row_stride`, and no other thread may use these elements meanwhile.
+#[allow(clippy::too_many_arguments)]
+unsafe fn product_unchecked(
+    out: *mut f32,
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    a: Matrix,
+    b: Matrix,
+    scale: f32,
+    accumulate: bool,
+) {
+    assert_eq!((a.rows, b.columns, a.columns), (rows, columns, b.rows), "shapes of a product");
+    // SAFETY: `Matrix` has checked its bounds, and the caller vouches for `out`.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            a.columns,
+            out,
+            1,
+            row_stride as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(len: usize, seed: u32) -> Vec<f32> {
+        let step = |state: u32| state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let states = std::iter::successors(Some(step(seed)), |&state| Some(step(state)));
+        states.take(len).map(|state| (state >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+    }
+
+    #[test]
+    fn a_product_equals_the_sum_of_its_terms_and_adds_where_asked() {
+        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (33, 130, 65), (1, 96, 64), (70, 200, 300)] {
+            let (a, b) = (numbers(m * k, 1), numbers(n * k, 2));
+            let mut out = vec![1.0; m * n];
+            let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, n, k).transposed());
+            product(MatrixMut::new(&mut out, m, n), left, right, 2.0, true);
+            for row in 0..m {
+                for column in 0..n {
+                    let dot =
+                        (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[column * k + i]));
+                    let wanted = 1.0 + 2.0 * dot.sum::<f64>();
+                    let found = f64::from(out[row * n + column]);
+                    // f32 sums of up to 300 terms of at most 1/4.
+                    assert!((found - wanted).abs() < 1e-4, "{m}x{n}x{k}: {found} wanted {wanted}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        for (m, n, k) in [(300, 576, 600), (1, 4096, 576), (8, 1536, 576), (1536, 576, 256)] {
+            let (a, b) = (numbers(m * k, 3), numbers(n * k, 4));
+            let run = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut out = vec![0.0; m * n];
+                let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, n, k).transposed());
+                pool.install(|| product(MatrixMut::new(&mut out, m, n), left, right, 1.0, false));
+                out
+            };
+            let alone = run(1);
+            for threads in [2, 3, 5] {
+                assert!(alone == run(threads), "{m}x{n}x{k} differs on {threads} threads");
+            }
+        }
+    }
+}

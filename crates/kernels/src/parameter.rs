@@ -1,0 +1,142 @@
+//! A parameter: its values, and the place where its gradient adds up.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Tensor;
+
+use crate::{Result, storage};
+
+/// One checkpoint tensor inside a [`Parameter`].
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Name of the tensor in the checkpoint.
+    pub name: String,
+    /// Rows of the parameter that it fills.
+    pub rows: Range<usize>,
+    /// Whether training changes it.
+    pub trainable: bool,
+}
+
+/// A weight of the model, made of one or several checkpoint tensors stored one below another.
+///
+/// `q_proj`, `k_proj` and `v_proj` lie in one matrix, so that one product serves all three, and
+/// are still saved, frozen and adapted by their own names.
+#[derive(Debug)]
+pub struct Parameter {
+    value: Tensor,
+    parts: Vec<Part>,
+    gradient: OnceLock<Tensor>,
+    /// Whether `gradient` holds a sum already, or garbage that the next contribution overwrites.
+    written: AtomicBool,
+}
+
+impl Parameter {
+    /// A parameter whose rows are the given checkpoint tensors, all trainable.
+    pub fn new(value: Tensor, parts: impl IntoIterator<Item = (String, usize)>) -> Self {
+        let mut start = 0;
+        let parts = parts.into_iter().map(|(name, rows)| {
+            let rows = start..start + rows;
+            start = rows.end;
+            Part { name, rows, trainable: true }
+        });
+        let parts = parts.collect();
+        debug_assert_eq!(start, value.dims()[0], "the parts fill the parameter");
+        Self { value, parts, gradient: OnceLock::new(), written: AtomicBool::new(false) }
+    }
+
+    /// A parameter that is one checkpoint tensor.
+    pub fn single(name: impl Into<String>, value: Tensor) -> Self {
+        let rows = value.dims()[0];
+        Self::new(value, [(name.into(), rows)])
+    }
+
+    /// The values: `(N, C)` for a matrix, `(C,)` for a vector.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The checkpoint tensors that it is made of.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The values of one part, sharing their storage with the parameter.
+    ///
+    /// # Errors
+    /// Never for a part of this parameter.
+    pub fn part_value(&self, part: &Part) -> Result<Tensor> {
+        Ok(self.value.narrow(0, part.rows.start, part.rows.len())?)
+    }
+
+    /// The gradient of one part, or `None` if nothing has reached this parameter since
+    /// [`Self::clear_gradient`] or the part is frozen.
+    ///
+    /// # Errors
+    /// Never for a part of this parameter.
+    pub fn part_gradient(&self, part: &Part) -> Result<Option<Tensor>> {
+        match self.gradient.get() {
+            Some(gradient) if part.trainable && self.written.load(Ordering::Relaxed) => {
+                Ok(Some(gradient.narrow(0, part.rows.start, part.rows.len())?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Freezes or frees the parts, by name.
+    pub fn set_trainable(&mut self, trainable: impl Fn(&str) -> bool) {
+        for part in &mut self.parts {
+            part.trainable = trainable(&part.name);
+        }
+    }
+
+    /// Whether any part is trained.
+    pub fn is_trainable(&self) -> bool {
+        self.parts.iter().any(|part| part.trainable)
+    }
+
+    /// The trained rows, neighbouring parts joined into one range.
+    pub fn trainable_rows(&self) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for part in self.parts.iter().filter(|part| part.trainable) {
+            match ranges.last_mut() {
+                Some(last) if last.end == part.rows.start => last.end = part.rows.end,
+                _ => ranges.push(part.rows.clone()),
+            }
+        }
+        ranges
+    }
+
+    /// Forgets the gradient: the next contribution overwrites it.
+    pub fn clear_gradient(&self) {
+        self.written.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets `add` contribute to the gradient of each trained range of rows.
+    ///
+    /// `add(gradient_rows, rows, accumulate)` adds to `gradient_rows` if `accumulate`, and
+    /// overwrites all of it if not: a step's first contribution needs no zeros.
+    ///
+    /// # Errors
+    /// If the buffer cannot be allocated, or whatever `add` returns.
+    pub fn accumulate(
+        &self,
+        mut add: impl FnMut(&Tensor, Range<usize>, bool) -> Result<()>,
+    ) -> Result<()> {
+        if !self.is_trainable() {
+            return Ok(());
+        }
+        if self.gradient.get().is_none() {
+            let buffer = storage::empty(self.value.shape().clone(), self.value.device())?;
+            // A buffer that another thread was quicker to make serves as well.
+            let _ = self.gradient.set(buffer);
+        }
+        let gradient = self.gradient.get().expect("set above");
+        let accumulate = self.written.swap(true, Ordering::Relaxed);
+        for rows in self.trainable_rows() {
+            add(&gradient.narrow(0, rows.start, rows.len())?, rows, accumulate)?;
+        }
+        Ok(())
+    }
+}

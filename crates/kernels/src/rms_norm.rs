@@ -1,0 +1,135 @@
+//! Root-mean-square normalisation (Zhang and Sennrich, 2019, equation 4): `y = w · x / rms(x)`.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::error::expect_shape;
+use crate::parallel::{ROWS, sum_over_row_blocks};
+use crate::simd::{sum1, sum2, wide};
+use crate::{Parameter, Result, Tape, Value, storage};
+
+/// `weight · x / sqrt(mean(x²) + epsilon)`, row by row.
+///
+/// # Shapes
+/// `x` `(T, C)`, `weight` `(C,)`; returns `(T, C)`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn rms_norm<'a>(
+    tape: &mut Tape<'a>,
+    x: &Value<'a>,
+    weight: &'a Parameter,
+    epsilon: f32,
+) -> Result<Value<'a>> {
+    let (_, channels) = x.tensor().dims2()?;
+    expect_shape("rms_norm", "weight", weight.value().dims(), &[channels])?;
+    let out = forward(x.tensor(), weight.value(), epsilon)?;
+    let needed = x.slot().is_some() || weight.is_trainable();
+    let (slot, input) = (x.slot(), x.tensor().clone());
+    let recipe_input = input.clone();
+    let out = tape.record(out, needed, move |slots, gradient| {
+        slots.accumulate(slot, input.shape(), input.device(), |sum, accumulate| {
+            input_gradient(sum, &gradient, &input, weight.value(), epsilon, accumulate)
+        })?;
+        weight.accumulate(|sum, _, accumulate| {
+            weight_gradient(sum, &gradient, &input, epsilon, accumulate)
+        })
+    });
+    Ok(out.with_recipe(tape, move || forward(&recipe_input, weight.value(), epsilon)))
+}
+
+/// `1 / sqrt(mean(x²) + epsilon)` of one row.
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+    (sum1(x, |x| x * x) / x.len() as f32 + epsilon).sqrt().recip()
+}
+
+fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
+    let (_, channels) = x.dims2()?;
+    let out = storage::empty(x.shape().clone(), x.device())?;
+    let (x, weight) = (storage::read(x)?, storage::read(weight)?);
+    storage::write(&out, |out| {
+        let blocks = out.par_chunks_mut(ROWS * channels).zip(x.par_chunks(ROWS * channels));
+        blocks.for_each(|(out, x)| {
+            wide(|| {
+                for (out, x) in out.chunks_mut(channels).zip(x.chunks(channels)) {
+                    let scale = inverse_rms(x, epsilon);
+                    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight.iter()) {
+                        *out = weight * (x * scale);
+                    }
+                }
+            });
+        });
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// With `n = x / rms(x)` and `h = w · dy`: `dx = (h - n · mean(h · n)) / rms(x)`.
+fn input_gradient(
+    sum: &Tensor,
+    gradient: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    epsilon: f32,
+    accumulate: bool,
+) -> Result<()> {
+    let (_, channels) = x.dims2()?;
+    let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
+    let weight = storage::read(weight)?;
+    storage::write(sum, |sum| {
+        let block = ROWS * channels;
+        let blocks = sum.par_chunks_mut(block).zip(gradient.par_chunks(block));
+        blocks.zip(x.par_chunks(block)).for_each(|((sum, gradient), x)| {
+            wide(|| {
+                let mut hidden = vec![0f32; channels];
+                let rows = sum.chunks_mut(channels).zip(gradient.chunks(channels));
+                for ((sum, gradient), x) in rows.zip(x.chunks(channels)) {
+                    let scale = inverse_rms(x, epsilon);
+                    for ((hidden, gradient), weight) in
+                        hidden.iter_mut().zip(gradient).zip(weight.iter())
+                    {
+                        *hidden = gradient * weight;
+                    }
+                    let dot = sum2(&hidden, x, |hidden, x| hidden * x) * scale;
+                    let mean = dot / channels as f32 * scale;
+                    for ((sum, hidden), x) in sum.iter_mut().zip(&hidden).zip(x) {
+                        let term = scale * (hidden - x * mean);
+                        *sum = if accumulate { *sum + term } else { term };
+                    }
+                }
+            });
+        });
+        Ok(())
+    })
+}
+
+/// `dw = Σ over rows of dy · n`.
+fn weight_gradient(
+    sum: &Tensor,
+    gradient: &Tensor,
+    x: &Tensor,
+    epsilon: f32,
+    accumulate: bool,
+) -> Result<()> {
+    let (tokens, channels) = x.dims2()?;
+    let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
+    storage::write(sum, |sum| {
+        if !accumulate {
+            sum.fill(0.0);
+        }
+        sum_over_row_blocks(tokens, sum, |rows, partial| {
+            wide(|| {
+                for row in rows {
+                    let range = row * channels..(row + 1) * channels;
+                    let (x, gradient) = (&x[range.clone()], &gradient[range]);
+                    let scale = inverse_rms(x, epsilon);
+                    for ((partial, x), gradient) in partial.iter_mut().zip(x).zip(gradient) {
+                        *partial += gradient * (x * scale);
+                    }
+                }
+            });
+        });
+        Ok(())
+    })
+}
