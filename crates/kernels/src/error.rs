@@ -34,6 +34,16 @@ pub enum Error {
         /// How many there are.
         len: usize,
     },
+    /// The starts of packed sequences contradict each other.
+    #[error("sequence starts: entry {index} is {found}, wanted {wanted}")]
+    Starts {
+        /// Which entry.
+        index: usize,
+        /// The entry, or `missing`.
+        found: String,
+        /// What it should be.
+        wanted: String,
+    },
     /// Candle failed (allocation, device).
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

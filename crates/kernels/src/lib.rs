@@ -13,18 +13,22 @@
 
 mod add;
 mod error;
+mod heads;
 mod linear;
 pub mod matmul;
 mod parallel;
 mod parameter;
 mod rms_norm;
+mod sequences;
 mod simd;
 pub mod storage;
 mod tape;
 
 pub use add::add;
 pub use error::{Error, Result};
+pub use heads::Heads;
 pub use linear::{linear, linear_add};
 pub use parameter::{Parameter, Part};
 pub use rms_norm::rms_norm;
+pub use sequences::Sequences;
 pub use tape::{Kept, Recompute, Slots, Tape, Value};
