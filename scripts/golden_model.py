@@ -44,7 +44,8 @@ reference.json of each variant:
                     update; grad_norm is taken before clipping; the clip factor is min(1, max / (norm + 1e-6))
     greedy          [{prompt, continuation}]: no stop token, margin_min: the smallest gap between first and second logit
     noise           how far transformers differs from itself when attention is `sdpa` instead of `eager`:
-                    logits (absolute), gradients (largest of any parameter, relative to its norm)
+                    logits (absolute), gradients (largest of any parameter, relative to its norm), losses (largest of
+                    the ten, absolute), after (largest of any parameter's entries after ten steps, absolute)
 
 Every sequence is run alone; nothing is padded. Frequencies of `dynamic` are those of a fresh model
 for each sequence (transformers keeps them from one call to the next).
@@ -287,6 +288,7 @@ def reference(folder, name, seed):
     _, _, other_full = gradients(other, sequences)
     with torch.no_grad():
         other_logits = torch.cat([logits_alone(other, sequence["ids"]) for sequence in sequences])
+    trained, other_trained = train(copy.deepcopy(model), sequences), train(copy.deepcopy(other), sequences)
     prompts = [sequences[0]["ids"][:9], sequences[4]["ids"][:1], sequences[2]["ids"][:17], sequences[7]["ids"][:4]]
     return {
         "made_by": {"torch": torch.__version__, "transformers": transformers.__version__, "seed": seed},
@@ -300,8 +302,11 @@ def reference(folder, name, seed):
         "noise": {
             "logits": number((logits - other_logits).abs().max()),
             "gradients": number(max(((full[key] - other_full[key]).norm() / full[key].norm()).item() for key in full)),
+            "losses": number(max(abs(one["loss"] - two["loss"]) for one, two in zip(trained["steps"], other_trained["steps"]))),
+            "after": number(max(abs(one[1] - two[1]) for key in full for one, two in
+                                zip(trained["after"][key]["entries"], other_trained["after"][key]["entries"]))),
         },
-        "training": train(copy.deepcopy(model), sequences),
+        "training": trained,
     }
 
 
@@ -365,7 +370,8 @@ def main():
         losses = made["training"]["steps"]
         print(f"{name:12} loss {made['loss']:.5f}, ten steps {losses[0]['loss']:.4f} … {losses[-1]['loss']:.4f}, "
               f"smallest greedy margin {made['greedy']['margin_min']:.4f}, "
-              f"eager against sdpa: logits {made['noise']['logits']:.1e}, gradients {made['noise']['gradients']:.1e}")
+              f"eager against sdpa: logits {made['noise']['logits']:.1e}, gradients {made['noise']['gradients']:.1e}, "
+              f"losses {made['noise']['losses']:.1e}, after {made['noise']['after']:.1e}")
     sys.exit(worst > 1e-5)
 
 
