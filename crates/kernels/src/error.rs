@@ -25,10 +25,12 @@ pub enum Error {
         found: String,
     },
     /// An index points outside what it indexes.
-    #[error("{operation}: index {index} is out of range, there are {len}")]
+    #[error("{operation}: {what} {index} is out of range, there are {len}")]
     Index {
         /// The operation that was called.
         operation: &'static str,
+        /// What the index counts.
+        what: &'static str,
         /// The offending index.
         index: usize,
         /// How many there are.
@@ -43,6 +45,18 @@ pub enum Error {
         found: String,
         /// What it should be.
         wanted: String,
+    },
+    /// A backward pass starts from other numbers than its forward pass was promised.
+    #[error("{operation}: row {row} receives the gradient {found}, but {wanted} was announced")]
+    Announced {
+        /// The operation that was called.
+        operation: &'static str,
+        /// The first row that differs.
+        row: usize,
+        /// The gradient that arrived.
+        found: f32,
+        /// The gradient that was announced.
+        wanted: f32,
     },
     /// Candle failed (allocation, device).
     #[error(transparent)]
@@ -60,4 +74,17 @@ pub(crate) fn expect_shape(
         return Ok(());
     }
     Err(Error::Shape { operation, what, found: found.to_vec(), wanted: wanted.to_vec() })
+}
+
+/// Checks at the door that every index points at one of `len` things.
+pub(crate) fn expect_indices(
+    operation: &'static str,
+    what: &'static str,
+    indices: &[u32],
+    len: usize,
+) -> Result<()> {
+    match indices.iter().find(|&&index| index as usize >= len) {
+        Some(&index) => Err(Error::Index { operation, what, index: index as usize, len }),
+        None => Ok(()),
+    }
 }

@@ -11,24 +11,36 @@
 //! Each operation's file holds, in this order: the plain-loop reference in f64 that specifies it
 //! (tests compare with it), the CPU kernels, and the function that records it on a tape.
 
+mod adamw;
 mod add;
 mod error;
+mod gather;
+mod global_norm;
+mod head;
 mod heads;
 mod linear;
 pub mod matmul;
 mod parallel;
 mod parameter;
 mod rms_norm;
+mod rope;
 mod sequences;
 mod simd;
 pub mod storage;
+mod swiglu;
 mod tape;
 
+pub use adamw::{AdamWStep, adamw};
 pub use add::add;
 pub use error::{Error, Result};
+pub use gather::{embedding, select_rows};
+pub use global_norm::squared_norm;
+pub use head::{LOGIT_ROWS, linear_logits, linear_logprob};
 pub use heads::Heads;
 pub use linear::{linear, linear_add};
 pub use parameter::{Parameter, Part};
 pub use rms_norm::rms_norm;
+pub use rope::{Angles, rope};
 pub use sequences::Sequences;
+pub use swiglu::swiglu;
 pub use tape::{Kept, Recompute, Slots, Tape, Value};

@@ -1,0 +1,111 @@
+//! Rows taken by index: of the embedding table by token, of a packed batch by position.
+//!
+//! Backward, each row of the source receives the sum of what was taken from it, in order of
+//! position. The positions are sorted by row first, so that each row is summed by one thread.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::error::expect_indices;
+use crate::simd::wide;
+use crate::{Parameter, Result, Tape, Value, storage};
+
+/// Rows that a thread takes at least: a row alone is too little work to hand out.
+const FEWEST: usize = 16;
+
+/// The rows of `weight` that `ids` name.
+///
+/// # Shapes
+/// `weight` `(V, C)`, `ids` `T` of them; returns `(T, C)`.
+///
+/// # Errors
+/// If `weight` is not a matrix, or if an id is not below `V`.
+pub fn embedding<'a>(
+    tape: &mut Tape<'a>,
+    weight: &'a Parameter,
+    ids: &'a [u32],
+) -> Result<Value<'a>> {
+    let (words, _) = weight.value().dims2()?;
+    expect_indices("embedding", "token id", ids, words)?;
+    let out = gather(weight.value(), ids)?;
+    Ok(tape.record(out, weight.is_trainable(), move |_, gradient| {
+        weight.accumulate(|sum, rows, accumulate| scatter(sum, rows, ids, &gradient, accumulate))
+    }))
+}
+
+/// The rows of `x` that `rows` name.
+///
+/// # Shapes
+/// `x` `(T, C)`, `rows` `N` of them; returns `(N, C)`.
+///
+/// # Errors
+/// If `x` is not a matrix, or if a row is not below `T`.
+pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> Result<Value<'a>> {
+    let (tokens, _) = x.tensor().dims2()?;
+    expect_indices("select_rows", "row", rows, tokens)?;
+    let out = gather(x.tensor(), rows)?;
+    let (slot, shape, device) = (x.slot(), x.tensor().shape().clone(), x.tensor().device().clone());
+    Ok(tape.record(out, slot.is_some(), move |slots, gradient| {
+        slots.accumulate(slot, &shape, &device, |sum, accumulate| {
+            scatter(sum, 0..tokens, rows, &gradient, accumulate)
+        })
+    }))
+}
+
+fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    let (_, columns) = table.dims2()?;
+    let out = storage::empty((indices.len(), columns), table.device())?;
+    let table = storage::read(table)?;
+    storage::write(&out, |out| {
+        let rows = out.par_chunks_mut(columns).zip(indices).with_min_len(FEWEST);
+        rows.for_each(|(out, &index)| {
+            out.copy_from_slice(&table[index as usize * columns..][..columns]);
+        });
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// `sum[indices[p] - rows.start] += gradient[p]` for each `p` whose index is among `rows`, in order
+/// of `p`; `sum` starts from zeros unless `accumulate`.
+fn scatter(
+    sum: &Tensor,
+    rows: Range<usize>,
+    indices: &[u32],
+    gradient: &Tensor,
+    accumulate: bool,
+) -> Result<()> {
+    let (_, columns) = gradient.dims2()?;
+    let gradient = storage::read(gradient)?;
+    let row_of = |position: usize| indices[position] as usize;
+    let mut order: Vec<usize> =
+        (0..indices.len()).filter(|&position| rows.contains(&row_of(position))).collect();
+    // A stable sort: the positions of one row stay in order.
+    order.sort_by_key(|&position| row_of(position));
+    storage::write(sum, |sum| {
+        if !accumulate {
+            sum.par_chunks_mut(FEWEST * columns).for_each(|rows| rows.fill(0.0));
+        }
+        let (mut rest, mut next) = (sum, rows.start);
+        let segments = order.chunk_by(|&left, &right| row_of(left) == row_of(right));
+        let segments = segments.map(|positions| {
+            let row = row_of(positions[0]);
+            let (target, after) =
+                std::mem::take(&mut rest)[(row - next) * columns..].split_at_mut(columns);
+            (rest, next) = (after, row + 1);
+            (target, positions)
+        });
+        let segments: Vec<(&mut [f32], &[usize])> = segments.collect();
+        segments.into_par_iter().with_min_len(FEWEST).for_each(|(sum, positions)| {
+            wide(|| {
+                for position in positions {
+                    let term = &gradient[position * columns..][..columns];
+                    sum.iter_mut().zip(term).for_each(|(sum, term)| *sum += term);
+                }
+            });
+        });
+        Ok(())
+    })
+}

@@ -1,0 +1,102 @@
+//! Rotary position embedding (Su et al., 2021, "RoFormer", equation 34), in the half-split layout of
+//! Hugging Face's LLaMA: channel `i` of a head turns together with channel `i + D/2`.
+
+use candle_core::Tensor;
+
+use crate::error::{expect_indices, expect_shape};
+use crate::parallel::for_row_blocks;
+use crate::simd::wide;
+use crate::{Heads, Result, Tape, Value, storage};
+
+/// Cosines and sines of the angle by which each pair of channels turns at each position.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    cosine: Vec<f32>, // (P, D/2)
+    sine: Vec<f32>,   // (P, D/2)
+    half_width: usize,
+}
+
+impl Angles {
+    /// Tables of `P` positions, `half_width` pairs of channels (`D/2`) each.
+    ///
+    /// # Errors
+    /// If the tables differ in length or end inside a position.
+    pub fn new(cosine: Vec<f32>, sine: Vec<f32>, half_width: usize) -> Result<Self> {
+        let positions = cosine.len() / half_width.max(1);
+        let wanted = [positions * half_width];
+        expect_shape("rope", "the table of cosines", &[cosine.len()], &wanted)?;
+        expect_shape("rope", "the table of sines", &[sine.len()], &wanted)?;
+        Ok(Self { cosine, sine, half_width })
+    }
+
+    /// `P`: how many positions the tables hold.
+    pub fn positions(&self) -> usize {
+        self.cosine.len() / self.half_width.max(1)
+    }
+
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.half_width..(position + 1) * self.half_width;
+        (&self.cosine[range.clone()], &self.sine[range])
+    }
+}
+
+/// Turns the q and k heads of each row by the angles of its position, in place: `qkv` is used up.
+///
+/// # Shapes
+/// `qkv` `(T, (H + 2G) D)`, `positions` `T` of them; returns the same tensor.
+///
+/// # Errors
+/// If the shapes do not fit, or if a position lies beyond the tables.
+pub fn rope<'a>(
+    tape: &mut Tape<'a>,
+    qkv: Value<'a>,
+    heads: Heads,
+    angles: &'a Angles,
+    positions: &'a [u32],
+) -> Result<Value<'a>> {
+    expect_shape("rope", "qkv", qkv.tensor().dims(), &[positions.len(), heads.channels()])?;
+    expect_shape("rope", "an angle table's row", &[2 * angles.half_width], &[heads.width])?;
+    expect_indices("rope", "position", positions, angles.positions())?;
+    turn(qkv.tensor(), heads, angles, positions, 1.0)?;
+    let slot = qkv.slot();
+    Ok(tape.record(qkv.tensor().clone(), slot.is_some(), move |slots, gradient| {
+        // The inverse of a rotation is its transpose: the gradient turns the other way.
+        turn(&gradient, heads, angles, positions, -1.0)?;
+        slots.give(slot, gradient)
+    }))
+}
+
+/// `(x₁, x₂)` becomes `(x₁ cos - x₂ sin, x₂ cos + x₁ sin)`, with the sine's sign times `direction`.
+fn turn(
+    qkv: &Tensor,
+    heads: Heads,
+    angles: &Angles,
+    positions: &[u32],
+    direction: f32,
+) -> Result<()> {
+    // q and k lie side by side; v follows and stays as it is.
+    let turning = heads.v(0).start;
+    storage::write(qkv, |qkv| {
+        for_row_blocks(qkv, heads.channels(), |first, block| {
+            wide(|| {
+                let rows = block.chunks_mut(heads.channels());
+                for (row, &position) in rows.zip(&positions[first..]) {
+                    let (cosine, sine) = angles.at(position as usize);
+                    for head in row[..turning].chunks_mut(heads.width) {
+                        turn_head(head, cosine, sine, direction);
+                    }
+                }
+            });
+        });
+        Ok(())
+    })
+}
+
+#[inline(always)]
+fn turn_head(head: &mut [f32], cosine: &[f32], sine: &[f32], direction: f32) {
+    let (x1, x2) = head.split_at_mut(cosine.len());
+    for ((x1, x2), (cosine, sine)) in x1.iter_mut().zip(x2).zip(cosine.iter().zip(sine)) {
+        let sine = direction * sine;
+        (*x1, *x2) = (*x1 * cosine - *x2 * sine, *x2 * cosine + *x1 * sine);
+    }
+}
