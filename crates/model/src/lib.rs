@@ -1,1 +1,26 @@
-//! placeholder
+//! Models: weights and token ids in, log-probabilities and token ids out.
+//!
+//! This crate never sees text. It reads a Hugging Face folder ([`LlamaConfig`], [`Weights`]) or a
+//! GGUF file, which [`import()`] turns into such a folder, and writes checkpoints ([`save`]).
+//!
+//! ```text
+//!  config.json ───► LlamaConfig ──► rope_angles ─┐
+//!  *.safetensors ─► Weights ───────► Parameters ─┴─► Llama ──► log-probs, new tokens
+//!  model.gguf ────► Gguf ─ import ─► folder                └─► save ──► *.safetensors
+//! ```
+//!
+//! Legend, used for shapes in this crate: `T` tokens of a packed batch, `C` hidden width, `F` width
+//! of the feed-forward layer, `H` query heads, `G` key/value heads, `D` width of a head, `V`
+//! vocabulary, `P` positions.
+
+mod config;
+mod dtype;
+mod error;
+mod rope;
+mod weights;
+
+pub use config::LlamaConfig;
+pub use dtype::Dtype;
+pub use error::{Error, Result};
+pub use rope::{Rope, RopeScaling, rope_angles};
+pub use weights::{Misfit, Weights};

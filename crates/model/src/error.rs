@@ -1,0 +1,149 @@
+//! What can go wrong between a folder of weights and a model.
+
+use std::path::PathBuf;
+
+use crate::weights::Misfit;
+
+/// Result of a call into this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of loading, importing, running and saving a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused to read or write.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `create`, `rename`.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not JSON, or not the object that it should be.
+    #[error("`{}` is not valid: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, and why.
+        source: serde_json::Error,
+    },
+    /// A model configuration that this crate cannot run; all reasons at once.
+    #[error("{from} describes a model that cannot be used:{}", bullets(problems))]
+    Config {
+        /// Where the configuration comes from.
+        from: String,
+        /// Each value found, and what was wanted.
+        problems: Vec<String>,
+    },
+    /// A folder without weights in safetensors files.
+    #[error("no `model.safetensors` in `{}`, found {}", folder.display(), listed(found))]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// The files of weights that are there, in other formats.
+        found: Vec<String>,
+    },
+    /// A file of weights that is truncated, corrupt or contradicts itself.
+    #[error("`{}` is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was wanted.
+        problem: String,
+    },
+    /// The weights are not those that the configuration describes; all differences at once.
+    #[error("the weights in `{}` do not fit their `config.json`:{}", folder.display(), bullets(&misfits.iter().map(ToString::to_string).collect::<Vec<_>>()))]
+    Misfits {
+        /// The folder.
+        folder: PathBuf,
+        /// Every tensor that is missing, unexpected or of another shape or type.
+        misfits: Vec<Misfit>,
+    },
+    /// A GGUF file that is whole but holds something that cannot be imported.
+    #[error("`{}` cannot be imported: {problem}", path.display())]
+    Import {
+        /// The GGUF file.
+        path: PathBuf,
+        /// What was found, and what was wanted.
+        problem: String,
+    },
+    /// A folder that would be written already holds something.
+    #[error("`{}` exists and is not empty", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A token id that the model does not have.
+    #[error("token id {id} is not in the vocabulary of {vocabulary} tokens")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// Number of tokens that the model has.
+        vocabulary: usize,
+    },
+    /// An operation failed.
+    #[error(transparent)]
+    Kernels(#[from] albacore_kernels::Error),
+    /// Candle failed (allocation, device).
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoWeights { found, .. } if !found.is_empty() => Some(
+                "save the model as safetensors first: `model.save_pretrained(OUT)` in transformers, \
+                 or `albacore import MODEL.gguf OUT` for a GGUF"
+                    .into(),
+            ),
+            Error::NoWeights { .. } => {
+                Some("point to a Hugging Face folder, one with `config.json` and weights".into())
+            }
+            Error::Damaged { .. } => {
+                Some("the file was probably cut short or altered: copy or download it again".into())
+            }
+            Error::Misfits { misfits, .. } => Misfit::hint(misfits),
+            Error::Exists { .. } => Some("name a new folder, or remove this one first".into()),
+            Error::TokenId { .. } => {
+                Some("the tokenizer probably belongs to another model than the weights".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Says what was being done, and to which file, when the system refused.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A file that contradicts itself.
+    pub(crate) fn damaged(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
+        Error::Damaged { path: path.into(), problem: problem.into() }
+    }
+}
+
+/// Most lines of one list that are shown: a wrong model differs in hundreds of tensors.
+const SHOWN: usize = 12;
+
+fn bullets(lines: &[String]) -> String {
+    let mut text =
+        lines.iter().take(SHOWN).fold(String::new(), |text, line| text + "\n  - " + line);
+    if lines.len() > SHOWN {
+        text += &format!("\n  - and {} more", lines.len() - SHOWN);
+    }
+    text
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no weights at all".into(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,199 @@
+//! Rotary position embedding (Su et al., 2021): which angle each position turns each channel pair by.
+//!
+//! Frequencies are computed as transformers does (`modeling_rope_utils.py`), with its f32 rounding:
+//! at position 8,000 an error in the last bit of a frequency is already 1e-3 of a radian.
+
+use std::f64::consts::PI;
+
+use albacore_kernels::Angles;
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::config::Reader;
+use crate::{LlamaConfig, Result};
+
+/// Base of the rotary frequencies, and how they are stretched for longer contexts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// `rope_theta`: the base. Larger turns more slowly.
+    pub theta: f64,
+    /// How the frequencies are stretched.
+    pub scaling: RopeScaling,
+}
+
+impl Default for Rope {
+    fn default() -> Self {
+        Self { theta: 10_000.0, scaling: RopeScaling::Default }
+    }
+}
+
+/// How rotary frequencies are stretched for contexts longer than the model was trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    Default,
+    /// Every frequency is divided by `factor`.
+    Linear {
+        /// How many times longer the context becomes.
+        factor: f64,
+    },
+    /// NTK-aware: the base grows with the longest sequence beyond `max_position_embeddings`.
+    Dynamic {
+        /// How many times longer the context becomes.
+        factor: f64,
+    },
+    /// LLaMA 3.1: low frequencies are divided by `factor`, high ones kept, those between blended.
+    Llama3 {
+        /// How many times longer the context becomes.
+        factor: f64,
+        /// Wavelengths above `original_max_position_embeddings / low_freq_factor` are stretched.
+        low_freq_factor: f64,
+        /// Wavelengths below `original_max_position_embeddings / high_freq_factor` are kept.
+        high_freq_factor: f64,
+        /// Context length of pretraining, in tokens.
+        original_max_position_embeddings: f64,
+    },
+}
+
+/// The tables of cosines and sines for positions `0..positions`.
+///
+/// With dynamic scaling, `positions` is also the length of the longest sequence, which sets the base.
+///
+/// # Errors
+/// Never for a valid configuration.
+pub fn rope_angles(config: &LlamaConfig, positions: usize) -> Result<Angles> {
+    let frequencies = config.rope.frequencies(config, positions);
+    let half_width = frequencies.len();
+    let mut cosine = vec![0.0; positions * half_width]; // (P, D/2)
+    let mut sine = vec![0.0; positions * half_width];
+    let rows = cosine.par_chunks_mut(half_width).zip(sine.par_chunks_mut(half_width));
+    rows.enumerate().with_min_len(64).for_each(|(position, (cosine, sine))| {
+        for ((cosine, sine), frequency) in cosine.iter_mut().zip(sine).zip(&frequencies) {
+            // The product is rounded to f32 first: the angle is part of the definition.
+            let angle = f64::from(position as f32 * frequency);
+            (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
+        }
+    });
+    Ok(Angles::new(cosine, sine, half_width)?)
+}
+
+impl Rope {
+    /// Radians per position for each of the `D/2` channel pairs, when the longest sequence has
+    /// `longest` tokens.
+    pub fn frequencies(&self, config: &LlamaConfig, longest: usize) -> Vec<f32> {
+        let width = config.head_dim;
+        let plain = |theta: f64| {
+            let pairs = (0..width).step_by(2);
+            // Rounding `theta^x` from f64 is PyTorch's f32 power but for one value in 300.
+            pairs.map(move |channel| {
+                let exponent = channel as f32 / width as f32;
+                1.0 / f64::from(theta as f32).powf(f64::from(exponent)) as f32
+            })
+        };
+        match self.scaling {
+            RopeScaling::Default => plain(self.theta).collect(),
+            RopeScaling::Linear { factor } => {
+                plain(self.theta).map(|frequency| frequency / factor as f32).collect()
+            }
+            RopeScaling::Dynamic { factor } => {
+                let trained = config.max_position_embeddings as f64;
+                let stretch = factor * (longest as f64).max(trained) / trained - (factor - 1.0);
+                let power = width as f64 / (width as f64 - 2.0);
+                plain(self.theta * stretch.powf(power)).collect()
+            }
+            RopeScaling::Llama3 { .. } => {
+                plain(self.theta).map(|frequency| self.scaling.llama3(frequency)).collect()
+            }
+        }
+    }
+
+    /// Reads `rope_parameters`, or the older `rope_theta` and `rope_scaling`.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let nothing = Map::new();
+        let scaling = ["rope_scaling", "rope_parameters"].into_iter().find_map(|key| {
+            let object = reader.object(key)?;
+            (!object.is_empty()).then_some((key, object))
+        });
+        let (key, object) = scaling.unwrap_or(("rope_scaling", &nothing));
+        let outer_theta = reader.number("rope_theta", 10_000.0);
+        let outer_length = match reader.number("original_max_position_embeddings", 0.0) {
+            0.0 => None,
+            length => Some(length),
+        };
+        let trained = reader.number("max_position_embeddings", 2048.0);
+        let mut inner = Reader::within(object, key);
+        let theta = inner.positive("rope_theta", Some(outer_theta));
+        let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
+        let scaling = match kind.unwrap_or("default") {
+            "default" => RopeScaling::Default,
+            "linear" => RopeScaling::Linear { factor: inner.positive("factor", None) },
+            "dynamic" => RopeScaling::Dynamic { factor: inner.positive("factor", None) },
+            "llama3" => RopeScaling::Llama3 {
+                factor: inner.positive("factor", None),
+                low_freq_factor: inner.positive("low_freq_factor", None),
+                high_freq_factor: inner.positive("high_freq_factor", None),
+                original_max_position_embeddings: outer_length.unwrap_or_else(|| {
+                    inner.positive("original_max_position_embeddings", Some(trained))
+                }),
+            },
+            other => {
+                inner.problem(format!(
+                    "`{key}.rope_type` is `{other}`, wanted `default`, `linear`, `dynamic` or `llama3`"
+                ));
+                RopeScaling::Default
+            }
+        };
+        if inner.number("partial_rotary_factor", 1.0) != 1.0 {
+            inner.problem(format!(
+                "`{key}.partial_rotary_factor` is not 1, wanted whole heads rotated"
+            ));
+        }
+        reader.absorb(inner);
+        Self { theta, scaling }
+    }
+}
+
+impl RopeScaling {
+    /// The stretched value of one frequency, in the f32 steps of transformers.
+    fn llama3(&self, frequency: f32) -> f32 {
+        let &RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_max_position_embeddings: trained,
+        } = self
+        else {
+            return frequency;
+        };
+        let wavelength = (2.0 * PI) as f32 / frequency;
+        if wavelength < (trained / high) as f32 {
+            frequency
+        } else if wavelength > (trained / low) as f32 {
+            frequency / factor as f32
+        } else {
+            let smooth = (trained as f32 / wavelength - low as f32) / (high - low) as f32;
+            (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
+        }
+    }
+
+    /// The object that stands under `rope_scaling` in `config.json`; null for none.
+    pub fn to_json(&self) -> Value {
+        match self {
+            RopeScaling::Default => Value::Null,
+            RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+            RopeScaling::Dynamic { factor } => json!({ "rope_type": "dynamic", "factor": factor }),
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings: trained,
+            } => json!({
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor,
+                "original_max_position_embeddings": *trained as u64,
+            }),
+        }
+    }
+}

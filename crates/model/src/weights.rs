@@ -1,0 +1,391 @@
+//! Reading weights: a folder of safetensors files, mapped into memory, into f32 parameters.
+//!
+//! [`Weights::parameter`] only notes what is wanted. [`Weights::finish`] then names everything that
+//! does not fit at once, or converts all of it straight into the parameters, so that no weight is
+//! ever held twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use albacore_kernels::{Parameter, storage};
+use candle_core::{Device, Tensor};
+use half::slice::HalfFloatSliceExt;
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::Dtype as Stored;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Tensors that old exporters stored although they follow from the configuration.
+const HARMLESS: [&str; 2] = ["rotary_emb.inv_freq", "attn.masked_bias"];
+
+/// Numbers converted by one task: 256 KiB of f32.
+const CHUNK: usize = 64 * 1024;
+
+/// The tensors of a folder, and what was asked of them.
+#[derive(Debug)]
+pub struct Weights {
+    folder: PathBuf,
+    files: Vec<File>,
+    tensors: BTreeMap<String, Entry>,
+    wanted: Vec<Wanted>,
+}
+
+/// One mapped safetensors file.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    map: Mmap,
+    /// Where the numbers begin.
+    start: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    info: TensorInfo,
+}
+
+/// A tensor that a model asked for, and where it goes.
+#[derive(Debug)]
+struct Wanted {
+    name: String,
+    shape: Vec<usize>,
+    /// The parameter's tensor and the row at which this part begins.
+    target: (Tensor, usize),
+}
+
+/// A tensor that is not what the configuration describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The model needs a tensor that is not there.
+    Missing {
+        /// Its name.
+        name: String,
+        /// The shape that was wanted.
+        wanted: Vec<usize>,
+    },
+    /// The shape is not the one that the configuration implies.
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// The shape that was wanted.
+        wanted: Vec<usize>,
+    },
+    /// The numbers are stored in a type that is not read.
+    Type {
+        /// The tensor.
+        name: String,
+        /// Its type in the file.
+        found: String,
+    },
+    /// The model has no place for a tensor.
+    Unexpected {
+        /// Its name.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Misfit::Missing { name, wanted } => {
+                write!(f, "tensor `{name}` is missing, wanted shape {wanted:?}")
+            }
+            Misfit::Shape { name, found, wanted } => {
+                write!(f, "tensor `{name}` has shape {found:?}, wanted {wanted:?}")
+            }
+            Misfit::Type { name, found } => {
+                write!(f, "tensor `{name}` is stored as `{found}`, wanted `F32`, `F16` or `BF16`")
+            }
+            Misfit::Unexpected { name, found } => {
+                write!(f, "tensor `{name}` of shape {found:?} has no place in the model")
+            }
+        }
+    }
+}
+
+impl Misfit {
+    /// What a set of misfits has in common, as advice.
+    pub(crate) fn hint(misfits: &[Misfit]) -> Option<String> {
+        let head = "lm_head.weight";
+        let hint = match misfits {
+            [Misfit::Missing { name, .. }] if name == head => {
+                "if this model uses its embedding as output matrix, set `\"tie_word_embeddings\": true`"
+            }
+            _ if misfits.iter().all(|misfit| matches!(misfit, Misfit::Missing { .. })) => {
+                "a file of weights is probably missing: copy or download the folder again"
+            }
+            _ if misfits.iter().any(|misfit| matches!(misfit, Misfit::Type { .. })) => {
+                "use the model's unquantised weights"
+            }
+            _ => "`config.json` and the weights probably come from different models",
+        };
+        Some(hint.into())
+    }
+}
+
+impl Weights {
+    /// Maps the weights of a Hugging Face folder: `model.safetensors`, the shards that
+    /// `model.safetensors.index.json` names, or else all `model*.safetensors`.
+    ///
+    /// # Errors
+    /// If there are none, or a file is damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let mut weights = Self {
+            folder: folder.into(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            wanted: Vec::new(),
+        };
+        for path in weight_files(folder)? {
+            weights.add_file(&path)?;
+        }
+        Ok(weights)
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<()> {
+        let (map, start, metadata) = map_file(path)?;
+        for (name, info) in metadata.tensors() {
+            let entry = Entry { file: self.files.len(), info: info.clone() };
+            if let Some(other) = self.tensors.insert(name.clone(), entry) {
+                let other = self.files[other.file].path.display();
+                return Err(Error::damaged(path, format!("tensor `{name}` is in `{other}` too")));
+            }
+        }
+        self.files.push(File { path: path.into(), map, start });
+        Ok(())
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|entry| entry.info.shape.as_slice())
+    }
+
+    /// A parameter whose rows are the tensors `parts` (name, rows), each `columns` wide, or vectors
+    /// where `columns` is `None`.
+    ///
+    /// Its numbers are undefined until [`Self::finish`].
+    ///
+    /// # Errors
+    /// If memory cannot be allocated. Tensors that do not fit are reported by [`Self::finish`].
+    pub fn parameter(
+        &mut self,
+        parts: &[(String, usize)],
+        columns: Option<usize>,
+        device: &Device,
+    ) -> Result<Parameter> {
+        let rows = parts.iter().map(|(_, rows)| rows).sum::<usize>();
+        let shape =
+            |rows, columns: Option<usize>| std::iter::once(rows).chain(columns).collect::<Vec<_>>();
+        let fits =
+            parts.iter().all(|(name, rows)| self.shape(name) == Some(&shape(*rows, columns)));
+        // Sizes that no file confirms are not allocated: the configuration may be nonsense.
+        let width = if fits { columns } else { columns.map(|_| 0) };
+        let value = storage::empty(shape(rows, width), device)?;
+        let mut first = 0;
+        for (name, rows) in parts {
+            let target = (value.clone(), first);
+            first += rows;
+            self.wanted.push(Wanted { name: name.clone(), shape: shape(*rows, columns), target });
+        }
+        Ok(Parameter::new(value, parts.iter().cloned()))
+    }
+
+    /// Fills every parameter that was asked for and unmaps the files.
+    ///
+    /// # Errors
+    /// If any tensor is missing, misshapen, of a type that is not read or has no place: all of them
+    /// are named. Nothing is filled then.
+    pub fn finish(self) -> Result<()> {
+        let misfits = self.misfits();
+        if !misfits.is_empty() {
+            return Err(Error::Misfits { folder: self.folder, misfits });
+        }
+        for wanted in &self.wanted {
+            self.fill(wanted)?;
+        }
+        Ok(())
+    }
+
+    fn misfits(&self) -> Vec<Misfit> {
+        let mut unused: BTreeMap<&str, &Entry> =
+            self.tensors.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
+        let mut misfits = Vec::new();
+        for Wanted { name, shape, .. } in &self.wanted {
+            let (name, wanted) = (name.clone(), shape.clone());
+            match unused.remove(name.as_str()) {
+                None => misfits.push(Misfit::Missing { name, wanted }),
+                Some(entry) if entry.info.shape != wanted => {
+                    misfits.push(Misfit::Shape { name, found: entry.info.shape.clone(), wanted });
+                }
+                Some(entry) if !is_read(entry.info.dtype) => {
+                    misfits.push(Misfit::Type { name, found: format!("{:?}", entry.info.dtype) });
+                }
+                Some(_) => {}
+            }
+        }
+        unused.retain(|name, _| !HARMLESS.iter().any(|harmless| name.ends_with(harmless)));
+        misfits.extend(unused.into_iter().map(|(name, entry)| Misfit::Unexpected {
+            name: name.into(),
+            found: entry.info.shape.clone(),
+        }));
+        misfits
+    }
+
+    fn fill(&self, wanted: &Wanted) -> Result<()> {
+        let (parameter, row) = &wanted.target;
+        let (rows, device) = (wanted.shape[0], parameter.device());
+        if device.is_cpu() {
+            let part = parameter.narrow(0, *row, rows)?;
+            return Ok(storage::write(&part, |out| {
+                self.convert(&wanted.name, out);
+                Ok(())
+            })?);
+        }
+        let mut numbers = storage::empty_vec(wanted.shape.iter().product());
+        self.convert(&wanted.name, &mut numbers);
+        let numbers = Tensor::from_vec(numbers, wanted.shape.as_slice(), device)?;
+        Ok(parameter.slice_set(&numbers, 0, *row)?)
+    }
+
+    /// Converts a tensor that is known to fit, in parallel.
+    fn convert(&self, name: &str, out: &mut [f32]) {
+        let entry = &self.tensors[name];
+        let file = &self.files[entry.file];
+        let (start, end) = entry.info.data_offsets;
+        let bytes = &file.map[file.start + start..file.start + end];
+        let size = bytes.len() / out.len().max(1);
+        let chunks = out.par_chunks_mut(CHUNK).zip(bytes.par_chunks((CHUNK * size).max(1)));
+        chunks.for_each(|(out, bytes)| widen(entry.info.dtype, bytes, out));
+    }
+
+    /// Tells the caller of a tied model that a stored output matrix is the embedding again.
+    pub fn forget(&mut self, name: &str) {
+        self.tensors.remove(name);
+    }
+}
+
+fn is_read(dtype: Stored) -> bool {
+    matches!(dtype, Stored::F32 | Stored::F16 | Stored::BF16)
+}
+
+/// Converts little-endian numbers to f32.
+fn widen(dtype: Stored, bytes: &[u8], out: &mut [f32]) {
+    let pairs = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    match dtype {
+        Stored::F32 => {
+            for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                *out = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
+        }
+        Stored::BF16 => {
+            // A bfloat16 is the upper half of an f32.
+            out.iter_mut()
+                .zip(pairs)
+                .for_each(|(out, bits)| *out = f32::from_bits(u32::from(bits) << 16));
+        }
+        Stored::F16 => {
+            let halves = pairs.map(half::f16::from_bits).collect::<Vec<_>>();
+            halves.convert_to_f32_slice(out);
+        }
+        _ => unreachable!("other types were refused"),
+    }
+}
+
+/// The files that hold a folder's weights.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let single = folder.join("model.safetensors");
+    if single.exists() {
+        return Ok(vec![single]);
+    }
+    let index = folder.join("model.safetensors.index.json");
+    if index.exists() {
+        return shards(folder, &index);
+    }
+    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for name in names {
+        let other = [".bin", ".pt", ".pth", ".gguf", ".safetensors", ".h5", ".msgpack"];
+        if name.starts_with("model") && name.ends_with(".safetensors") {
+            files.push(folder.join(name));
+        } else if other.iter().any(|extension| name.ends_with(extension)) {
+            others.push(name);
+        }
+    }
+    files.sort();
+    others.sort();
+    match files.is_empty() {
+        true => Err(Error::NoWeights { folder: folder.into(), found: others }),
+        false => Ok(files),
+    }
+}
+
+/// The files that an index names, once each.
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read(index).map_err(Error::io("read", index))?;
+    let index_of: Index = serde_json::from_slice(&text)
+        .map_err(|source| Error::Json { path: index.into(), source })?;
+    let mut names: Vec<String> = index_of.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref()))
+    {
+        let problem = format!("it names `{name}`, wanted a file in the same folder");
+        return Err(Error::damaged(index, problem));
+    }
+    let absent: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
+    if !absent.is_empty() {
+        let absent = absent.join("`, `");
+        return Err(Error::damaged(index, format!("it names `{absent}`, which is not there")));
+    }
+    Ok(names.iter().map(|name| folder.join(name)).collect())
+}
+
+/// Maps a safetensors file and checks its header against the size of the file.
+fn map_file(path: &Path) -> Result<(Mmap, usize, Metadata)> {
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let size = file.metadata().map_err(Error::io("read", path))?.len();
+    if size < 8 {
+        return Err(Error::damaged(
+            path,
+            format!("it has {size} bytes, wanted a safetensors header"),
+        ));
+    }
+    // SAFETY: the mapping is read-only and lives as long as loading takes. Changing the file
+    // meanwhile is undefined, as for every program that maps its input.
+    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
+    let (length, rest) = map.split_first_chunk::<8>().expect("checked above");
+    let length = u64::from_le_bytes(*length);
+    let header =
+        usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
+            let problem = format!("its header says it is {length} bytes long, the file has {size}");
+            Error::damaged(path, problem)
+        })?;
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|error| Error::damaged(path, format!("its header is not valid: {error}")))?;
+    let (held, wanted) = (rest.len() - header.len(), metadata.data_len());
+    if held != wanted {
+        let problem = format!("it holds {held} bytes of tensors, its header says {wanted}");
+        return Err(Error::damaged(path, problem));
+    }
+    let start = 8 + header.len();
+    Ok((map, start, metadata))
+}
