@@ -1,0 +1,311 @@
+//! The command line: what can be typed, and its help.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Everything that was typed after `albacore`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "albacore",
+    version,
+    about = "Finetune language models on instructions: from base weights to an exported model",
+    after_help = "Example:\n  albacore train configs/quickstart.toml\n\n\
+        Exit codes: 0 done, 1 failed while running, 2 bad usage, config or input (nothing was \
+        touched),\n75 stopped by a signal after saving (run the same command again to go on)",
+    max_term_width = 100
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command understands.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Where to compute: `cpu`, `cuda` or `cuda:N`
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
+    /// Threads to compute with [default: one a core]; results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Seed of everything random; replaces `run.seed` of a config
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+    /// No progress, only results, warnings and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Results on stdout and progress on stderr as JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The NVIDIA card of this index.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "cpu" => Some(Self::Cpu),
+            None if text == "cuda" => Some(Self::Cuda(0)),
+            Some(("cuda", index)) => index.parse().map(Self::Cuda).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| "wanted `cpu`, `cuda` or `cuda:N`".into())
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model as a config says
+    #[command(
+        after_help = "Example:\n  albacore train configs/quickstart.toml --set train.steps=20\n\n\
+        Run the same command again after a stop: it goes on from the newest complete checkpoint."
+    )]
+    Train(Train),
+    /// Show examples token by token: what is learned, what is not, and why
+    #[command(after_help = "Example:\n  albacore preview configs/quickstart.toml -n 2")]
+    Preview(Preview),
+    /// Read, template and tokenize the data of a config, and count what comes out
+    #[command(after_help = "Example:\n  albacore prepare configs/quickstart.toml")]
+    Prepare(Configured),
+    /// Turn a GGUF file into a Hugging Face folder
+    #[command(after_help = "Example:\n  albacore import smollm2.gguf models/smollm2 --dtype bf16")]
+    Import(Import),
+    /// Write a trained model as a folder that transformers and vLLM load
+    #[command(
+        after_help = "Example:\n  albacore export runs/quickstart out/quickstart --dtype bf16"
+    )]
+    Export(Export),
+    /// Log-probabilities of given responses
+    #[command(
+        after_help = "Example:\n  albacore score models/smollm2 --input pairs.jsonl --output scores.jsonl\n\n\
+        A line of the input is {\"id\", \"prompt\", \"response\"}, {\"id\", \"messages\"} or {\"id\", \
+        \"prompt_ids\",\n\"response_ids\"}; of the output {\"id\", \"logprob\", \"tokens\", \
+        \"token_logprobs\"}."
+    )]
+    Score(Score),
+    /// Let a model answer a prompt
+    #[command(
+        after_help = "Example:\n  albacore complete runs/quickstart --prompt \"What is the capital of France?\""
+    )]
+    Complete(Complete),
+    /// Print every config key with its default, or a config as it takes effect
+    #[command(after_help = "Example:\n  albacore config > my.toml\n  \
+        albacore config my.toml --set optim.learning_rate=1e-5")]
+    Config(ShowConfig),
+}
+
+/// A config, and what replaces some of its values.
+#[derive(Args, Clone, Debug)]
+pub struct Configured {
+    /// The config, a TOML file
+    pub config: PathBuf,
+    /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `albacore train`.
+#[derive(Args, Debug)]
+pub struct Train {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub configured: Configured,
+    /// Go on from the newest complete checkpoint of the run, from none, or from that in a folder
+    #[arg(long, value_name = "auto|never|PATH", default_value = "auto")]
+    pub resume: Resume,
+    /// Go on even though the config has changed in a way that alters the training
+    #[arg(long)]
+    pub accept_changes: bool,
+    /// Say what would happen, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which checkpoint a run goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The newest complete one, if there is one.
+    Auto,
+    /// None: start afresh.
+    Never,
+    /// This one.
+    From(PathBuf),
+}
+
+impl FromStr for Resume {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "never" => Self::Never,
+            path => Self::From(path.into()),
+        })
+    }
+}
+
+/// `albacore preview`.
+#[derive(Args, Debug)]
+pub struct Preview {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub configured: Configured,
+    /// How many examples to show
+    #[arg(short = 'n', long = "examples", value_name = "N", default_value_t = 3)]
+    pub examples: usize,
+}
+
+/// `albacore import`.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// The GGUF file
+    pub gguf: PathBuf,
+    /// The folder to write; it must be empty or new
+    pub out: PathBuf,
+    /// How numbers are stored
+    #[arg(long, value_enum, default_value_t = NumberType::F32)]
+    pub dtype: NumberType,
+}
+
+/// `albacore export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// A run folder (its newest complete checkpoint), a checkpoint or a model folder
+    pub run: String,
+    /// The folder to write; it must be empty or new
+    pub out: PathBuf,
+    /// How numbers are stored; training computes in f32, so anything else rounds
+    #[arg(long, value_enum, default_value_t = NumberType::F32)]
+    pub dtype: NumberType,
+}
+
+/// How numbers are stored in a model folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NumberType {
+    /// 32 bits.
+    F32,
+    /// 16 bits with the exponent of `f32`.
+    Bf16,
+    /// 16 bits, IEEE half precision.
+    F16,
+}
+
+/// How a prompt is wrapped before the model reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PromptStyle {
+    /// The chat template that came with the model.
+    Chat,
+    /// The Alpaca prompt.
+    Alpaca,
+    /// As it is.
+    None,
+}
+
+/// `albacore score`.
+#[derive(Args, Debug)]
+pub struct Score {
+    /// A model folder, a run folder or a hub id `org/name[@revision]`
+    pub model: String,
+    /// The responses to score, JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// Where to write the scores, JSON lines in the order of the input
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// How prompts are wrapped [default: chat if the model has a chat template, else none]
+    #[arg(long, value_enum)]
+    pub template: Option<PromptStyle>,
+    /// Do not score the end-of-sequence token after a response
+    #[arg(long)]
+    pub no_eos: bool,
+}
+
+/// `albacore complete`.
+#[derive(Args, Debug)]
+pub struct Complete {
+    /// A model folder, a run folder or a hub id `org/name[@revision]`
+    pub model: String,
+    /// What to answer; may be given several times, `-` reads it from stdin
+    #[arg(long, value_name = "TEXT", required = true)]
+    pub prompt: Vec<String>,
+    /// What to say before the prompt, in the template's system role
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// How the prompt is wrapped [default: chat if the model has a chat template, else none]
+    #[arg(long, value_enum)]
+    pub template: Option<PromptStyle>,
+    /// The longest answer, in tokens
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// 0 takes the likeliest token every time; larger is more varied
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f64,
+    /// Draw from the K likeliest tokens only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the likeliest tokens that together hold this probability
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Above 1 makes tokens that were already written less likely
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Stop before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+/// `albacore config`.
+#[derive(Args, Debug)]
+pub struct ShowConfig {
+    /// A config to show as it takes effect; without it, every key with its default
+    pub config: Option<PathBuf>,
+    /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = format!("Example:\n  albacore {}", command.get_name());
+            assert!(help.starts_with(&example), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_device_has_an_index() {
+        assert_eq!("cuda:3".parse(), Ok(Device::Cuda(3)));
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        assert!("gpu".parse::<Device>().is_err());
+        assert!("cuda:x".parse::<Device>().is_err());
+    }
+}
