@@ -105,7 +105,7 @@ def write_rows(arguments, path):
 
 def albacore_command(arguments, work, recompute):
     values = {
-        "run": {"dir": str(work)},
+        "run": {"dir": str(work.parent), "name": work.name},
         "model": {"path": str(arguments.model)},
         "data": {"tokens_per_batch": arguments.rows * arguments.tokens, "max_tokens": arguments.tokens, "shuffle": False},
         "[data.sources]": {"path": str(work / "rows.jsonl"), "format": "tokens"},

@@ -287,7 +287,7 @@ def torch_steps(model, steps):
 def train_config(arguments, name, source, steps):
     """A run of `steps` steps over the records of `source` in file order."""
     values = {
-        "run": {"dir": str(arguments.work / name)},
+        "run": {"dir": str(arguments.work), "name": name},
         "model": {"path": str(arguments.model)},
         "data": {"tokens_per_batch": BUDGET, "max_tokens": BUDGET, "shuffle": False},
         "data.sources": {"path": str(source), "format": "tokens"},
