@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Greedy generation on the CPU, side by side with transformers: tokens a second, memory, time to the first token.
+
+Shows: eight prompts of different length in one batch, 64 new tokens each, f32: `model.generate` of transformers (left
+padding, its default key/value cache and attention) and `albacore complete`, one after the other in rounds; and how many
+of the answers are the same text.
+
+    python benches/generate_cpu.py --model MODEL --rounds 3 --output generate.json
+
+MODEL is a Hugging Face folder (SmolLM2-135M is what README's numbers are of). ALBACORE or `--albacore` names the binary.
+
+Needs: pip install torch==2.15.0 transformers==5.23.0 numpy. Linux; 2 GB of memory.
+
+How it measures. transformers: the time of the call to `generate`, in a process that has generated once before. albacore:
+the time of the process, less that of one which loads the same model and writes one token (so a little of the prompt's
+work is taken off at most, and everything around generation is left on). `first token` is the whole process with one new token
+for each prompt, imports and loading included, on both sides. No prompt's answer may end before `--new-tokens`: the
+script stops if one does. Nothing else may run meanwhile; `cpu/wall` and the GEMM probe beside each side show if it did.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+PROMPTS = [
+    "Once upon a time, in a village by the sea,",
+    "The three most important inventions of the last two centuries are",
+    "To bake bread at home, first",
+    "Dear Sir or Madam, I am writing to you because",
+    "The river begins high in the mountains, where",
+    "In mathematics, a function is",
+    "She opened the old wooden door and",
+    "The history of the printing press starts long before the first book was printed in Europe, when",
+]
+
+
+def transformers_side(arguments):
+    """Run as a child: prints one JSON object."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(arguments.threads)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=torch.float32).eval()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    batch = tokenizer(PROMPTS, return_tensors="pt", padding=True, add_special_tokens=True)
+
+    def generate(count):
+        with torch.inference_mode():
+            return model.generate(**batch, max_new_tokens=count, do_sample=False, pad_token_id=tokenizer.pad_token_id)
+
+    generate(1)
+    if arguments.new_tokens == 1:
+        return print(json.dumps({}))
+    start, cpu = time.perf_counter(), time.process_time()
+    output = generate(arguments.new_tokens)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    new = output[:, batch["input_ids"].shape[1]:]
+    if new.shape[1] < arguments.new_tokens or (new[:, :-1] == tokenizer.eos_token_id).any():
+        sys.exit("an answer ended early: change the prompts")
+    print(json.dumps({"seconds": seconds, "cpu_per_wall": round(cpu / seconds, 2),
+                      "texts": [tokenizer.decode(row, skip_special_tokens=True) for row in new]}))
+
+
+def child(command, environment):
+    """Runs it; returns stdout, seconds, CPU seconds and peak memory in MiB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    output = process.stdout.read()  # stderr is short: warnings and progress
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)}\nexit status {process.returncode}\n{output}{errors}")
+    return output, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, round(usage.ru_maxrss / 1024)
+
+
+def gemm_probe(threads, seconds=0.4):
+    """GFLOP/s of the best 1024-cubed f32 product within a moment: how fast the machine is just now."""
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
+    import numpy
+
+    left = numpy.ones((1024, 1024), numpy.float32)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        left @ left
+        best = min(best, time.perf_counter() - start)
+    time.sleep(0.3)  # its threads spin for a moment
+    return 2 * 1024**3 / best / 1e9
+
+
+def run_transformers(arguments, environment):
+    command = [sys.executable, __file__, "--side", "transformers", "--model", str(arguments.model), "--threads", str(arguments.threads)]
+    _, first, _, _ = child([*command, "--new-tokens", "1"], environment)
+    output, _, _, memory = child([*command, "--new-tokens", str(arguments.new_tokens)], environment)
+    return json.loads(output.splitlines()[-1]) | {"first_token_s": first, "peak_rss_mib": memory}
+
+
+def run_albacore(arguments, environment):
+    command = [str(arguments.albacore), "complete", str(arguments.model), "--template", "none", "--temperature", "0", "--json", "--quiet",
+               "--threads", str(arguments.threads)]
+    prompts = [part for prompt in PROMPTS for part in ("--prompt", prompt)]
+    _, load, load_cpu, _ = child([*command, "--prompt", "A", "--max-new-tokens", "1"], environment)
+    _, first, _, _ = child([*command, *prompts, "--max-new-tokens", "1"], environment)
+    output, whole, cpu, memory = child([*command, *prompts, "--max-new-tokens", str(arguments.new_tokens)], environment)
+    texts = [json.loads(line)["completion"] for line in output.splitlines()]
+    return {"seconds": whole - load, "cpu_per_wall": round((cpu - load_cpu) / (whole - load), 2), "texts": texts,
+            "first_token_s": first, "peak_rss_mib": memory, "load_s": load}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sides", default="transformers,albacore")
+    parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
+    parser.add_argument("--output", type=pathlib.Path, help="everything measured, as JSON")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side == "transformers":
+        return transformers_side(arguments)
+    environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+                                "CUDA_VISIBLE_DEVICES": ""}
+    sides, results = arguments.sides.split(","), []
+    for round_number in range(arguments.rounds):
+        for side in sides if round_number % 2 == 0 else reversed(sides):
+            probe, load = gemm_probe(arguments.threads), os.getloadavg()[0]
+            result = {"side": side, "round": round_number, "probe_gflops": round(probe, 1), "loadavg_before": round(load, 2)}
+            result |= (run_transformers if side == "transformers" else run_albacore)(arguments, environment)
+            result["tokens_per_s"] = len(PROMPTS) * arguments.new_tokens / result["seconds"]
+            results.append(result)
+            print(f"round {round_number} {side:12} {result['tokens_per_s']:7.1f} tokens/s  first token {result['first_token_s']:5.2f} s  "
+                  f"{result['peak_rss_mib']:5} MiB  cpu/wall {result['cpu_per_wall']}  probe {probe:.0f} GFLOP/s  load {load:.2f}", flush=True)
+            if arguments.output:
+                arguments.output.write_text(json.dumps({"cores": os.cpu_count(), "threads": arguments.threads, "runs": results}, indent=1) + "\n")
+    print("\n| side | tokens/s | first token (s) | peak RSS (MiB) | cpu/wall | probe (GFLOP/s) |\n| --- | --- | --- | --- | --- | --- |")
+    chosen = {side: [row for row in results if row["side"] == side] for side in sides}
+    keys = ("tokens_per_s", "first_token_s", "peak_rss_mib")
+    for side, runs in chosen.items():
+        middle = [statistics.median(run[key] for run in runs) for key in keys]
+        print(f"| {side} | {middle[0]:.1f} | {middle[1]:.2f} | {middle[2]:.0f} | {'/'.join(str(run['cpu_per_wall']) for run in runs)} | "
+              f"{'/'.join(str(round(run['probe_gflops'])) for run in runs)} |")
+    if len(sides) == 2:
+        pairs = list(zip(chosen["transformers"], chosen["albacore"]))
+        ratio = [statistics.median(ours[key] / theirs[key] for theirs, ours in pairs) for key in keys]
+        same = sum(one == two for one, two in zip(pairs[0][0]["texts"], pairs[0][1]["texts"]))
+        print(f"| **ratio** | **{ratio[0]:.2f}x** | **{ratio[1]:.2f}x** | **{ratio[2]:.2f}x** | same text: {same} of {len(PROMPTS)} | |")
+
+
+if __name__ == "__main__":
+    main()
