@@ -312,16 +312,9 @@ def newest_checkpoint(run):
 
 
 def first_moments(checkpoint, names):
-    """Parameter name -> AdamW's first moment, however the file spells it: the name, with something before or after."""
-    moments = {}
+    """Parameter name -> AdamW's first moment."""
     with safe_open(checkpoint / "optimizer.safetensors", "pt") as file:
-        keys = list(file.keys())
-        for name in names:
-            matching = [key for key in keys if name in key and any(
-                part in ("m", "first", "exp_avg", "first_moment", "mean") for part in key.replace(name, "").strip("./:").split("."))]
-            assert len(matching) == 1, f"first moment of {name}: found {matching} among {keys[:4]} …"
-            moments[name] = file.get_tensor(matching[0]).float()
-    return moments
+        return {name: file.get_tensor(f"m.{name}").float() for name in names}
 
 
 def check_steps(arguments):
