@@ -1,0 +1,79 @@
+//! Trains the byte-level BPE tokenizer of the base model and writes it as Hugging Face does.
+
+use std::error::Error;
+use std::path::Path;
+
+use serde_json::json;
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
+
+/// Starts every text, as in LLaMA.
+pub const BEGIN: &str = "<|begin|>";
+/// Ends a page of the corpus and an answer.
+pub const END: &str = "<|end|>";
+/// Who speaks; the base model never sees these.
+const ROLES: [&str; 3] = ["<|system|>", "<|user|>", "<|assistant|>"];
+
+/// One turn is `<|user|>text<|end|>`; the answer and its end are what is learned.
+const CHAT_TEMPLATE: &str = concat!(
+    "{{ bos_token }}{% for message in messages %}",
+    "{{ '<|' + message['role'] + '|>' }}",
+    "{% if message['role'] == 'assistant' %}",
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}",
+    "{% else %}{{ message['content'] + eos_token }}{% endif %}",
+    "{% endfor %}",
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+);
+
+/// Trains on `texts` and writes `tokenizer.json` and `tokenizer_config.json` into `folder`.
+pub fn train(
+    texts: &[String],
+    vocabulary: usize,
+    folder: &Path,
+) -> Result<Tokenizer, Box<dyn Error + Send + Sync>> {
+    let special = [BEGIN, END, ROLES[0], ROLES[1], ROLES[2]];
+    let special: Vec<AddedToken> = special.iter().map(|t| AddedToken::from(*t, true)).collect();
+    let trainer = BpeTrainer::builder()
+        .vocab_size(vocabulary)
+        .show_progress(false)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens(special.clone())
+        .build();
+
+    let mut bpe = Tokenizer::new(BPE::default());
+    // Digits stand alone: a sum is then the same small task for every number.
+    bpe.with_pre_tokenizer(Some(Sequence::new(vec![
+        PreTokenizerWrapper::Digits(Digits::new(true)),
+        PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true)),
+    ])));
+    bpe.with_decoder(Some(ByteLevelDecoder::default()));
+    bpe.train(&mut TrainerWrapper::from(trainer), texts.iter())?;
+    let begin = bpe.token_to_id(BEGIN).expect("a special token has an id");
+    bpe.with_post_processor(Some(
+        TemplateProcessing::builder()
+            .try_single(format!("{BEGIN} $A"))?
+            .try_pair(format!("{BEGIN} $A {BEGIN} $B"))?
+            .special_tokens(vec![(BEGIN, begin)])
+            .build()?,
+    ));
+    bpe.save(folder.join("tokenizer.json"), true)?;
+
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BEGIN,
+        "eos_token": END,
+        "additional_special_tokens": ROLES,
+        "model_max_length": 512,
+        "clean_up_tokenization_spaces": false,
+        "chat_template": CHAT_TEMPLATE,
+    });
+    let config = serde_json::to_string_pretty(&config)? + "\n";
+    std::fs::write(folder.join("tokenizer_config.json"), config)?;
+    Ok(bpe)
+}
