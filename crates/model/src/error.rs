@@ -53,10 +53,10 @@ pub enum Error {
         problem: String,
     },
     /// The weights are not those that the configuration describes; all differences at once.
-    #[error("the weights in `{}` do not fit their `config.json`:{}", folder.display(), bullets(&misfits.iter().map(ToString::to_string).collect::<Vec<_>>()))]
+    #[error("the tensors of `{}` do not fit its configuration:{}", from.display(), bullets(misfits))]
     Misfits {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder or GGUF file.
+        from: PathBuf,
         /// Every tensor that is missing, unexpected or of another shape or type.
         misfits: Vec<Misfit>,
     },
@@ -69,7 +69,7 @@ pub enum Error {
         problem: String,
     },
     /// A folder that would be written already holds something.
-    #[error("`{}` exists and is not empty", path.display())]
+    #[error("`{}` exists already and is not an empty folder", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
@@ -81,6 +81,12 @@ pub enum Error {
         id: u32,
         /// Number of tokens that the model has.
         vocabulary: usize,
+    },
+    /// A prompt without tokens: there is nothing to continue.
+    #[error("prompt {index} has no tokens, wanted at least one")]
+    EmptyPrompt {
+        /// Which of the prompts, from 0.
+        index: usize,
     },
     /// An operation failed.
     #[error(transparent)]
@@ -132,9 +138,11 @@ impl Error {
 /// Most lines of one list that are shown: a wrong model differs in hundreds of tensors.
 const SHOWN: usize = 12;
 
-fn bullets(lines: &[String]) -> String {
-    let mut text =
-        lines.iter().take(SHOWN).fold(String::new(), |text, line| text + "\n  - " + line);
+fn bullets<T: ToString>(lines: &[T]) -> String {
+    let mut text = lines
+        .iter()
+        .take(SHOWN)
+        .fold(String::new(), |text, line| text + "\n  - " + &line.to_string());
     if lines.len() > SHOWN {
         text += &format!("\n  - and {} more", lines.len() - SHOWN);
     }

@@ -55,41 +55,57 @@ pub enum RopeScaling {
     },
 }
 
-/// The tables of cosines and sines for positions `0..positions`.
+/// The tables of cosines and sines for sequences of these lengths, and the row of position 0 of each.
 ///
-/// With dynamic scaling, `positions` is also the length of the longest sequence, which sets the base.
+/// Sequences share one table, except where dynamic scaling gives a long one frequencies of its own:
+/// its angles then stand below the others', so that a sequence has the same numbers in any batch.
 ///
 /// # Errors
 /// Never for a valid configuration.
-pub fn rope_angles(config: &LlamaConfig, positions: usize) -> Result<Angles> {
-    let frequencies = config.rope.frequencies(config, positions);
-    let half_width = frequencies.len();
-    let mut cosine = vec![0.0; positions * half_width]; // (P, D/2)
-    let mut sine = vec![0.0; positions * half_width];
-    let rows = cosine.par_chunks_mut(half_width).zip(sine.par_chunks_mut(half_width));
-    rows.enumerate().with_min_len(64).for_each(|(position, (cosine, sine))| {
-        for ((cosine, sine), frequency) in cosine.iter_mut().zip(sine).zip(&frequencies) {
-            // The product is rounded to f32 first: the angle is part of the definition.
-            let angle = f64::from(position as f32 * frequency);
-            (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
-        }
-    });
-    Ok(Angles::new(cosine, sine, half_width)?)
+pub fn rope_angles(config: &LlamaConfig, lengths: &[usize]) -> Result<(Angles, Vec<u32>)> {
+    let dynamic = matches!(config.rope.scaling, RopeScaling::Dynamic { .. });
+    let own = |length: usize| dynamic && length > config.max_position_embeddings;
+    let shared = lengths.iter().copied().filter(|&length| !own(length)).max().unwrap_or(0);
+    let (mut cosine, mut sine) = (Vec::new(), Vec::new()); // (P, D/2)
+    config.rope.extend_tables(config, shared, &mut cosine, &mut sine);
+    let half_width = config.head_dim / 2;
+    let mut first_rows = vec![0; lengths.len()];
+    for (first, &length) in first_rows.iter_mut().zip(lengths).filter(|(_, length)| own(**length)) {
+        *first = (cosine.len() / half_width) as u32;
+        config.rope.extend_tables(config, length, &mut cosine, &mut sine);
+    }
+    Ok((Angles::new(cosine, sine, half_width)?, first_rows))
 }
 
 impl Rope {
+    /// Appends the rows of positions `0..length` of a sequence of `length` tokens.
+    fn extend_tables(
+        &self,
+        config: &LlamaConfig,
+        length: usize,
+        cosine: &mut Vec<f32>,
+        sine: &mut Vec<f32>,
+    ) {
+        let frequencies = self.frequencies(config, length);
+        let (half_width, start) = (frequencies.len(), cosine.len());
+        cosine.resize(start + length * half_width, 0.0);
+        sine.resize(start + length * half_width, 0.0);
+        let rows = cosine[start..].par_chunks_mut(half_width);
+        let rows = rows.zip(sine[start..].par_chunks_mut(half_width)).enumerate();
+        rows.with_min_len(64).for_each(|(position, (cosine, sine))| {
+            for ((cosine, sine), frequency) in cosine.iter_mut().zip(sine).zip(&frequencies) {
+                // The product is rounded to f32 first: the angle is part of the definition.
+                let angle = f64::from(position as f32 * frequency);
+                (*cosine, *sine) = (angle.cos() as f32, angle.sin() as f32);
+            }
+        });
+    }
+
     /// Radians per position for each of the `D/2` channel pairs, when the longest sequence has
     /// `longest` tokens.
     pub fn frequencies(&self, config: &LlamaConfig, longest: usize) -> Vec<f32> {
         let width = config.head_dim;
-        let plain = |theta: f64| {
-            let pairs = (0..width).step_by(2);
-            // Rounding `theta^x` from f64 is PyTorch's f32 power but for one value in 300.
-            pairs.map(move |channel| {
-                let exponent = channel as f32 / width as f32;
-                1.0 / f64::from(theta as f32).powf(f64::from(exponent)) as f32
-            })
-        };
+        let plain = |theta| RopeScaling::plain(theta, width).into_iter();
         match self.scaling {
             RopeScaling::Default => plain(self.theta).collect(),
             RopeScaling::Linear { factor } => {
@@ -174,6 +190,43 @@ impl RopeScaling {
             let smooth = (trained as f32 / wavelength - low as f32) / (high - low) as f32;
             (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
         }
+    }
+
+    /// Finds LLaMA 3's scaling from the factors by which llama.cpp divides the frequencies; `None` if
+    /// nothing known gives them.
+    pub(crate) fn from_factors(factors: &[f32], theta: f64, width: usize) -> Option<Self> {
+        if factors.iter().all(|factor| *factor == 1.0) {
+            return Some(RopeScaling::Default);
+        }
+        let factor = f64::from(*factors.last()?);
+        let lengths = (10..=20).map(|power| f64::from(1 << power));
+        let candidates = lengths.map(|original_max_position_embeddings| RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings,
+        });
+        let plain = Self::plain(theta, width);
+        let gives = |scaling: &RopeScaling| {
+            plain.len() == factors.len()
+                && plain.iter().zip(factors).all(|(frequency, factor)| {
+                    let wanted = frequency / scaling.llama3(*frequency);
+                    // A few roundings of f32; another length differs by more than 1e-2.
+                    (factor / wanted - 1.0).abs() < 1e-5
+                })
+        };
+        candidates.into_iter().find(gives)
+    }
+
+    /// `theta^(-2i/D)` for each pair of channels.
+    fn plain(theta: f64, width: usize) -> Vec<f32> {
+        let pairs = (0..width).step_by(2);
+        // Rounding the f64 power gives PyTorch's f32 power but for one value in 300.
+        let frequency = |channel| {
+            let exponent = f64::from(channel as f32 / width as f32);
+            1.0 / f64::from(theta as f32).powf(exponent) as f32
+        };
+        pairs.map(frequency).collect()
     }
 
     /// The object that stands under `rope_scaling` in `config.json`; null for none.

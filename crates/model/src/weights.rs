@@ -211,7 +211,7 @@ impl Weights {
     pub fn finish(self) -> Result<()> {
         let misfits = self.misfits();
         if !misfits.is_empty() {
-            return Err(Error::Misfits { folder: self.folder, misfits });
+            return Err(Error::Misfits { from: self.folder, misfits });
         }
         for wanted in &self.wanted {
             self.fill(wanted)?;

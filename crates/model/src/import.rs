@@ -1,0 +1,363 @@
+//! A GGUF file becomes a Hugging Face folder: names, row order and configuration.
+//!
+//! This crate never sees text, so the caller writes the tokenizer's files:
+//!
+//! ```text
+//!  Gguf ─metadata─► config.json, generation_config.json ┐
+//!    ├────tensors─► model.safetensors                   ├─► OUT (renamed into place when complete)
+//!    └──tokenizer.*─► caller ─► tokenizer.json, …       ┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::save::{self, Entry, SHARD_BYTES};
+use crate::{Dtype, Error, Gguf, LlamaConfig, Metadata, Misfit, Result, RopeScaling};
+
+/// What an import wrote.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model's configuration.
+    pub config: LlamaConfig,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: usize,
+    /// How they are stored now.
+    pub dtype: Dtype,
+    /// How they were stored: tensors of each type.
+    pub stored_as: BTreeMap<&'static str, usize>,
+    /// Bytes of the files of weights.
+    pub bytes: u64,
+}
+
+/// Turns `gguf` into the Hugging Face folder `out`, its weights stored as `dtype`.
+///
+/// Everything is checked first, then `tokenizer(folder)` writes the tokenizer's files into the folder
+/// that is being made, then the weights are written, and at last the folder gets its name: it is
+/// complete or it does not exist.
+///
+/// # Errors
+/// If `out` exists and is not an empty folder; if the file holds another architecture than LLaMA,
+/// or tensors that do not fit its metadata (all of them named); if writing or `tokenizer` fails.
+pub fn import<E: From<Error>>(
+    gguf: &Gguf,
+    out: &Path,
+    dtype: Dtype,
+    tokenizer: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<Imported, E> {
+    let mut config = read_config(gguf)?;
+    let tensors = plan(&config);
+    check(gguf, &tensors)?;
+    config.dtype = Some(dtype);
+    config.original = config.to_json(dtype);
+
+    let staging = Staging::new(out)?;
+    save::write_json(&staging.path.join("config.json"), &config.original)?;
+    let generation = ["bos_token_id", "eos_token_id", "pad_token_id"]
+        .into_iter()
+        .filter_map(|key| Some((key, config.original.get(key).filter(|id| !id.is_null())?)));
+    let generation: Map<_, _> = generation.map(|(key, id)| (key.into(), id.clone())).collect();
+    save::write_json(&staging.path.join("generation_config.json"), &generation)?;
+    tokenizer(&staging.path)?;
+    let entries = tensors.iter().map(|tensor| {
+        Entry::computed(&tensor.name, tensor.shape.clone(), dtype, || tensor.numbers(gguf))
+    });
+    let bytes = save::write_weights(&staging.path, entries.collect(), SHARD_BYTES)?;
+    staging.finish(out)?;
+
+    let mut stored_as = BTreeMap::new();
+    for tensor in &tensors {
+        *stored_as.entry(gguf.tensors()[&tensor.source].stored_as()).or_default() += 1;
+    }
+    let parameters = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    Ok(Imported { config, tensors: tensors.len(), parameters, dtype, stored_as, bytes })
+}
+
+/// A tensor under both names.
+struct Mapped {
+    /// Its name in the GGUF.
+    source: String,
+    /// Its name in a Hugging Face checkpoint.
+    name: String,
+    shape: Vec<usize>,
+    /// The heads of q and k, whose rows llama.cpp stores in another order.
+    heads: Option<usize>,
+}
+
+impl Mapped {
+    fn numbers(&self, gguf: &Gguf) -> Result<Vec<f32>> {
+        let numbers = gguf.dequantize(&self.source)?;
+        Ok(match self.heads {
+            Some(heads) => unpermute(&numbers, self.shape[0], heads),
+            None => numbers,
+        })
+    }
+}
+
+/// Puts the rows of each head back in order: llama.cpp rotates neighbouring channels, 0 with 1,
+/// Hugging Face channel `i` with `i + D/2`.
+fn unpermute(numbers: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+    let columns = numbers.len() / rows;
+    let (width, half) = (rows / heads, rows / heads / 2);
+    let mut ordered = Vec::with_capacity(numbers.len());
+    for head in 0..heads {
+        for channel in 0..width {
+            let (second, pair) = (channel / half, channel % half);
+            let row = head * width + 2 * pair + second;
+            ordered.extend_from_slice(&numbers[row * columns..][..columns]);
+        }
+    }
+    ordered
+}
+
+/// Every tensor that a model of this configuration has.
+fn plan(config: &LlamaConfig) -> Vec<Mapped> {
+    let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+    let feed_forward = config.intermediate_size;
+    let (query_heads, key_heads) = (config.num_attention_heads, config.num_key_value_heads);
+    let (query, key) = (query_heads * config.head_dim, key_heads * config.head_dim);
+    let mut tensors = Vec::new();
+    let mut add = |source: String, name: String, shape: &[usize], heads: Option<usize>| {
+        tensors.push(Mapped { source, name, shape: shape.to_vec(), heads });
+    };
+    add(
+        "token_embd.weight".into(),
+        "model.embed_tokens.weight".into(),
+        &[vocabulary, hidden],
+        None,
+    );
+    for layer in 0..config.num_hidden_layers {
+        let mut add = |source: &str, name: &str, shape: &[usize], heads| {
+            let (source, name) =
+                (format!("blk.{layer}.{source}"), format!("model.layers.{layer}.{name}"));
+            add(source, name, shape, heads);
+        };
+        let attention = [
+            ("attn_q", "self_attn.q_proj", [query, hidden], Some(query_heads)),
+            ("attn_k", "self_attn.k_proj", [key, hidden], Some(key_heads)),
+            ("attn_v", "self_attn.v_proj", [key, hidden], None),
+            ("attn_output", "self_attn.o_proj", [hidden, query], None),
+        ];
+        for (source, name, shape, heads) in attention {
+            add(&format!("{source}.weight"), &format!("{name}.weight"), &shape, heads);
+            if config.attention_bias {
+                add(&format!("{source}.bias"), &format!("{name}.bias"), &shape[..1], heads);
+            }
+        }
+        add("ffn_gate.weight", "mlp.gate_proj.weight", &[feed_forward, hidden], None);
+        add("ffn_up.weight", "mlp.up_proj.weight", &[feed_forward, hidden], None);
+        add("ffn_down.weight", "mlp.down_proj.weight", &[hidden, feed_forward], None);
+        add("attn_norm.weight", "input_layernorm.weight", &[hidden], None);
+        add("ffn_norm.weight", "post_attention_layernorm.weight", &[hidden], None);
+    }
+    add("output_norm.weight".into(), "model.norm.weight".into(), &[hidden], None);
+    if !config.tie_word_embeddings {
+        add("output.weight".into(), "lm_head.weight".into(), &[vocabulary, hidden], None);
+    }
+    tensors
+}
+
+/// Names every tensor that is missing, misshapen or left over.
+fn check(gguf: &Gguf, wanted: &[Mapped]) -> Result<()> {
+    let mut unused: BTreeMap<_, _> = gguf.tensors().iter().collect();
+    unused.remove(&ROPE_FACTORS.to_owned()); // they went into the configuration
+    let mut misfits = Vec::new();
+    for Mapped { source, shape, .. } in wanted {
+        let (name, wanted) = (source.clone(), shape.clone());
+        match unused.remove(source) {
+            None => misfits.push(Misfit::Missing { name, wanted }),
+            Some(tensor) if tensor.shape != wanted => {
+                misfits.push(Misfit::Shape { name, found: tensor.shape.clone(), wanted });
+            }
+            Some(_) => {}
+        }
+    }
+    misfits.extend(unused.into_iter().map(|(name, tensor)| Misfit::Unexpected {
+        name: name.clone(),
+        found: tensor.shape.clone(),
+    }));
+    match misfits.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Misfits { from: gguf.path().into(), misfits }),
+    }
+}
+
+/// The tensor in which llama.cpp keeps LLaMA 3's frequency scaling.
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// What the metadata says, as a `config.json`.
+fn read_config(gguf: &Gguf) -> Result<LlamaConfig> {
+    let metadata = gguf.metadata();
+    let architecture = metadata.text("general.architecture")?.unwrap_or("none");
+    if architecture != "llama" {
+        return Err(gguf.problem(format!("its architecture is `{architecture}`, wanted `llama`")));
+    }
+    let count = |key: &str| metadata.count(&format!("llama.{key}"));
+    let mut problems = Vec::new();
+    if let Some(parts) = metadata.count("split.count")?.filter(|parts| *parts > 1) {
+        problems
+            .push(format!("it is one of {parts} parts, wanted a whole model (merge them first)"));
+    }
+    if let Some(experts) = count("expert_count")?.filter(|experts| *experts > 0) {
+        problems.push(format!("it has {experts} experts, wanted a dense model"));
+    }
+    let hidden = count("embedding_length")?;
+    let heads = count("attention.head_count")?;
+    let width = match count("attention.key_length")?.or(count("rope.dimension_count")?) {
+        None => hidden.zip(heads).map(|(hidden, heads)| hidden / heads.max(1)),
+        width => width,
+    };
+    for key in ["attention.value_length", "rope.dimension_count"] {
+        if let Some(found) = count(key)?.filter(|found| Some(*found) != width) {
+            let width = width.unwrap_or_default();
+            problems.push(format!("`llama.{key}` is {found}, wanted the width of a head, {width}"));
+        }
+    }
+    let theta = metadata.number("llama.rope.freq_base")?.unwrap_or(10_000.0);
+    let scaling = read_scaling(gguf, theta, width.unwrap_or_default(), &mut problems)?;
+    let embedding = gguf.tensors().get("token_embd.weight");
+    let vocabulary = embedding.and_then(|tensor| tensor.shape.first().copied());
+    let ids = SpecialIds::read(metadata)?;
+    let json = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": count("feed_forward_length")?,
+        "num_hidden_layers": count("block_count")?,
+        "num_attention_heads": heads,
+        "num_key_value_heads": count("attention.head_count_kv")?.or(heads),
+        "head_dim": width,
+        "hidden_act": "silu",
+        "max_position_embeddings": count("context_length")?,
+        "rms_norm_eps": metadata.number("llama.attention.layer_norm_rms_epsilon")?,
+        "rope_theta": theta,
+        "rope_scaling": scaling.to_json(),
+        "tie_word_embeddings": !gguf.tensors().contains_key("output.weight"),
+        "attention_bias": gguf.tensors().contains_key("blk.0.attn_q.bias"),
+        "mlp_bias": false,
+        "attention_dropout": 0.0,
+        "initializer_range": 0.02,
+        "use_cache": true,
+        "bos_token_id": ids.bos,
+        "eos_token_id": ids.eos_json(),
+        "pad_token_id": ids.pad,
+    });
+    let Value::Object(json) = json else { unreachable!("it is written as an object") };
+    let from = format!("the metadata of `{}`", gguf.path().display());
+    let config = LlamaConfig::from_json(json, &from);
+    match config {
+        Ok(config) if problems.is_empty() => Ok(config),
+        Ok(_) => Err(Error::Config { from, problems }),
+        Err(Error::Config { problems: more, .. }) => {
+            problems.extend(more);
+            Err(Error::Config { from, problems })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The tokens that begin, end and fill texts.
+struct SpecialIds {
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    pad: Option<u32>,
+}
+
+impl SpecialIds {
+    fn read(metadata: &Metadata) -> Result<Self> {
+        let id = |name: &str| metadata.id(&format!("tokenizer.ggml.{name}_token_id"));
+        // SentencePiece vocabularies that do not say have LLaMA's.
+        let sentencepiece = metadata.text("tokenizer.ggml.model")? == Some("llama");
+        let usual = |id| sentencepiece.then_some(id);
+        let bos = id("bos")?.or(usual(1));
+        // The end of a text, then of a turn, then of a message: generation ends at each.
+        let mut eos = Vec::new();
+        for id in [id("eos")?.or(usual(2)), id("eot")?, id("eom")?].into_iter().flatten() {
+            if !eos.contains(&id) {
+                eos.push(id);
+            }
+        }
+        Ok(Self { bos, eos, pad: id("padding")? })
+    }
+
+    fn eos_json(&self) -> Value {
+        match self.eos.as_slice() {
+            [] => Value::Null,
+            [id] => json!(id),
+            ids => json!(ids),
+        }
+    }
+}
+
+fn read_scaling(
+    gguf: &Gguf,
+    theta: f64,
+    width: usize,
+    problems: &mut Vec<String>,
+) -> Result<RopeScaling> {
+    let metadata = gguf.metadata();
+    let kind = metadata.text("llama.rope.scaling.type")?;
+    let old = metadata.number("llama.rope.scale_linear")?;
+    let factor = metadata.number("llama.rope.scaling.factor")?.or(old).unwrap_or(1.0);
+    let linear = match kind.unwrap_or(if factor == 1.0 { "none" } else { "linear" }) {
+        "linear" if factor != 1.0 => RopeScaling::Linear { factor },
+        "none" | "linear" => RopeScaling::Default,
+        other => {
+            problems.push(format!("its rope scaling is `{other}`, wanted `none` or `linear`"));
+            RopeScaling::Default
+        }
+    };
+    if !gguf.tensors().contains_key(ROPE_FACTORS) {
+        return Ok(linear);
+    }
+    let factors = gguf.dequantize(ROPE_FACTORS)?;
+    let recovered = RopeScaling::from_factors(&factors, theta, width);
+    if recovered.is_none() || linear != RopeScaling::Default {
+        problems.push(format!(
+            "tensor `{ROPE_FACTORS}` is not what LLaMA 3's scaling gives for any known context length"
+        ));
+    }
+    Ok(recovered.unwrap_or(linear))
+}
+
+/// A folder that is being made beside the one that it will become.
+struct Staging {
+    path: PathBuf,
+    done: bool,
+}
+
+impl Staging {
+    fn new(out: &Path) -> Result<Self> {
+        let empty = match std::fs::read_dir(out) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if !empty {
+            return Err(Error::Exists { path: out.into() });
+        }
+        let name = out.file_name().ok_or_else(|| Error::Exists { path: out.into() })?;
+        let path = out.with_file_name(format!("{}.partial-{}", name.display(), std::process::id()));
+        std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
+        Ok(Self { path, done: false })
+    }
+
+    /// Gives the folder its name.
+    fn finish(mut self, out: &Path) -> Result<()> {
+        std::fs::rename(&self.path, out).map_err(Error::io("rename", &self.path))?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nothing better can be done about a folder that cannot be removed.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
