@@ -95,10 +95,91 @@ impl Factors {
         let moments = first.iter_mut().zip(second);
         for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(moments) {
             let gradient = gradient * self.gradient_scale;
-            *first += self.first_rate * (gradient - *first);
+            // `torch.lerp` fuses the multiplication with the addition.
+            *first = self.first_rate.mul_add(gradient - *first, *first);
             *second = *second * self.second_kept + self.second_rate * gradient * gradient;
             let denominator = second.sqrt() / self.second_correction + self.epsilon;
             *weight = *weight * self.decay - self.step_size * *first / denominator;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{assert_close, floats, on_threads, tensor, wider};
+
+    /// The specification, of one element: weight, first and second moment.
+    fn reference(state: [f64; 3], gradient: f64, update: &AdamWStep) -> [f64; 3] {
+        let ([weight, first, second], (beta1, beta2)) = (state, update.betas);
+        let gradient = gradient * f64::from(update.gradient_scale);
+        let first = beta1 * first + (1.0 - beta1) * gradient;
+        let second = beta2 * second + (1.0 - beta2) * gradient * gradient;
+        let corrected = |moment: f64, beta: f64| moment / (1.0 - beta.powf(update.step as f64));
+        let ratio = corrected(first, beta1) / (corrected(second, beta2).sqrt() + update.epsilon);
+        let weight = weight - update.learning_rate * (update.weight_decay * weight + ratio);
+        [weight, first, second]
+    }
+
+    fn update(step: u64) -> AdamWStep {
+        AdamWStep {
+            step,
+            learning_rate: 1e-2,
+            betas: (0.9, 0.95),
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            gradient_scale: 0.5,
+        }
+    }
+
+    /// Weights and moments after three updates.
+    fn three_updates(len: usize) -> [Tensor; 3] {
+        let state = [tensor(len, 1), tensor(len, 0).zeros_like().unwrap()];
+        let [weights, first, second] =
+            [state[0].clone(), state[1].clone(), state[1].copy().unwrap()];
+        for step in 1..=3 {
+            let gradient = tensor(len, 10 + step);
+            adamw(&weights, &gradient, &first, &second, &update(step)).unwrap();
+        }
+        [weights, first, second]
+    }
+
+    #[test]
+    fn three_updates_equal_the_specification() {
+        for len in [1, 33, CHUNK + 5] {
+            let mut states: Vec<[f64; 3]> =
+                wider(&floats(&tensor(len, 1))).iter().map(|&weight| [weight, 0., 0.]).collect();
+            for step in 1..=3 {
+                let gradient = wider(&floats(&tensor(len, 10 + step)));
+                for (state, gradient) in states.iter_mut().zip(gradient) {
+                    *state = reference(*state, gradient, &update(step));
+                }
+            }
+            for (index, found) in three_updates(len).iter().enumerate() {
+                let wanted: Vec<f64> = states.iter().map(|state| state[index]).collect();
+                // Three updates of ten operations, each rounded to 6e-8.
+                assert_close(&format!("adamw: {index}"), &floats(found), &wanted, 3e-7);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        let run = |threads| {
+            on_threads(threads, || three_updates(5 * CHUNK + 3).map(|tensor| floats(&tensor)))
+        };
+        assert!(run(1) == run(2) && run(1) == run(5));
+    }
+
+    #[test]
+    fn a_range_of_rows_is_updated_and_its_neighbours_are_not() {
+        let [weights, first, second] = three_updates(6);
+        let before = floats(&weights);
+        let rows = |tensor: &Tensor| tensor.narrow(0, 2, 3).unwrap();
+        let gradient = tensor(3, 4);
+        adamw(&rows(&weights), &gradient, &rows(&first), &rows(&second), &update(4)).unwrap();
+        let changed: Vec<bool> =
+            floats(&weights).iter().zip(before).map(|(after, before)| *after != before).collect();
+        assert_eq!(changed, [false, false, true, true, true, false]);
     }
 }

@@ -60,6 +60,18 @@ mod tests {
 
     use super::*;
     use crate::Recompute;
+    use crate::support::{prove, tensor};
+
+    #[test]
+    fn it_equals_its_specification_and_its_finite_differences() {
+        for shape in [(1, 1), (3, 33)] {
+            let inputs = [tensor(shape, 1), tensor(shape, 2)];
+            let reference = |given: &[Vec<f64>]| -> Vec<f64> {
+                given[0].iter().zip(&given[1]).map(|(x, y)| x + y).collect()
+            };
+            prove("add", &inputs, &[], reference, |tape, leaves| add(tape, &leaves[0], &leaves[1]));
+        }
+    }
 
     #[test]
     fn both_inputs_receive_the_gradient_and_a_value_used_twice_receives_it_twice() {

@@ -46,6 +46,14 @@ pub enum Error {
         /// What it should be.
         wanted: String,
     },
+    /// Query heads cannot be shared out evenly.
+    #[error("{operation}: found {found:?}, wanted query heads in a multiple of the key/value heads")]
+    Heads {
+        /// The operation that was called.
+        operation: &'static str,
+        /// The heads.
+        found: crate::Heads,
+    },
     /// A backward pass starts from other numbers than its forward pass was promised.
     #[error("{operation}: row {row} receives the gradient {found}, but {wanted} was announced")]
     Announced {

@@ -109,3 +109,72 @@ fn scatter(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{gradient, parameter, passes, prove, tensor};
+
+    /// The specification, of both operations.
+    fn reference(table: &[f64], indices: &[u32], columns: usize) -> Vec<f64> {
+        let rows = indices.iter().map(|&index| &table[index as usize * columns..][..columns]);
+        rows.flatten().copied().collect()
+    }
+
+    /// Indices of which many repeat and some never occur.
+    fn indices(len: usize, below: u32) -> Vec<u32> {
+        (0..len as u32).map(|position| position * position % below.max(1)).collect()
+    }
+
+    #[test]
+    fn an_embedding_equals_its_specification_and_its_finite_differences() {
+        for (tokens, words, channels) in [(1, 1, 1), (70, 11, 3), (5, 40, 33)] {
+            let (weight, ids) = (parameter((words, channels), 1), indices(tokens, words as u32));
+            let reference = |given: &[Vec<f64>]| reference(&given[0], &ids, channels);
+            prove("embedding", &[], &[&weight], reference, |tape, _| {
+                embedding(tape, &weight, &ids)
+            });
+        }
+    }
+
+    #[test]
+    fn selected_rows_equal_their_specification_and_its_finite_differences() {
+        for (tokens, rows, channels) in [(1, 1, 1), (11, 70, 3), (40, 5, 33)] {
+            let (x, rows) = (tensor((tokens, channels), 1), indices(rows, tokens as u32));
+            let reference = |given: &[Vec<f64>]| reference(&given[0], &rows, channels);
+            prove("select_rows", &[x], &[], reference, |tape, leaves| {
+                select_rows(tape, &leaves[0], &rows)
+            });
+        }
+    }
+
+    #[test]
+    fn no_rows_give_an_empty_output_and_a_gradient_of_zeros() {
+        let found = passes(&[tensor((3, 2), 1)], &[], &[], |tape, leaves| {
+            select_rows(tape, &leaves[0], &[])
+        });
+        assert_eq!((found.output.len(), &found.gradients[0][..]), (0, &[0.0; 6][..]));
+    }
+
+    #[test]
+    fn frozen_words_receive_nothing_and_the_others_what_is_theirs() {
+        let parts = [("frozen".to_owned(), 2), ("trained".to_owned(), 3)];
+        let mut weight = Parameter::new(tensor((5, 1), 1), parts);
+        weight.set_trainable(|name| name == "trained");
+        let (seed, ids) = ([1., 10., 100., 1000.], [3, 1, 3, 4]);
+        let mut tape = Tape::recording(crate::Recompute::None);
+        let out = embedding(&mut tape, &weight, &ids).unwrap();
+        let seed = Tensor::new(&seed, out.tensor().device()).unwrap().reshape((4, 1)).unwrap();
+        tape.backward(&out, seed.to_dtype(candle_core::DType::F32).unwrap()).unwrap();
+        assert_eq!(gradient(&weight), None);
+        let trained = weight.part_gradient(&weight.parts()[1]).unwrap().unwrap();
+        assert_eq!(&*storage::read(&trained).unwrap(), [0., 101., 1000.]);
+    }
+
+    #[test]
+    fn an_unknown_id_is_named() {
+        let weight = parameter((5, 1), 1);
+        let error = embedding(&mut Tape::inference(), &weight, &[0, 7]).err().unwrap();
+        assert_eq!(error.to_string(), "embedding: token id 7 is out of range, there are 5");
+    }
+}

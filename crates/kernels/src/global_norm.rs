@@ -38,3 +38,41 @@ fn sum_of_squares(x: &[f32]) -> f64 {
     }
     lanes.iter().sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::support::{numbers, on_threads, tensor, wider};
+
+    #[test]
+    fn it_is_the_sum_of_the_squares_at_any_length_and_thread_count() {
+        for len in [0, 1, 33, CHUNK, 3 * CHUNK + 17] {
+            let x = tensor(len, 1);
+            let wanted: f64 = wider(&numbers(len, 1)).iter().map(|x| x * x).sum();
+            let found = squared_norm(&x).unwrap();
+            // f64 rounds to 1e-16; sums of 2e5 terms.
+            assert!((found - wanted).abs() <= 1e-12 * wanted, "{found} wanted {wanted}");
+            for threads in [1, 2, 5] {
+                assert_eq!(on_threads(threads, || squared_norm(&x).unwrap()), found);
+            }
+        }
+    }
+
+    #[test]
+    fn one_number_that_is_not_finite_shows_wherever_it_is() {
+        for place in [0, 100, CHUNK - 1, CHUNK + 7] {
+            for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut x = numbers(CHUNK + 8, 1);
+                x[place] = wrong;
+                let len = x.len();
+                let x = Tensor::from_vec(x, len, &Device::Cpu).unwrap();
+                assert!(!squared_norm(&x).unwrap().is_finite(), "{wrong} at {place}");
+            }
+        }
+        // The largest number is finite, and so is its square.
+        let x = Tensor::new(&[f32::MAX, f32::MAX], &Device::Cpu).unwrap();
+        assert!(squared_norm(&x).unwrap().is_finite());
+    }
+}

@@ -30,6 +30,13 @@ pub mod storage;
 mod swiglu;
 mod tape;
 
+// The unit tests and the integration tests share their proofs, which name this crate from outside.
+#[cfg(test)]
+extern crate self as albacore_kernels;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 pub use adamw::{AdamWStep, adamw};
 pub use add::add;
 pub use error::{Error, Result};

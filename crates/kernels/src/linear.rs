@@ -29,10 +29,10 @@ pub fn linear<'a>(
     record(tape, out, x, None, weight, bias)
 }
 
-/// `residual + x Wᵀ`: the product is added where the copy of the residual stream lies.
+/// `residual + x Wᵀ + b`: the product is added where the copy of the residual stream lies.
 ///
 /// # Shapes
-/// `residual` `(T, N)`, `x` `(T, C)`, `weight` `(N, C)`; returns `(T, N)`.
+/// `residual` `(T, N)`, `x` `(T, C)`, `weight` `(N, C)`, `bias` `(N,)`; returns `(T, N)`.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -41,12 +41,16 @@ pub fn linear_add<'a>(
     residual: &Value<'a>,
     x: &Value<'a>,
     weight: &'a Parameter,
+    bias: Option<&'a Parameter>,
 ) -> Result<Value<'a>> {
     let (tokens, rows) = check("linear_add", x.tensor(), weight)?;
     expect_shape("linear_add", "residual", residual.tensor().dims(), &[tokens, rows])?;
     let out = add::copy(residual.tensor())?;
     forward(&out, x.tensor(), weight.value(), true)?;
-    record(tape, out, x, residual.slot(), weight, None)
+    if let Some(bias) = bias {
+        add_bias(&out, bias.value())?;
+    }
+    record(tape, out, x, residual.slot(), weight, bias)
 }
 
 fn check(operation: &'static str, x: &Tensor, weight: &Parameter) -> Result<(usize, usize)> {
@@ -167,4 +171,50 @@ fn bias_gradient(sum: &Tensor, gradient: &Tensor, first: usize, accumulate: bool
         });
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{parameter, prove, tensor};
+
+    /// The specification.
+    fn reference(x: &[f64], weight: &[f64], bias: &[f64], channels: usize) -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let products = weight.chunks(channels).map(|weight| x.iter().zip(weight));
+            let sums = products.map(|terms| terms.map(|(x, weight)| x * weight).sum::<f64>());
+            sums.zip(bias).map(|(sum, bias)| sum + bias).collect()
+        };
+        x.chunks(channels).flat_map(row).collect()
+    }
+
+    const SIZES: [(usize, usize, usize); 3] = [(1, 1, 1), (3, 5, 33), (70, 3, 2)];
+
+    #[test]
+    fn it_equals_its_specification_and_its_finite_differences() {
+        for (tokens, rows, channels) in SIZES {
+            let (x, weight) = (tensor((tokens, channels), 1), parameter((rows, channels), 2));
+            let bias = parameter(rows, 3);
+            let reference =
+                |given: &[Vec<f64>]| reference(&given[0], &given[1], &given[2], channels);
+            prove("linear", &[x], &[&weight, &bias], reference, |tape, leaves| {
+                linear(tape, &leaves[0], &weight, Some(&bias))
+            });
+        }
+    }
+
+    #[test]
+    fn added_to_a_residual_it_equals_its_specification_and_its_finite_differences() {
+        for (tokens, rows, channels) in SIZES {
+            let (residual, x) = (tensor((tokens, rows), 4), tensor((tokens, channels), 1));
+            let (weight, bias) = (parameter((rows, channels), 2), parameter(rows, 3));
+            let reference = |given: &[Vec<f64>]| {
+                let product = reference(&given[1], &given[2], &given[3], channels);
+                given[0].iter().zip(product).map(|(residual, y)| residual + y).collect()
+            };
+            prove("linear_add", &[residual, x], &[&weight, &bias], reference, |tape, leaves| {
+                linear_add(tape, &leaves[0], &leaves[1], &weight, Some(&bias))
+            });
+        }
+    }
 }

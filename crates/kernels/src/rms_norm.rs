@@ -133,3 +133,31 @@ fn weight_gradient(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{parameter, prove, tensor};
+
+    /// The specification.
+    fn reference(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
+        let rows = x.chunks(weight.len()).flat_map(|x| {
+            let mean = x.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
+            x.iter().zip(weight).map(move |(x, weight)| weight * x / (mean + epsilon).sqrt())
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn it_equals_its_specification_and_its_finite_differences() {
+        // One channel normalised is ±1 but for epsilon: with a small one its gradient is all rounding.
+        for (tokens, channels, epsilon) in [(1, 1, 0.5), (3, 33, 1e-5), (70, 5, 1e-5)] {
+            let (x, weight) = (tensor((tokens, channels), 1), parameter(channels, 2));
+            let reference =
+                |given: &[Vec<f64>]| reference(&given[0], &given[1], f64::from(epsilon));
+            prove("rms_norm", &[x], &[&weight], reference, |tape, leaves| {
+                rms_norm(tape, &leaves[0], &weight, epsilon)
+            });
+        }
+    }
+}

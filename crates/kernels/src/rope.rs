@@ -100,3 +100,71 @@ fn turn_head(head: &mut [f32], cosine: &[f32], sine: &[f32], direction: f32) {
         (*x1, *x2) = (*x1 * cosine - *x2 * sine, *x2 * cosine + *x1 * sine);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{floats, numbers, prove, tensor, wider};
+
+    fn angles(positions: usize, half_width: usize) -> Angles {
+        let (cosine, sine) = numbers(positions * half_width, 5)
+            .into_iter()
+            .map(|angle| ((3.0 * angle).cos(), (3.0 * angle).sin()))
+            .unzip();
+        Angles::new(cosine, sine, half_width).unwrap()
+    }
+
+    /// The specification.
+    fn reference(qkv: &[f64], heads: Heads, angles: &Angles, positions: &[u32]) -> Vec<f64> {
+        let mut out = qkv.to_vec();
+        let half = heads.width / 2;
+        for (row, &position) in positions.iter().enumerate() {
+            for head in 0..heads.query + heads.key_value {
+                for pair in 0..half {
+                    let first = row * heads.channels() + head * heads.width + pair;
+                    let angle = position as usize * half + pair;
+                    let (cosine, sine) = (wider(&angles.cosine)[angle], wider(&angles.sine)[angle]);
+                    out[first] = qkv[first] * cosine - qkv[first + half] * sine;
+                    out[first + half] = qkv[first + half] * cosine + qkv[first] * sine;
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn it_equals_its_specification_and_its_finite_differences() {
+        for (tokens, query, key_value, width) in [(1, 1, 1, 2), (3, 4, 2, 6), (70, 2, 1, 2)] {
+            let heads = Heads { query, key_value, width };
+            let angles = angles(9, width / 2);
+            let positions: Vec<u32> = (0..tokens as u32).map(|token| token * 7 % 9).collect();
+            let qkv = tensor((tokens, heads.channels()), 1);
+            let reference = |given: &[Vec<f64>]| reference(&given[0], heads, &angles, &positions);
+            prove("rope", &[qkv], &[], reference, |tape, leaves| {
+                rope(tape, leaves[0].clone(), heads, &angles, &positions)
+            });
+        }
+    }
+
+    #[test]
+    fn it_works_where_the_projection_lies() {
+        let heads = Heads { query: 1, key_value: 1, width: 2 };
+        let angles = Angles::new(vec![0.0], vec![1.0], 1).unwrap();
+        let qkv =
+            candle_core::Tensor::new(&[[1f32, 2., 3., 4., 5., 6.]], &candle_core::Device::Cpu);
+        let qkv = Value::constant(qkv.unwrap());
+        rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &[0]).unwrap();
+        assert_eq!(floats(qkv.tensor()), [-2., 1., -4., 3., 5., 6.]);
+    }
+
+    #[test]
+    fn a_position_beyond_the_tables_is_refused_before_anything_is_changed() {
+        let heads = Heads { query: 1, key_value: 1, width: 2 };
+        let qkv = Value::constant(tensor((2, 6), 1));
+        let angles = angles(4, 1);
+        let error = rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &[0, 4]);
+        let message = error.err().unwrap().to_string();
+        assert_eq!(message, "rope: position 4 is out of range, there are 4");
+        assert_eq!(floats(qkv.tensor()), numbers(12, 1));
+    }
+}

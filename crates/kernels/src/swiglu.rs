@@ -96,3 +96,42 @@ fn row_gradient(sum: &mut [f32], gradient: &[f32], gate_up: &[f32], accumulate: 
         *d_up = if accumulate { *d_up + from_up } else { from_up };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{passes, prove, tensor};
+
+    /// The specification.
+    fn reference(gate_up: &[f64], width: usize) -> Vec<f64> {
+        let rows = gate_up.chunks(2 * width).map(|row| row.split_at(width));
+        let pairs = rows.flat_map(|(gate, up)| gate.iter().zip(up));
+        pairs.map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up).collect()
+    }
+
+    #[test]
+    fn it_equals_its_specification_and_its_finite_differences() {
+        for (tokens, width) in [(1, 1), (3, 33), (70, 5)] {
+            let gate_up = (tensor((tokens, 2 * width), 1) * 4.0).unwrap();
+            let reference = |given: &[Vec<f64>]| reference(&given[0], width);
+            prove("swiglu", &[gate_up], &[], reference, |tape, leaves| swiglu(tape, &leaves[0]));
+        }
+    }
+
+    #[test]
+    fn a_gate_far_from_zero_is_open_or_shut_and_never_nan() {
+        let huge = 2f32.powi(100);
+        let gate_up = [[200., -200., huge, -huge, 3., 3., 3., 3.]];
+        let gate_up = Tensor::new(&gate_up, &candle_core::Device::Cpu).unwrap();
+        let found = passes(&[gate_up], &[], &[1.; 4], |tape, leaves| swiglu(tape, &leaves[0]));
+        assert_eq!(found.output, [600., 0., 3. * huge, 0.]);
+        assert_eq!(found.gradients[0], [3., 0., 3., 0., 200., 0., huge, 0.]);
+    }
+
+    #[test]
+    fn rows_without_halves_are_refused() {
+        let mut tape = Tape::inference();
+        let error = swiglu(&mut tape, &Value::constant(tensor((2, 3), 1))).err().unwrap();
+        assert_eq!(error.to_string(), "swiglu: gate_up has shape [2, 3], wanted [2, 2]");
+    }
+}
