@@ -383,7 +383,8 @@ def check_export(arguments):
     logprobs = [token_logprobs(model, prompt + response, [False] * len(prompt) + [True] * len(response)) for _, prompt, response in chosen]
     loss = -torch.cat(logprobs).mean().item()
     del model
-    ours = held_out_loss(arguments, arguments.run, chosen)
+    folder = newest_checkpoint(arguments.run) if (arguments.run / "checkpoints").exists() else arguments.run
+    ours = held_out_loss(arguments, folder, chosen)
     line("export: `held_out_loss` of the run's weights in transformers", abs(loss - ours), 1e-4,
          f"{loss:.6f}, ours {ours:.6f}, {len(chosen)} records")
     source, target = arguments.work / "held-out.jsonl", arguments.work / "held-out-scores.jsonl"
