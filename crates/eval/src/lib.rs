@@ -1,1 +1,14 @@
-//! placeholder
+//! What a model has learned, measured: held-out loss and exact match.
+//!
+//! The trainer does not know this crate: it asks through its `Evaluator` trait, which the binary
+//! fulfils with what stands here.
+
+mod config;
+mod error;
+mod exact_match;
+mod held_out;
+
+pub use config::{EvalConfig, Metric};
+pub use error::{Error, Result};
+pub use exact_match::{Answer, ExactMatch, exact_match};
+pub use held_out::{Loss, held_out_loss};

@@ -16,11 +16,23 @@
 mod config;
 mod dtype;
 mod error;
+mod generate;
+mod gguf;
+mod import;
+mod initial;
+mod llama;
 mod rope;
+mod sampling;
+pub mod save;
 mod weights;
 
 pub use config::LlamaConfig;
 pub use dtype::Dtype;
 pub use error::{Error, Result};
+pub use generate::{Finish, Generated, Limits, generate};
+pub use gguf::{Gguf, GgufTensor, Metadata};
+pub use import::{Imported, import};
+pub use llama::{Llama, Packed};
 pub use rope::{Rope, RopeScaling, rope_angles};
+pub use sampling::Sampling;
 pub use weights::{Misfit, Weights};

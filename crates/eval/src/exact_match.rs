@@ -1,0 +1,87 @@
+//! Exact match: the share of examples that the model answers word for word.
+
+use std::ops::ControlFlow;
+
+use albacore_data::{Encoded, Tokenizer};
+use albacore_model::{Limits, Llama, Sampling, generate};
+
+use crate::Result;
+
+/// One example, answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the model was given, special tokens included.
+    pub prompt: String,
+    /// The answer in the data.
+    pub wanted: String,
+    /// The answer of the model.
+    pub found: String,
+}
+
+impl Answer {
+    /// Whether both are the same but for white space around them.
+    pub fn is_exact(&self) -> bool {
+        self.wanted.trim() == self.found.trim()
+    }
+}
+
+/// All answers of one measurement.
+#[derive(Clone, Debug, Default)]
+pub struct ExactMatch {
+    /// One answer an example, in order.
+    pub answers: Vec<Answer>,
+}
+
+impl ExactMatch {
+    /// Examples answered exactly.
+    pub fn exact(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_exact()).count()
+    }
+
+    /// Percentage of examples answered exactly.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.exact() as f64 / self.answers.len().max(1) as f64
+    }
+}
+
+/// Answers every example greedily and compares with what the data says.
+///
+/// The prompt is everything before the last learned span, which is the wanted answer: the same rule
+/// for every format of data.
+///
+/// # Errors
+/// If the model cannot be run or an answer cannot be decoded.
+pub fn exact_match(
+    model: &Llama,
+    tokenizer: &Tokenizer,
+    examples: &[Encoded],
+    max_new_tokens: usize,
+) -> Result<ExactMatch> {
+    // 32 prompts fill the matrix products and keep the cache small.
+    const BATCH: usize = 32;
+    let limits = Limits { max_new_tokens, stop_ids: tokenizer.eos_ids().to_vec() };
+    let mut answers = Vec::with_capacity(examples.len());
+    for examples in examples.chunks(BATCH) {
+        let (prompts, wanted): (Vec<_>, Vec<_>) =
+            examples.iter().map(|example| last_answer(example)).unzip();
+        let prompts = prompts.into_iter().map(<[u32]>::to_vec).collect::<Vec<_>>();
+        let greedy = Sampling::default();
+        let found = generate(model, &prompts, greedy, &limits, |_, _| ControlFlow::Continue(()))?;
+        for ((prompt, wanted), found) in prompts.iter().zip(wanted).zip(found) {
+            answers.push(Answer {
+                prompt: tokenizer.decode(prompt, false)?,
+                wanted: tokenizer.decode(wanted, true)?,
+                found: tokenizer.decode(&found.ids, true)?,
+            });
+        }
+    }
+    Ok(ExactMatch { answers })
+}
+
+/// Splits an example into what comes before its last learned span, and that span.
+fn last_answer(example: &Encoded) -> (&[u32], &[u32]) {
+    let end = example.learned.iter().rposition(|&learned| learned).map_or(0, |last| last + 1);
+    let start = example.learned[..end].iter().rposition(|&learned| !learned);
+    let start = start.map_or(0, |before| before + 1);
+    (&example.ids[..start], &example.ids[start..end])
+}

@@ -1,0 +1,162 @@
+//! Generation with a key/value cache: prompts of different lengths in one batch.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use albacore_kernels::{KeyValueCache, Sequences, Tape, storage};
+use rayon::prelude::*;
+
+use crate::sampling::Sampler;
+use crate::{Error, Llama, Result, Sampling, rope_angles};
+
+/// When a generation ends.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most new tokens per prompt.
+    pub max_new_tokens: usize,
+    /// Tokens that end an answer; they are part of the result.
+    pub stop_ids: Vec<u32>,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop token was generated.
+    Stop,
+    /// The most new tokens were reached.
+    Length,
+    /// The caller had seen enough (a stop string, say).
+    Caller,
+}
+
+/// What was generated for one prompt.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// The new tokens, the stop token included.
+    pub ids: Vec<u32>,
+    /// Why there are no more.
+    pub finish: Finish,
+}
+
+/// One sequence that is still growing.
+struct Growing {
+    /// Which prompt it belongs to.
+    index: usize,
+    /// The row of the angle table for its position 0.
+    first_row: u32,
+    ids: Vec<u32>,
+    sampler: Sampler,
+}
+
+/// Continues each of `prompts`.
+///
+/// `on_token(prompt, id)` is called for every new token as it comes and may end its sequence.
+/// Results do not depend on which prompts are generated together.
+///
+/// # Errors
+/// If a prompt is empty or names a token outside the vocabulary.
+pub fn generate(
+    model: &Llama,
+    prompts: &[Vec<u32>],
+    sampling: Sampling,
+    limits: &Limits,
+    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Generated>> {
+    check(model, prompts)?;
+    let blank = Generated { ids: Vec::new(), finish: Finish::Length };
+    let mut results = vec![blank; prompts.len()];
+    if prompts.is_empty() || limits.max_new_tokens == 0 {
+        return Ok(results);
+    }
+    let lengths = prompts.iter().map(|prompt| prompt.len() + limits.max_new_tokens);
+    let (angles, first_rows) = rope_angles(model.config(), &lengths.collect::<Vec<_>>())?;
+    let caches = RefCell::new(model.new_caches(prompts.len()));
+    let growing = prompts.iter().enumerate().map(|(index, prompt)| Growing {
+        index,
+        first_row: first_rows[index],
+        ids: prompt.clone(),
+        sampler: Sampler::new(sampling, index as u64),
+    });
+    let mut growing = growing.collect::<Vec<_>>();
+    // First each whole prompt, then one token a round.
+    let mut fresh = prompts.iter().map(Vec::len).collect::<Vec<_>>();
+    while !growing.is_empty() {
+        let input = Step::new(&growing, &fresh)?;
+        let logits = model.next_logits(&input, &angles, &caches)?;
+        let chosen = choose(&mut growing, &logits, model.config().vocab_size)?;
+        let mut keep = vec![true; growing.len()];
+        for (slot, (sequence, &id)) in growing.iter_mut().zip(&chosen).enumerate() {
+            sequence.ids.push(id);
+            let result = &mut results[sequence.index];
+            result.ids.push(id);
+            let finish = if limits.stop_ids.contains(&id) {
+                Some(Finish::Stop)
+            } else if on_token(sequence.index, id).is_break() {
+                Some(Finish::Caller)
+            } else if result.ids.len() >= limits.max_new_tokens {
+                Some(Finish::Length)
+            } else {
+                None
+            };
+            if let Some(finish) = finish {
+                result.finish = finish;
+                keep[slot] = false;
+            }
+        }
+        if keep.contains(&false) {
+            caches.borrow_mut().iter_mut().for_each(|cache| cache.retain(&keep));
+            let mut kept = keep.iter();
+            growing.retain(|_| *kept.next().expect("one flag a sequence"));
+        }
+        fresh = vec![1; growing.len()];
+    }
+    Ok(results)
+}
+
+/// The tokens that are new to the caches, packed.
+pub(crate) struct Step {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) positions: Vec<u32>,
+    pub(crate) sequences: Sequences,
+    /// The last token of each sequence: what follows it is to be chosen.
+    pub(crate) last: Vec<u32>,
+}
+
+impl Step {
+    fn new(growing: &[Growing], fresh: &[usize]) -> Result<Self> {
+        let (mut ids, mut positions, mut starts) = (Vec::new(), Vec::new(), vec![0]);
+        for (sequence, &fresh) in growing.iter().zip(fresh) {
+            let first = sequence.ids.len() - fresh;
+            ids.extend(&sequence.ids[first..]);
+            let row = |position: usize| sequence.first_row + position as u32;
+            positions.extend(row(first)..row(sequence.ids.len()));
+            starts.push(ids.len() as u32);
+        }
+        let last = starts[1..].iter().map(|end| end - 1).collect();
+        Ok(Self { ids, positions, sequences: Sequences::new(starts)?, last })
+    }
+}
+
+fn choose(
+    growing: &mut [Growing],
+    logits: &candle_core::Tensor,
+    vocabulary: usize,
+) -> Result<Vec<u32>> {
+    Ok(storage::write(logits, |logits| {
+        let rows = growing.par_iter_mut().zip(logits.par_chunks_mut(vocabulary));
+        Ok(rows.map(|(sequence, row)| sequence.sampler.next(row, &sequence.ids)).collect())
+    })?)
+}
+
+fn check(model: &Llama, prompts: &[Vec<u32>]) -> Result<()> {
+    let vocabulary = model.config().vocab_size;
+    for (index, prompt) in prompts.iter().enumerate() {
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt { index });
+        }
+        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(Error::TokenId { id, vocabulary });
+        }
+    }
+    Ok(())
+}
