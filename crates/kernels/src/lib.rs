@@ -13,6 +13,8 @@
 
 mod adamw;
 mod add;
+mod attention;
+mod cache;
 mod error;
 mod gather;
 mod global_norm;
@@ -39,6 +41,8 @@ mod support;
 
 pub use adamw::{AdamWStep, adamw};
 pub use add::add;
+pub use attention::{attention, bidirectional_attention};
+pub use cache::KeyValueCache;
 pub use error::{Error, Result};
 pub use gather::{embedding, select_rows};
 pub use global_norm::squared_norm;

@@ -135,7 +135,7 @@ pub fn product_here(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate
 /// `out` must be valid for writes (and reads, if `accumulate`) at `rows` x `columns` with
 /// `row_stride`, and no other thread may use these elements meanwhile.
 #[allow(clippy::too_many_arguments)]
-unsafe fn product_unchecked(
+pub(crate) unsafe fn product_unchecked(
     out: *mut f32,
     rows: usize,
     columns: usize,

@@ -1,0 +1,224 @@
+//! The backward pass: scores are computed again, pair by pair of a chunk of queries and one of keys.
+//!
+//! With the weights `P`, `dP = dO Vᵀ` and `δ = rowsum(dO ∘ O)` (equation 4 of Dao, 2023):
+//! `dS = P ∘ (dP - δ)`, `dV = Pᵀ dO`, `dQ = scale · dS K` and `dK = scale · dSᵀ Q`.
+//!
+//! A pair adds to the gradients of its queries and of its keys, so pairs run in waves in which no
+//! chunk occurs twice: wave `w` pairs query chunk `c + w` with key chunk `c`. Nothing is computed
+//! twice, no thread needs a copy of a gradient, and the order of every sum is fixed.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::forward::hide_later_keys;
+use super::{Attention, Block, QUERIES, Rows};
+use crate::matmul::{Matrix, MatrixMut, product_here};
+use crate::parallel::SharedMut;
+use crate::simd::{exp, sum2, wide};
+use crate::storage;
+
+/// Queries and keys of a chunk.
+const CHUNK: usize = 4 * QUERIES;
+
+/// A chunk of queries, one of keys (both counted from the start of their sequence), and a head.
+struct Pair {
+    sequence: Range<usize>,
+    /// The key/value head.
+    group: usize,
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+/// What all pairs read and write.
+struct Operands<'a> {
+    qkv: &'a [f32],
+    gradient: &'a [f32],
+    /// `(H, T)`, as `delta`.
+    lse: &'a [f32],
+    delta: &'a [f32],
+    /// The gradient of `qkv`.
+    sum: SharedMut<'a>,
+}
+
+impl Attention<'_> {
+    /// Adds the gradient of `qkv` to `sum`, or overwrites `sum` with it.
+    pub(super) fn backward(
+        &self,
+        qkv: &[f32],
+        output: &[f32],
+        lse: &[f32],
+        gradient: &[f32],
+        sum: &mut [f32],
+        accumulate: bool,
+    ) {
+        let delta = &self.row_products(output, gradient);
+        let all = Operands { qkv, gradient, lse, delta, sum: SharedMut::new(sum) };
+        for wave in 0..self.sequences.longest().div_ceil(CHUNK) {
+            self.pairs(wave).into_par_iter().with_max_len(1).for_each(|pair| {
+                // The first wave meets every chunk.
+                if wave == 0 && !accumulate {
+                    self.clear(&pair, &all);
+                }
+                for head in pair.group * self.heads.group()..(pair.group + 1) * self.heads.group() {
+                    for start in pair.queries.clone().step_by(QUERIES) {
+                        let queries = start..(start + QUERIES).min(pair.queries.end);
+                        self.tile(&pair, head, queries, &all);
+                    }
+                }
+            });
+        }
+    }
+
+    /// `δ`, the sum of output times gradient of each head and token: `(H, T)`.
+    fn row_products(&self, output: &[f32], gradient: &[f32]) -> Vec<f32> {
+        let channels = self.heads.output_channels();
+        let mut delta = storage::empty_vec(self.heads.query * self.sequences.tokens());
+        let rows = delta.par_chunks_mut(self.sequences.tokens()).enumerate();
+        rows.for_each(|(head, row)| {
+            wide(
+                #[inline(always)]
+                || {
+                    for (token, delta) in row.iter_mut().enumerate() {
+                        let start = token * channels + head * self.heads.width;
+                        let range = start..start + self.heads.width;
+                        *delta = sum2(&output[range.clone()], &gradient[range], |x, y| x * y);
+                    }
+                },
+            );
+        });
+        delta
+    }
+
+    /// The pairs of one wave.
+    fn pairs(&self, wave: usize) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        for sequence in self.sequences.iter() {
+            let chunks = sequence.len().div_ceil(CHUNK);
+            let chunk = |index: usize| index * CHUNK..((index + 1) * CHUNK).min(sequence.len());
+            for keys in 0..chunks {
+                let queries = keys + wave;
+                // What lies beyond the last chunk of queries begins again at the first, which sees
+                // these keys only if attention is bidirectional.
+                if wave < chunks && (queries < chunks || !self.causal) {
+                    let (queries, keys) = (chunk(queries % chunks), chunk(keys));
+                    pairs.extend((0..self.heads.key_value).map(|group| Pair {
+                        sequence: sequence.clone(),
+                        group,
+                        queries: queries.clone(),
+                        keys: keys.clone(),
+                    }));
+                }
+            }
+        }
+        pairs
+    }
+
+    /// Sets the gradients of a pair's queries, keys and values to zero.
+    fn clear(&self, pair: &Pair, all: &Operands) {
+        let heads = self.heads;
+        let first = pair.group * heads.group();
+        let q = heads.q(first).start..heads.q(first + heads.group() - 1).end;
+        let k = (heads.k(pair.group), &pair.keys);
+        for (channels, rows) in [(q, &pair.queries), k, (heads.v(pair.group), &pair.keys)] {
+            // SAFETY: in a wave, no other pair has these queries or these keys and this group.
+            let mut block = unsafe { all.block(pair, rows, channels, heads.channels()) };
+            (0..rows.len()).for_each(|index| block.row(index).fill(0.0));
+        }
+    }
+
+    /// Adds what one tile of queries of one head contributes.
+    fn tile(&self, pair: &Pair, head: usize, queries: Range<usize>, all: &Operands) {
+        let (heads, channels) = (self.heads, self.heads.channels());
+        let end = if self.causal { pair.keys.end.min(queries.end) } else { pair.keys.end };
+        let keys = pair.keys.start..end;
+        let first = pair.sequence.start;
+        let rows = |channels_of_head, rows| {
+            Rows::new(&all.qkv[first * channels..], channels_of_head, channels).matrix(rows)
+        };
+        let q = rows(heads.q(head), queries.clone());
+        let k = rows(heads.k(pair.group), keys.clone());
+        let v = rows(heads.v(pair.group), keys.clone());
+        let out_channels = heads.output_channels();
+        let gradient =
+            Rows::new(&all.gradient[first * out_channels..], heads.q(head), out_channels)
+                .matrix(queries.clone());
+
+        let mut weights = storage::empty_vec(2 * keys.len() * QUERIES);
+        if queries.len() < QUERIES {
+            // The products write the lanes of the queries alone.
+            weights.fill(0.0);
+        }
+        let (weights, slopes) = weights.split_at_mut(keys.len() * QUERIES);
+        let lanes = |data| MatrixMut::strided(data, keys.len(), queries.len(), QUERIES);
+        product_here(lanes(weights), k, q.transposed(), self.scale, false);
+        product_here(lanes(slopes), v, gradient.transposed(), 1.0, false);
+        let row = head * self.sequences.tokens() + first;
+        let row = row + queries.start..row + queries.end;
+        let (lse, delta) = (&all.lse[row.clone()], &all.delta[row]);
+        let first_query = self.causal.then_some((keys.start, queries.start));
+        weights_and_slopes(weights, slopes, lse, delta, first_query);
+
+        let lanes = |data| Matrix::strided(data, keys.len(), queries.len(), QUERIES);
+        let (weights, slopes) = (lanes(weights), lanes(slopes));
+        // SAFETY: in a wave, no other pair has these queries or these keys and this group, and this
+        // thread uses one block at a time.
+        unsafe {
+            let mut dv = all.block(pair, &keys, heads.v(pair.group), channels);
+            dv.product(weights, gradient, 1.0, true);
+            let mut dk = all.block(pair, &keys, heads.k(pair.group), channels);
+            dk.product(slopes, q, self.scale, true);
+            let mut dq = all.block(pair, &queries, heads.q(head), channels);
+            dq.product(slopes.transposed(), k, self.scale, true);
+        }
+    }
+}
+
+impl Operands<'_> {
+    /// Some channels of some rows of the gradient of `qkv`.
+    ///
+    /// # Safety
+    /// Nobody else may use them while the block lives.
+    unsafe fn block(
+        &self,
+        pair: &Pair,
+        rows: &Range<usize>,
+        channels: Range<usize>,
+        stride: usize,
+    ) -> Block<'_> {
+        let rows = pair.sequence.start + rows.start..pair.sequence.start + rows.end;
+        // SAFETY: the rows are tokens of the batch, and the caller vouches for the rest.
+        unsafe { Block::new(&self.sum, rows, channels, stride) }
+    }
+}
+
+/// Turns scores into weights `P` and their gradients `dP` into `dS`.
+///
+/// `causal` gives the numbers of the first key and of the first query.
+fn weights_and_slopes(
+    scores: &mut [f32],
+    gradients: &mut [f32],
+    lse: &[f32],
+    delta: &[f32],
+    causal: Option<(usize, usize)>,
+) {
+    let (mut all_lse, mut all_delta) = ([0.0; QUERIES], [0.0; QUERIES]);
+    all_lse[..lse.len()].copy_from_slice(lse);
+    all_delta[..delta.len()].copy_from_slice(delta);
+    let (scores, _) = scores.as_chunks_mut::<QUERIES>();
+    let (gradients, _) = gradients.as_chunks_mut::<QUERIES>();
+    if let Some((first_key, first_query)) = causal {
+        hide_later_keys(scores, first_key, first_query);
+    }
+    wide(
+        #[inline(always)]
+        || {
+            for (scores, gradients) in scores.iter_mut().zip(gradients) {
+                for lane in 0..QUERIES {
+                    scores[lane] = exp(scores[lane] - all_lse[lane]);
+                    gradients[lane] = scores[lane] * (gradients[lane] - all_delta[lane]);
+                }
+            }
+        },
+    );
+}

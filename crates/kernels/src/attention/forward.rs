@@ -1,0 +1,175 @@
+//! The forward pass: each task attends with one tile of queries of one head.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Attention, Block, QUERIES, Rows};
+use crate::matmul::{Matrix, MatrixMut, product_here};
+use crate::parallel::SharedMut;
+use crate::simd::{exp, wide};
+use crate::storage;
+
+/// Keys of a tile: its scores are 48 KiB.
+const KEYS: usize = 256;
+
+impl Attention<'_> {
+    /// Writes the output `(T, H D)` and the log-sum-exp of each row of scores `(H, T)`.
+    pub(super) fn forward(&self, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+        let (heads, tokens) = (self.heads, self.sequences.tokens());
+        let (channels, out_channels) = (heads.channels(), heads.output_channels());
+        let (out, lse) = (SharedMut::new(out), SharedMut::new(lse));
+        self.tasks().into_par_iter().with_max_len(1).for_each(|(sequence, head, queries)| {
+            let qkv = &qkv[sequence.start * channels..];
+            let group = head / heads.group();
+            let tile = Tile {
+                q: Rows::new(qkv, heads.q(head), channels).matrix(queries.clone()),
+                queries: queries.len(),
+                k: Rows::new(qkv, heads.k(group), channels),
+                v: Rows::new(qkv, heads.v(group), channels),
+                keys: sequence.len(),
+                first: self.causal.then_some(queries.start),
+                scale: self.scale,
+            };
+            let rows = sequence.start + queries.start..sequence.start + queries.end;
+            let columns = head * tokens + rows.start..head * tokens + rows.end;
+            // SAFETY: no other task has this head and one of these tokens.
+            let mut out = unsafe { Block::new(&out, rows, heads.q(head), out_channels) };
+            // SAFETY: as above.
+            let mut lse = unsafe { Block::new(&lse, 0..1, columns, 0) };
+            lse.row(0).copy_from_slice(&tile.attend(&mut out)[..queries.len()]);
+        });
+    }
+
+    /// Sequence, head and queries (counted from the start of the sequence) of each task.
+    fn tasks(&self) -> Vec<(Range<usize>, usize, Range<usize>)> {
+        let mut tasks = Vec::new();
+        for sequence in self.sequences.iter() {
+            for head in 0..self.heads.query {
+                let starts = (0..sequence.len()).step_by(QUERIES);
+                let queries = starts.map(|start| start..(start + QUERIES).min(sequence.len()));
+                tasks.extend(queries.map(|queries| (sequence.clone(), head, queries)));
+            }
+        }
+        tasks
+    }
+}
+
+/// Some queries of one head and the keys and values that they attend to.
+pub(crate) struct Tile<'a> {
+    /// The queries, at most [`QUERIES`].
+    pub(crate) q: Matrix<'a>,
+    /// How many there are.
+    pub(crate) queries: usize,
+    pub(crate) k: Rows<'a>,
+    pub(crate) v: Rows<'a>,
+    /// How many keys there are.
+    pub(crate) keys: usize,
+    /// If given, query `i` sees only the keys up to number `first + i`.
+    pub(crate) first: Option<usize>,
+    pub(crate) scale: f32,
+}
+
+impl Tile<'_> {
+    /// Writes the output of the queries and returns the log-sum-exps of their scores.
+    pub(crate) fn attend(&self, out: &mut Block) -> [f32; QUERIES] {
+        let keys = self.first.map_or(self.keys, |first| self.keys.min(first + self.queries));
+        let mut scores = storage::empty_vec(KEYS.min(keys) * QUERIES);
+        if self.queries < QUERIES {
+            // The products write the lanes of the queries alone.
+            scores.fill(0.0);
+        }
+        let mut softmax = Softmax::new();
+        for start in (0..keys).step_by(KEYS) {
+            let keys = start..(start + KEYS).min(keys);
+            let scores = &mut scores[..keys.len() * QUERIES];
+            let target = MatrixMut::strided(scores, keys.len(), self.queries, QUERIES);
+            product_here(
+                target,
+                self.k.matrix(keys.clone()),
+                self.q.transposed(),
+                self.scale,
+                false,
+            );
+            let (lanes, _) = scores.as_chunks_mut();
+            if let Some(first) = self.first {
+                hide_later_keys(lanes, start, first);
+            }
+            let factor = wide(
+                #[inline(always)]
+                || softmax.absorb(lanes),
+            );
+            if start > 0 {
+                rescale(out, &factor, self.queries);
+            }
+            let weights = Matrix::strided(scores, keys.len(), self.queries, QUERIES).transposed();
+            out.product(weights, self.v.matrix(keys), 1.0, start > 0);
+        }
+        rescale(out, &softmax.sum.map(f32::recip), self.queries);
+        softmax.log_sum()
+    }
+}
+
+/// Hides from each query (lane), of which the first is number `first`, the keys (rows) after it.
+#[inline(always)]
+pub(super) fn hide_later_keys(scores: &mut [[f32; QUERIES]], first_key: usize, first: usize) {
+    for (key, row) in scores.iter_mut().enumerate().skip(first.saturating_sub(first_key)) {
+        let hidden = (first_key + key - first).min(QUERIES);
+        row[..hidden].fill(f32::NEG_INFINITY);
+    }
+}
+
+fn rescale(out: &mut Block, factor: &[f32; QUERIES], queries: usize) {
+    wide(
+        #[inline(always)]
+        || {
+            for (index, factor) in factor[..queries].iter().enumerate() {
+                out.row(index).iter_mut().for_each(|out| *out *= factor);
+            }
+        },
+    );
+}
+
+/// The softmax of a row of scores that arrives in pieces: one lane a query.
+struct Softmax {
+    /// The highest score so far.
+    highest: [f32; QUERIES],
+    /// `Σ exp(score - highest)`.
+    sum: [f32; QUERIES],
+}
+
+impl Softmax {
+    fn new() -> Self {
+        Self { highest: [f32::NEG_INFINITY; QUERIES], sum: [0.0; QUERIES] }
+    }
+
+    /// Replaces scores by `exp(score - highest)`, and returns by what earlier ones must be scaled.
+    #[inline(always)]
+    fn absorb(&mut self, scores: &mut [[f32; QUERIES]]) -> [f32; QUERIES] {
+        let mut highest = self.highest;
+        for row in scores.iter() {
+            for lane in 0..QUERIES {
+                highest[lane] = if row[lane] > highest[lane] { row[lane] } else { highest[lane] };
+            }
+        }
+        // Summed tile by tile, so that rounding errors do not grow with thousands of keys.
+        let mut sum = [0.0; QUERIES];
+        for row in scores {
+            for lane in 0..QUERIES {
+                row[lane] = exp(row[lane] - highest[lane]);
+                sum[lane] += row[lane];
+            }
+        }
+        let mut factor = [0.0; QUERIES];
+        for lane in 0..QUERIES {
+            factor[lane] = exp(self.highest[lane] - highest[lane]);
+            self.sum[lane] = self.sum[lane] * factor[lane] + sum[lane];
+        }
+        self.highest = highest;
+        factor
+    }
+
+    fn log_sum(&self) -> [f32; QUERIES] {
+        std::array::from_fn(|lane| self.highest[lane] + self.sum[lane].ln())
+    }
+}

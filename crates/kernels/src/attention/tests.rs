@@ -1,0 +1,1 @@
+//! Attention against its reference, against Candle, and against itself.

@@ -1,0 +1,162 @@
+//! Keys and values of the tokens so far, and attention of new tokens to them: generation.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::attention::{Block, QUERIES, Rows, Tile, check};
+use crate::error::expect_shape;
+use crate::parallel::SharedMut;
+use crate::{Heads, Result, Sequences, storage};
+
+/// The keys and values of one layer, for a batch of sequences that grow at their own pace.
+#[derive(Clone, Debug)]
+pub struct KeyValueCache {
+    heads: Heads,
+    /// For each sequence, a row of `2 G D` floats a token: k and v, as they lie in a row of `qkv`.
+    sequences: Vec<Vec<f32>>,
+}
+
+/// Up to [`QUERIES`] queries of one sequence: several tokens of one head, or several heads of one
+/// group and token.
+struct Task {
+    sequence: usize,
+    heads: Range<usize>,
+    /// Counted from the first new token of the sequence.
+    tokens: Range<usize>,
+}
+
+impl KeyValueCache {
+    /// A cache for `sequences` sequences, all of them still empty.
+    pub fn new(heads: Heads, sequences: usize) -> Self {
+        Self { heads, sequences: vec![Vec::new(); sequences] }
+    }
+
+    /// How many tokens of each sequence it holds.
+    pub fn lengths(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
+        self.sequences.iter().map(|rows| rows.len() / self.row())
+    }
+
+    /// Drops the sequences whose flag is false; the others move up.
+    pub fn retain(&mut self, keep: &[bool]) {
+        assert_eq!(keep.len(), self.sequences.len(), "one flag for each sequence of the cache");
+        let mut keep = keep.iter();
+        self.sequences.retain(|_| *keep.next().expect("their number was checked"));
+    }
+
+    /// Appends `fresh` tokens to each sequence, and attends with them, causally, to all tokens of
+    /// their sequence so far. The prompts come first, whole or in parts, then a token at a time.
+    ///
+    /// # Shapes
+    /// `qkv` `(T, (H + 2G) D)`, the new tokens packed as `fresh` says, rotary embedding applied;
+    /// returns `(T, H D)`.
+    ///
+    /// # Errors
+    /// If `fresh` has another number of sequences than the cache, or the shapes do not fit.
+    pub fn attend(&mut self, qkv: &Tensor, fresh: &Sequences, scale: f32) -> Result<Tensor> {
+        check("cached attention", qkv, self.heads, fresh)?;
+        let (found, wanted) = (fresh.count(), self.sequences.len());
+        expect_shape("cached attention", "the batch of sequences", &[found], &[wanted])?;
+        let out = storage::empty((fresh.tokens(), self.heads.output_channels()), qkv.device())?;
+        let qkv = storage::read(qkv)?;
+        self.append(&qkv, fresh);
+        storage::write(&out, |out| {
+            let out = SharedMut::new(out);
+            let tasks = self.tasks(fresh).into_par_iter().with_max_len(1);
+            tasks.for_each(|task| self.run(&task, &qkv, fresh, scale, &out));
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// Floats of a token.
+    fn row(&self) -> usize {
+        2 * self.heads.key_value * self.heads.width
+    }
+
+    fn append(&mut self, qkv: &[f32], fresh: &Sequences) {
+        let (heads, row) = (self.heads, self.row());
+        for (rows, tokens) in self.sequences.iter_mut().zip(fresh.iter()) {
+            // Exact for the prompt; a vector that grows token by token doubles.
+            if rows.is_empty() {
+                rows.reserve_exact(tokens.len() * row);
+            }
+            for token in tokens {
+                let end = (token + 1) * heads.channels();
+                rows.extend_from_slice(&qkv[end - row..end]);
+            }
+        }
+    }
+
+    fn tasks(&self, fresh: &Sequences) -> Vec<Task> {
+        let heads = self.heads;
+        let cut = |range: Range<usize>| {
+            let end = range.end;
+            range.step_by(QUERIES).map(move |start| start..(start + QUERIES).min(end))
+        };
+        let mut tasks = Vec::new();
+        for (sequence, tokens) in fresh.iter().enumerate() {
+            if tokens.len() == 1 {
+                // The heads of a group read the same keys: together they read them once.
+                for group in 0..heads.key_value {
+                    let group = group * heads.group()..(group + 1) * heads.group();
+                    tasks.extend(cut(group).map(|heads| Task { sequence, heads, tokens: 0..1 }));
+                }
+            } else {
+                for head in 0..heads.query {
+                    let heads = head..head + 1;
+                    let tiles = cut(0..tokens.len());
+                    tasks.extend(tiles.map(|tokens| Task {
+                        sequence,
+                        heads: heads.clone(),
+                        tokens,
+                    }));
+                }
+            }
+        }
+        tasks
+    }
+
+    fn run(&self, task: &Task, qkv: &[f32], fresh: &Sequences, scale: f32, out: &SharedMut) {
+        let (heads, row) = (self.heads, self.row());
+        let (channels, out_channels, width) =
+            (heads.channels(), heads.output_channels(), heads.width);
+        let tokens = fresh.range(task.sequence);
+        let past = self.sequences[task.sequence].len() / row - tokens.len();
+        let packed = tokens.start + task.tokens.start..tokens.start + task.tokens.end;
+        let head = task.heads.start;
+        let (q, target) = if task.tokens.len() > 1 {
+            let q = Rows::new(qkv, heads.q(head), channels).matrix(packed.clone());
+            // SAFETY: no other task has this head and one of these tokens.
+            (q, unsafe { Block::new(out, packed, heads.q(head), out_channels) })
+        } else {
+            // Each head of the token is a row.
+            let q = Rows::new(&qkv[packed.start * channels..], 0..width, width);
+            let first = packed.start * heads.query;
+            let rows = first + task.heads.start..first + task.heads.end;
+            // SAFETY: no other task has this token and one of these heads.
+            (q.matrix(task.heads.clone()), unsafe { Block::new(out, rows, 0..width, width) })
+        };
+        // A row of the cache is the end of a row of `qkv`.
+        let from = heads.k(0).start;
+        let of_group = |channels: Range<usize>| {
+            Rows::new(
+                &self.sequences[task.sequence],
+                channels.start - from..channels.end - from,
+                row,
+            )
+        };
+        let tile = Tile {
+            q,
+            queries: task.heads.len().max(task.tokens.len()),
+            k: of_group(heads.k(head / heads.group())),
+            v: of_group(heads.v(head / heads.group())),
+            keys: past + task.tokens.end,
+            first: (task.tokens.len() > 1).then_some(past + task.tokens.start),
+            scale,
+        };
+        let mut target = target;
+        tile.attend(&mut target);
+    }
+}
