@@ -1,1 +1,48 @@
-//! placeholder
+//! Text in, ids out: everything between the user's files and the model's first tensor.
+//!
+//! ```text
+//!  files ─read─► Record ─Encoder(template, tokenizer, learn)─► Encoded ─Plan─► Batch
+//!                   └ prepare: all sources, in parallel, counted, split, cached ┘
+//! ```
+//!
+//! Legend: an *id* is a number of the vocabulary; a token is *learned* if the model is trained to
+//! predict it; a *defect* is why one record cannot be used; a *row* is a place in a packed batch.
+//!
+//! Nothing here prints, and nothing here knows a tensor.
+
+mod chat;
+mod config;
+mod dataset;
+mod defect;
+mod encode;
+mod error;
+mod format;
+mod pack;
+mod preview;
+mod random;
+mod read;
+mod record;
+mod split;
+mod stream;
+mod template;
+mod tokenizer;
+mod turns;
+mod vocabulary;
+
+pub use chat::{ChatTemplate, Rendering};
+pub use config::{BadRecords, DataConfig, Problem, SourceConfig};
+pub use dataset::{Dataset, Dropped, Preparation, Progress, Report};
+pub use defect::{BadRecord, Defect};
+pub use encode::{Encoded, Encoder, Learn, Reason, TooLong};
+pub use error::{Error, Result};
+pub use format::Format;
+pub use pack::{Batch, Packing, Plan};
+pub use preview::{PreviewToken, preview};
+pub use random::{Random, shuffled};
+pub use read::{Objects, Records, read, read_objects};
+pub use record::{Body, Message, Origin, Record};
+pub use split::HeldOut;
+pub use stream::TextStream;
+pub use template::{Patterns, Template, TemplateChoice};
+pub use tokenizer::Tokenizer;
+pub use vocabulary::Vocabulary;

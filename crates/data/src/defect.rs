@@ -1,0 +1,198 @@
+//! What can be wrong with one record.
+
+use std::fmt;
+
+use crate::Origin;
+
+/// Why a record cannot be used: what was found and what was wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Defect {
+    /// The line is no JSON.
+    #[error("malformed JSON at column {column}: {message}")]
+    Json {
+        /// Where, from 1.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The line is JSON, but no object; or a field has the wrong type.
+    #[error("{what} is {found}, wanted {wanted}")]
+    Type {
+        /// The record or one of its fields.
+        what: String,
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// A field that the format needs is not there.
+    #[error("{what} has no field `{field}`, found {}", in_backticks(found))]
+    MissingField {
+        /// The record or one of its messages.
+        what: String,
+        /// The missing field.
+        field: String,
+        /// The fields that are there.
+        found: Vec<String>,
+    },
+    /// There is no answer to learn.
+    #[error("the answer is empty: `{field}` is `\"\"`, wanted text")]
+    EmptyAnswer {
+        /// The field that should hold it.
+        field: String,
+    },
+    /// A speaker that ShareGPT does not know.
+    #[error("message {number} is from `{found}`, wanted {wanted}")]
+    Speaker {
+        /// Which message, from 1.
+        number: usize,
+        /// Who speaks.
+        found: String,
+        /// Who may speak.
+        wanted: &'static str,
+    },
+    /// A conversation without a message.
+    #[error("the conversation is empty, wanted at least one message")]
+    NoMessages,
+    /// `labels` do not lie along `input_ids`.
+    #[error("`labels` has {labels} entries, wanted {ids}, one for each of `input_ids`")]
+    Lengths {
+        /// Ids.
+        ids: usize,
+        /// Labels.
+        labels: usize,
+    },
+    /// A label that is neither -100 nor the id itself.
+    #[error("label {found} at position {position} (from 0), wanted -100 or the id there, {id}")]
+    Label {
+        /// Where, from 0.
+        position: usize,
+        /// The label.
+        found: i64,
+        /// The id at this position.
+        id: u32,
+    },
+    /// An id that the vocabulary does not have.
+    #[error("id {id} at position {position} (from 0) is out of range, wanted 0 to {}", vocabulary - 1)]
+    Id {
+        /// Where, from 0.
+        position: usize,
+        /// The id.
+        id: i64,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// No token of the record would be learned.
+    #[error("nothing of it would be learned with `learn = \"{learn}\"`: {why}")]
+    NothingLearned {
+        /// The rule.
+        learn: String,
+        /// What it was looked for and not found.
+        why: String,
+    },
+    /// The template has no place for such a record.
+    #[error("a `{record}` record does not fit `template = \"{template}\"`")]
+    Misfit {
+        /// The record's format.
+        record: &'static str,
+        /// The template.
+        template: String,
+    },
+    /// The chat template refuses the conversation or fails on it.
+    #[error("the chat template fails: {message}")]
+    Template {
+        /// What it says.
+        message: String,
+    },
+    /// The beginning of the conversation is rendered differently when more follows.
+    #[error(
+        "the chat template renders the beginning of the conversation differently once message \
+         {number} follows, so that its text cannot be told from the rest"
+    )]
+    Nesting {
+        /// Which message, from 1.
+        number: usize,
+    },
+    /// The text of a message is not in what the chat template makes of it.
+    #[error("the chat template does not show message {number} as it is written")]
+    Rewritten {
+        /// Which message, from 1.
+        number: usize,
+    },
+    /// Text with the character that marks answers inside the chat template.
+    #[error("the text holds the noncharacter U+{0:04X}, which marks answers in the chat template")]
+    Noncharacter(u32),
+    /// The tokenizer fails on the text.
+    #[error("the tokenizer fails: {0}")]
+    Tokenizer(String),
+}
+
+impl Defect {
+    /// A short name, under which such records are counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Json { .. } => "malformed JSON",
+            Self::Type { .. } => "wrong type",
+            Self::MissingField { .. } => "missing field",
+            Self::EmptyAnswer { .. } => "empty answer",
+            Self::Speaker { .. } => "unknown speaker",
+            Self::NoMessages => "empty conversation",
+            Self::Lengths { .. } | Self::Label { .. } => "labels that do not fit",
+            Self::Id { .. } => "id out of range",
+            Self::NothingLearned { .. } => "nothing to learn",
+            Self::Misfit { .. } => "does not fit the template",
+            Self::Template { .. } | Self::Nesting { .. } | Self::Rewritten { .. } => {
+                "chat template fails"
+            }
+            Self::Noncharacter(_) => "noncharacter",
+            Self::Tokenizer(_) => "tokenizer fails",
+        }
+    }
+
+    /// What to do about it, where something special helps.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::MissingField { .. } => {
+                "if the file has other names for its fields, say so: \
+                 `fields = { output = \"its_name\" }` under `[[data.sources]]`"
+            }
+            Self::Misfit { record: "messages", .. } => {
+                "conversations need `data.template = \"chat\"`"
+            }
+            Self::Nesting { .. } => {
+                "mark the answers in the chat template with `{% generation %}` and \
+                 `{% endgeneration %}`, or learn only the last answer: `data.learn = \"last\"`"
+            }
+            Self::Rewritten { .. } => {
+                "learn `answers`, `last` or `all`, or use a chat template that shows messages as \
+                 they are"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// A record that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRecord {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What is wrong with it.
+    pub defect: Defect,
+}
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.defect)
+    }
+}
+
+/// `` `a`, `b` `` or `nothing`.
+pub(crate) fn in_backticks<S: AsRef<str>>(names: &[S]) -> String {
+    if names.is_empty() {
+        return "nothing".into();
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    names.join(", ")
+}

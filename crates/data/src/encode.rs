@@ -1,0 +1,322 @@
+//! From a record to ids, and which of them are learned.
+//!
+//! Prompt and answer are tokenised apart, so that the prompt's ids are those that the model sees
+//! when it is asked. BOS stands where the tokenizer or the chat template puts it, once. EOS follows
+//! the answer and is learned, whatever token others pad with: nothing is padded here.
+
+use std::fmt;
+
+use serde::de::{self, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::template::Pair;
+use crate::{Body, Defect, Message, Origin, Record, Template, Tokenizer};
+
+/// The value of `data.learn`: which tokens the model is trained to predict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Learn {
+    /// `"answers"`: everything that the assistant says, each time up to its end-of-turn token.
+    #[default]
+    Answers,
+    /// `"last"`: the last thing that the assistant says.
+    Last,
+    /// `"all"`: every token.
+    All,
+    /// `"role:NAME"`: the messages of one role. In a record of prompt and answer, the prompt is the
+    /// `user`'s and the answer the `assistant`'s.
+    Role(String),
+}
+
+impl fmt::Display for Learn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answers => f.write_str("answers"),
+            Self::Last => f.write_str("last"),
+            Self::All => f.write_str("all"),
+            Self::Role(role) => write!(f, "role:{role}"),
+        }
+    }
+}
+
+impl Serialize for Learn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Learn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match (text.as_str(), text.strip_prefix("role:")) {
+            ("answers", _) => Ok(Self::Answers),
+            ("last", _) => Ok(Self::Last),
+            ("all", _) => Ok(Self::All),
+            (_, Some(role)) if !role.is_empty() => Ok(Self::Role(role.to_owned())),
+            _ => Err(de::Error::invalid_value(
+                Unexpected::Str(&text),
+                &"`answers`, `last`, `all` or `role:NAME`",
+            )),
+        }
+    }
+}
+
+impl Learn {
+    /// Whether what this role says is learned, in every turn or in its last one.
+    pub(crate) fn wants(&self, role: &str) -> bool {
+        match self {
+            Self::Answers | Self::Last => role == "assistant",
+            Self::All => true,
+            Self::Role(wanted) => role == wanted,
+        }
+    }
+}
+
+/// The value of `data.too_long`: what becomes of an example longer than `max_tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TooLong {
+    /// It is left out.
+    Drop,
+    /// Its head is kept. If nothing of that is learned, it is left out.
+    Truncate,
+    /// Nothing is trained.
+    Error,
+}
+
+/// What a token is, and so why it is learned or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Reason {
+    /// The token that begins a text.
+    Bos,
+    /// What the template puts around the messages.
+    Template,
+    /// What the model is given.
+    Prompt,
+    /// What the model should say.
+    Answer,
+    /// The token that ends an answer.
+    AnswerEnd,
+    /// Text without a prompt.
+    Text,
+    /// An id made elsewhere, learned as its label says.
+    Given,
+}
+
+impl Reason {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bos,
+        Self::Template,
+        Self::Prompt,
+        Self::Answer,
+        Self::AnswerEnd,
+        Self::Text,
+        Self::Given,
+    ];
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bos => "beginning of text",
+            Self::Template => "template",
+            Self::Prompt => "prompt",
+            Self::Answer => "answer",
+            Self::AnswerEnd => "end of answer",
+            Self::Text => "text",
+            Self::Given => "given",
+        })
+    }
+}
+
+/// One example as ids. The three lists are equally long.
+///
+/// The first token is never learned, whatever its label: nothing precedes it, so no position of the
+/// model predicts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// Whether the model is trained to predict this token from those before it.
+    pub learned: Vec<bool>,
+    /// What each token is.
+    pub reasons: Vec<Reason>,
+    /// Where the record stands.
+    pub origin: Origin,
+    /// Whether EOS was put after the last answer because the chat template ends it without one.
+    pub eos_added: bool,
+}
+
+impl Encoded {
+    pub(crate) fn empty(origin: Origin) -> Self {
+        let (ids, learned, reasons) = Default::default();
+        Self { ids, learned, reasons, origin, eos_added: false }
+    }
+
+    pub(crate) fn push(&mut self, id: u32, learned: bool, reason: Reason) {
+        self.learned.push(learned && !self.ids.is_empty());
+        self.ids.push(id);
+        self.reasons.push(reason);
+    }
+
+    fn extend(&mut self, ids: Vec<u32>, learned: bool, reason: Reason) {
+        ids.into_iter().for_each(|id| self.push(id, learned, reason));
+    }
+
+    /// Forgets all tokens from the given position on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.learned.truncate(len);
+        self.reasons.truncate(len);
+    }
+
+    /// How many tokens it has.
+    #[expect(clippy::len_without_is_empty, reason = "an example without tokens is never made")]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// How many of them are learned.
+    pub fn supervised(&self) -> usize {
+        self.learned.iter().filter(|learned| **learned).count()
+    }
+
+    /// The ids before the first learned token; all of them if everything is learned.
+    pub fn prompt(&self) -> &[u32] {
+        let end = self.learned.iter().position(|learned| *learned).unwrap_or(self.len());
+        if end <= 1 { &self.ids } else { &self.ids[..end] }
+    }
+}
+
+/// Turns records into ids by one tokenizer, one template and one rule of what is learned.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    pub(crate) tokenizer: &'a Tokenizer,
+    pub(crate) template: Template,
+    pub(crate) learn: Learn,
+    pub(crate) eos: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// An encoder that ends every answer with EOS.
+    pub fn new(tokenizer: &'a Tokenizer, template: Template, learn: Learn) -> Self {
+        Self { tokenizer, template, learn, eos: true }
+    }
+
+    /// Neither adds EOS nor learns the token that ends an answer.
+    pub fn without_eos(self) -> Self {
+        Self { eos: false, ..self }
+    }
+
+    /// The ids of a record.
+    ///
+    /// # Errors
+    /// If the record does not fit the template, the tokenizer or the vocabulary, or if nothing of
+    /// it would be learned.
+    pub fn encode(&self, record: &Record) -> Result<Encoded, Defect> {
+        let mut out = Encoded::empty(record.origin.clone());
+        match (&record.body, &self.template) {
+            (Body::Tokens { ids, learned }, _) => self.take(&mut out, ids, learned)?,
+            (Body::Text { text }, _) => {
+                self.start(&mut out, text, true, Reason::Text)?;
+                self.end(&mut out, true);
+            }
+            (body, Template::Chat(chat)) => self.encode_turns(&mut out, chat, body)?,
+            (body, template) => self.encode_pair(&mut out, &template.pair(body)?)?,
+        }
+        if out.supervised() == 0 {
+            return Err(self.nothing_learned(&record.body));
+        }
+        Ok(out)
+    }
+
+    /// The ids that ask the model to follow an instruction, as it was trained to see them.
+    ///
+    /// # Errors
+    /// If the chat template or the tokenizer fails.
+    pub fn prompt(&self, instruction: &str) -> Result<Vec<u32>, Defect> {
+        match &self.template {
+            Template::Chat(_) => self.ask(&[Message::new("user", instruction)]),
+            template => self.tokenizer.encode_start(&template.prompt(instruction)),
+        }
+    }
+
+    /// The ids of a conversation so far, the turn of the assistant opened at its end.
+    ///
+    /// # Errors
+    /// If the template is no chat template, or it or the tokenizer fails.
+    pub fn ask(&self, messages: &[Message]) -> Result<Vec<u32>, Defect> {
+        let Template::Chat(chat) = &self.template else {
+            let template = self.template.name().to_owned();
+            return Err(Defect::Misfit { record: "messages", template });
+        };
+        self.tokenizer.encode(&chat.render(messages, None, true)?.text)
+    }
+
+    fn take(&self, out: &mut Encoded, ids: &[u32], learned: &[bool]) -> Result<(), Defect> {
+        let vocabulary = self.tokenizer.vocabulary();
+        for (position, (&id, &learned)) in ids.iter().zip(learned).enumerate() {
+            if id as usize >= vocabulary {
+                return Err(Defect::Id { position, id: id.into(), vocabulary });
+            }
+            out.push(id, learned, Reason::Given);
+        }
+        Ok(())
+    }
+
+    fn encode_pair(&self, out: &mut Encoded, pair: &Pair) -> Result<(), Defect> {
+        self.start(out, &pair.prompt, self.learn.wants("user"), Reason::Prompt)?;
+        let learned = self.learn.wants("assistant");
+        out.extend(self.tokenizer.encode(&pair.response)?, learned, Reason::Answer);
+        self.end(out, learned);
+        Ok(())
+    }
+
+    /// The text that begins a sequence, and BOS before it where the tokenizer adds one.
+    fn start(
+        &self,
+        out: &mut Encoded,
+        text: &str,
+        learned: bool,
+        reason: Reason,
+    ) -> Result<(), Defect> {
+        out.extend(self.tokenizer.encode_start(text)?, learned, reason);
+        self.name_bos(out);
+        Ok(())
+    }
+
+    pub(crate) fn name_bos(&self, out: &mut Encoded) {
+        if out.ids.first().is_some_and(|first| Some(*first) == self.tokenizer.bos()) {
+            out.reasons[0] = Reason::Bos;
+        }
+    }
+
+    /// EOS, once: the text may have spelled it already.
+    fn end(&self, out: &mut Encoded, learned: bool) {
+        let ended = out.ids.last().is_some_and(|last| self.tokenizer.eos_ids().contains(last));
+        if ended && out.len() > 1 {
+            let last = out.len() - 1;
+            out.reasons[last] = Reason::AnswerEnd;
+            out.learned[last] = learned && self.eos;
+        } else if self.eos {
+            out.push(self.tokenizer.eos(), learned, Reason::AnswerEnd);
+        }
+    }
+
+    fn nothing_learned(&self, body: &Body) -> Defect {
+        let why = match body {
+            Body::Tokens { .. } => "its labels are all -100, but for the first".to_owned(),
+            Body::Messages { messages, .. }
+                if !messages.iter().any(|message| self.learn.wants(&message.role)) =>
+            {
+                let mut roles: Vec<_> = messages.iter().map(|message| &message.role).collect();
+                roles.sort();
+                roles.dedup();
+                format!("it has messages from {}", crate::defect::in_backticks(&roles))
+            }
+            _ => "the template gives no token to learn".to_owned(),
+        };
+        Defect::NothingLearned { learn: self.learn.to_string(), why }
+    }
+}

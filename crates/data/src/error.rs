@@ -1,0 +1,264 @@
+//! What can go wrong between a file and its ids.
+
+use std::path::{Path, PathBuf};
+
+use crate::defect::in_backticks;
+use crate::{BadRecord, Origin};
+
+/// Result of a call into this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of the data, the tokenizer and the templates.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that is named does not exist.
+    #[error("there is no file `{}`", path.display())]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+        /// The file beside it with the most similar name.
+        nearest: Option<PathBuf>,
+    },
+    /// A file that should hold records, and holds something else.
+    #[error("`{}` {found}, wanted records: a JSON array, or one JSON object a line", path.display())]
+    NoRecords {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: String,
+    },
+    /// A file that is malformed as a whole.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// Where in the line, from 1.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The first record fits no known format.
+    #[error("{origin}: cannot tell the format of a record with the fields {}", in_backticks(found))]
+    UnknownFormat {
+        /// The first record.
+        origin: Origin,
+        /// Its fields.
+        found: Vec<String>,
+    },
+    /// Records that cannot be used.
+    #[error("{bad} of {records} records cannot be used{}", list(shown, *bad))]
+    BadRecords {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        records: usize,
+        /// The first ones.
+        shown: Vec<BadRecord>,
+    },
+    /// Records longer than allowed, with `too_long = "error"`.
+    #[error(
+        "{long} of {records} records are longer than `data.max_tokens` = {max_tokens}{}",
+        list_lengths(shown, *long)
+    )]
+    TooLong {
+        /// How many.
+        long: usize,
+        /// Of how many.
+        records: usize,
+        /// The limit.
+        max_tokens: usize,
+        /// The longest.
+        longest: usize,
+        /// The first ones, and how many tokens they have.
+        shown: Vec<(Origin, usize)>,
+    },
+    /// No record is left to train on.
+    #[error("no record is left to train on: {found}")]
+    NothingLeft {
+        /// What became of them.
+        found: String,
+    },
+    /// More records are to be held out than there are.
+    #[error("`data.held_out` = {wanted} leaves nothing to train on, found {found} records")]
+    HeldOut {
+        /// How many were to be held out.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A model folder without `tokenizer.json`.
+    #[error("`{}` has no `tokenizer.json`{}", folder.display(), other_tokenizer(found))]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+        /// A tokenizer of another kind that lies there.
+        found: Option<String>,
+    },
+    /// A tokenizer file that does not say what it should.
+    #[error("`{}`: {message}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What was found and wanted.
+        message: String,
+    },
+    /// Nothing says which token ends a text.
+    #[error("`{}` names no end-of-sequence token", folder.display())]
+    NoEos {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// The tokenizer belongs to another model.
+    #[error(
+        "the tokenizer in `{}` has {tokens} tokens (highest id {highest}), the model's vocabulary \
+         has {rows} rows: {why}",
+        folder.display()
+    )]
+    Vocabulary {
+        /// The folder of the tokenizer.
+        folder: PathBuf,
+        /// How many tokens it knows.
+        tokens: usize,
+        /// Its highest id.
+        highest: u32,
+        /// Rows of the model's embedding.
+        rows: usize,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// `template = "chat"` without a chat template.
+    #[error("`{}` has no chat template", folder.display())]
+    NoChatTemplate {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// A template that cannot be used, chat or custom.
+    #[error("{place}: {message}")]
+    Template {
+        /// The file, and the line if it is known.
+        place: String,
+        /// What was found and wanted.
+        message: String,
+    },
+    /// A text or conversation given by hand cannot be encoded.
+    #[error(transparent)]
+    Defect(#[from] crate::Defect),
+    /// Several errors, all of them found in one go.
+    #[error("{}", several(.0))]
+    Several(Vec<Error>),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoFile { nearest: Some(nearest), .. } => {
+                format!("the nearest name there is `{}`", nearest.display())
+            }
+            Self::UnknownFormat { .. } => {
+                "known formats: `alpaca` (instruction, input, output), `prompt` (prompt, \
+                 completion), `messages` (messages), `sharegpt` (conversations), `tokens` \
+                 (input_ids, labels), `text` (text); other field names are told with `fields`, \
+                 such as `fields = { prompt = \"question\", completion = \"answer\" }`"
+                    .into()
+            }
+            Self::BadRecords { shown, .. } => {
+                let cure = "correct them, or leave them out: `data.bad_records = \"drop\"`";
+                match shown.iter().find_map(|bad| bad.defect.hint()) {
+                    Some(hint) => format!("{hint}; else {cure}"),
+                    None => cure.into(),
+                }
+            }
+            Self::TooLong { longest, .. } => format!(
+                "set `data.max_tokens = {longest}` or more, or `data.too_long` to `\"drop\"` or \
+                 `\"truncate\"`"
+            ),
+            Self::NoTokenizer { found: Some(_), .. } => {
+                "albacore reads `tokenizer.json`; write one with transformers: \
+                 `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`"
+                    .into()
+            }
+            Self::NoTokenizer { .. } => "name a folder that holds a model and its tokenizer; from \
+                                         a GGUF, `albacore import` makes one"
+                .into(),
+            Self::NoEos { .. } => "set `eos_token` in `tokenizer_config.json`, or `eos_token_id` \
+                                   in `generation_config.json`"
+                .into(),
+            Self::Vocabulary { .. } => {
+                "use the tokenizer files that were published with these weights".into()
+            }
+            Self::NoChatTemplate { .. } => {
+                "set `data.template` to `\"alpaca\"`, `\"none\"` or a file, or add a \
+                 `chat_template.jinja` to the model folder"
+                    .into()
+            }
+            Self::Defect(defect) => return defect.hint(),
+            Self::Several(errors) => return errors.iter().find_map(Self::hint),
+            _ => return None,
+        };
+        Some(hint)
+    }
+
+    /// Joins errors: none is `Ok`, one is itself.
+    pub(crate) fn all(mut errors: Vec<Self>) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
+    /// A file that cannot be read: if it does not exist, the nearest name beside it.
+    pub(crate) fn read(path: &Path, source: std::io::Error) -> Self {
+        if source.kind() != std::io::ErrorKind::NotFound {
+            return Self::Read { path: path.into(), source };
+        }
+        Self::NoFile { path: path.into(), nearest: nearest_file(path) }
+    }
+}
+
+/// The file beside `path` whose name is most like it, if one is like it at all.
+fn nearest_file(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let files = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let likeness = |other: &String| strsim::jaro_winkler(&name, other);
+    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then(b.cmp(a)))?;
+    (likeness(&best) > 0.8).then(|| path.with_file_name(best))
+}
+
+fn list(shown: &[BadRecord], all: usize) -> String {
+    let lines = shown.iter().map(|bad| format!("\n  {bad}"));
+    lines.chain(rest(shown.len(), all)).collect()
+}
+
+fn list_lengths(shown: &[(Origin, usize)], all: usize) -> String {
+    let lines = shown.iter().map(|(origin, tokens)| format!("\n  {origin}: {tokens} tokens"));
+    lines.chain(rest(shown.len(), all)).collect()
+}
+
+fn rest(shown: usize, all: usize) -> Option<String> {
+    (all > shown).then(|| format!("\n  and {} more", all - shown))
+}
+
+fn other_tokenizer(found: &Option<String>) -> String {
+    let Some(found) = found else { return String::new() };
+    format!(", only `{found}`, which is not supported")
+}
+
+fn several(errors: &[Error]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("\n")
+}

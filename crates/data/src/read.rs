@@ -1,0 +1,145 @@
+//! Files of records: a JSON array, or one JSON object a line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::format::{Names, Object, kind};
+use crate::{BadRecord, Defect, Error, Origin, Record, Result, SourceConfig};
+
+/// The objects of a file, and the lines that are none.
+#[derive(Debug)]
+pub struct Objects {
+    /// What could be read, in file order.
+    pub good: Vec<(Origin, Object)>,
+    /// What could not.
+    pub bad: Vec<BadRecord>,
+    /// SHA-256 of the file.
+    pub hash: [u8; 32],
+}
+
+/// The records of a source, and those that cannot be used.
+#[derive(Debug)]
+pub struct Records {
+    /// What could be read, in file order.
+    pub good: Vec<Record>,
+    /// What could not.
+    pub bad: Vec<BadRecord>,
+    /// SHA-256 of the file.
+    pub hash: [u8; 32],
+}
+
+/// Reads all records of a source. Its format is that of the first record, unless it is given.
+///
+/// # Errors
+/// If the file cannot be read, holds no records, or begins with one of no known format. What is
+/// wrong with single records is returned beside the good ones.
+pub fn read(source: &SourceConfig) -> Result<Records> {
+    let Objects { good, mut bad, hash } = read_objects(&source.path)?;
+    let names = Names(&source.fields);
+    let format = match (source.format, good.first()) {
+        (Some(format), _) => format,
+        (None, None) => return Ok(Records { good: Vec::new(), bad, hash }),
+        (None, Some((origin, object))) => {
+            crate::Format::detect(object, names).ok_or_else(|| Error::UnknownFormat {
+                origin: origin.clone(),
+                found: object.keys().cloned().collect(),
+            })?
+        }
+    };
+    let records = good.into_par_iter().map(|(origin, object)| match format.parse(object, names) {
+        Ok(body) => Ok(Record { body, origin }),
+        Err(defect) => Err(BadRecord { origin, defect }),
+    });
+    let (good, defective): (Vec<_>, Vec<_>) = records.partition_map(either);
+    bad.extend(defective);
+    bad.sort_by_key(|bad| bad.origin.line);
+    Ok(Records { good, bad, hash })
+}
+
+/// Reads the JSON objects of a file: the items of one array, or the lines that are not blank.
+///
+/// # Errors
+/// If the file cannot be read, is empty, or is one malformed array.
+pub fn read_objects(path: &Path) -> Result<Objects> {
+    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
+    let hash = Sha256::digest(&bytes).into();
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let none = |found: &str| Error::NoRecords { path: path.into(), found: found.into() };
+    let pieces = match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => return Err(none("is empty")),
+        Some(b'[') => items(path, text)?,
+        Some(_) => lines(text),
+    };
+    if pieces.is_empty() {
+        return Err(none("is an empty array"));
+    }
+    let file: Arc<Path> = path.into();
+    let objects = pieces.par_iter().map(|&(line, piece)| {
+        let origin = Origin { file: file.clone(), line };
+        match object(piece) {
+            Ok(object) => Ok((origin, object)),
+            Err(defect) => Err(BadRecord { origin, defect }),
+        }
+    });
+    let (good, bad): (Vec<_>, Vec<_>) = objects.partition_map(either);
+    if good.is_empty() && pieces.len() > 1 && serde_json::from_slice::<IgnoredAny>(text).is_ok() {
+        return Err(none("is one JSON object over several lines"));
+    }
+    Ok(Objects { good, bad, hash })
+}
+
+/// The items of an array and the lines on which they begin.
+fn items<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(u32, &'a [u8])>> {
+    let items: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| Error::Syntax {
+        path: path.into(),
+        line: error.line(),
+        column: error.column(),
+        message: message(&error),
+    })?;
+    let (mut line, mut seen) = (1, 0);
+    let items = items.into_iter().map(|item| {
+        let item = item.get().as_bytes();
+        let start = item.as_ptr() as usize - text.as_ptr() as usize;
+        line += text[seen..start].iter().filter(|byte| **byte == b'\n').count() as u32;
+        seen = start;
+        (line, item)
+    });
+    Ok(items.collect())
+}
+
+/// The lines that are not blank.
+fn lines(text: &[u8]) -> Vec<(u32, &[u8])> {
+    let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect()
+}
+
+fn object(text: &[u8]) -> Result<Object, Defect> {
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err(Defect::Type {
+            what: "the record".into(),
+            found: kind(&other),
+            wanted: "an object",
+        }),
+        Err(error) => Err(Defect::Json { column: error.column(), message: message(&error) }),
+    }
+}
+
+/// What serde says, without the place: that is told in our own way.
+fn message(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or_default().to_owned()
+}
+
+fn either<A, B>(result: Result<A, B>) -> rayon::iter::Either<A, B> {
+    match result {
+        Ok(good) => rayon::iter::Either::Left(good),
+        Err(bad) => rayon::iter::Either::Right(bad),
+    }
+}

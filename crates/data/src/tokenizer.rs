@@ -1,0 +1,352 @@
+//! The tokenizer of a model folder, and what its files say about special tokens.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokenizers::PostProcessorWrapper;
+
+use crate::{Defect, Error, Result, TextStream};
+
+/// Names of the special tokens that chat templates see.
+const SPECIAL: [&str; 7] =
+    ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+
+/// Text to ids and back.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    folder: PathBuf,
+    hash: [u8; 32],
+    highest: u32,
+    bos: Option<u32>,
+    eos: u32,
+    eos_ids: Vec<u32>,
+    pad: Option<u32>,
+    before: Vec<u32>,
+    special: BTreeMap<String, String>,
+    chat_templates: Vec<(String, String)>,
+}
+
+impl Tokenizer {
+    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json`, and, as far as they are
+    /// there, `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`,
+    /// `config.json` and `chat_template.jinja`.
+    ///
+    /// # Errors
+    /// If there is no `tokenizer.json`, a file is malformed, or nothing names the token that ends a
+    /// text.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(_) if !path.exists() => return Err(no_tokenizer(folder)),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let wrong = |message: String| Error::Tokenizer { path: path.clone(), message };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| wrong(format!("is no tokenizer: {error}")))?;
+        // What the file says about batches would cut and pad our texts behind our back.
+        inner.with_padding(None);
+        inner.with_truncation(None).expect("no truncation is a valid truncation");
+        keep_spaces_in_offsets(&mut inner);
+
+        let files = Settings::read(folder)?;
+        let id_of = |name: &str| inner.token_to_id(files.special.get(name)?);
+        let id_in = |file: &Value, name: &str| file.get(name).map(ids_of).unwrap_or_default();
+        let mut eos_ids: Vec<u32> = id_of("eos_token").into_iter().collect();
+        for file in [&files.generation, &files.model] {
+            let new = id_in(file, "eos_token_id").into_iter();
+            eos_ids.extend(new.filter(|id| !eos_ids.contains(id)).collect::<Vec<_>>());
+        }
+        let Some(&eos) = eos_ids.first() else {
+            return Err(Error::NoEos { folder: folder.into() });
+        };
+        let bos = id_of("bos_token").or(id_in(&files.model, "bos_token_id").first().copied());
+        let before = match files.tokenizer.get("add_bos_token").and_then(Value::as_bool) {
+            Some(true) => bos.into_iter().collect(),
+            Some(false) => Vec::new(),
+            None => put_before_a_text(&inner).map_err(|error| wrong(error.to_string()))?,
+        };
+        let highest = inner.get_vocab(true).into_values().max();
+        let highest = highest.ok_or_else(|| wrong("has no token".into()))?;
+        let mut special = files.special;
+        for (name, id) in [("bos_token", bos), ("eos_token", Some(eos))] {
+            if let Some(text) = id.and_then(|id| inner.id_to_token(id)) {
+                special.entry(name.into()).or_insert(text);
+            }
+        }
+        let pad = special.get("pad_token").and_then(|text| inner.token_to_id(text));
+        let hash = files.hash.chain_update(&bytes).finalize().into();
+        let (folder, chat_templates) = (folder.to_owned(), files.chat_templates);
+        Ok(Self {
+            inner,
+            folder,
+            hash,
+            highest,
+            bos,
+            eos,
+            eos_ids,
+            pad,
+            before,
+            special,
+            chat_templates,
+        })
+    }
+
+    /// Checks that this tokenizer belongs to a model whose vocabulary has `rows` rows.
+    ///
+    /// Models round their vocabulary up, by a few percent at most; so a tokenizer that leaves more
+    /// than a tenth of the rows without a token is another model's.
+    ///
+    /// # Errors
+    /// If an id is out of range, or more than a tenth of the rows have no token.
+    pub fn check_model(&self, rows: usize) -> Result<()> {
+        let tokens = self.inner.get_vocab_size(true);
+        let why = if self.vocabulary() > rows {
+            "ids that the model does not have"
+        } else if tokens < rows - rows / 10 {
+            "too many rows that no token uses"
+        } else {
+            return Ok(());
+        };
+        let (folder, highest) = (self.folder.clone(), self.highest);
+        Err(Error::Vocabulary { folder, tokens, highest, rows, why })
+    }
+
+    /// Ids lie below this.
+    pub fn vocabulary(&self) -> usize {
+        self.highest as usize + 1
+    }
+
+    /// The folder it was loaded from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// SHA-256 of all files that decide how it works.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+
+    /// The token that begins a text, if the model has one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that is put after an answer.
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    /// All tokens that end an answer: [`Self::eos`], and those that the generation settings name.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos_ids
+    }
+
+    /// The token that others pad with. Nothing is padded here; it is for the exported folder.
+    pub fn pad(&self) -> Option<u32> {
+        self.pad
+    }
+
+    /// What the tokenizer puts before a text: its BOS, or nothing.
+    pub fn before(&self) -> &[u32] {
+        &self.before
+    }
+
+    /// The text of special tokens by their Hugging Face names, such as `bos_token`.
+    pub fn special_tokens(&self) -> &BTreeMap<String, String> {
+        &self.special
+    }
+
+    /// The model's chat templates and their names; the unnamed one is `default`.
+    pub fn chat_templates(&self) -> &[(String, String)] {
+        &self.chat_templates
+    }
+
+    /// Whether an id is a control token, such as `<|im_end|>`.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.eos_ids.contains(&id)
+            || self
+                .inner
+                .get_added_vocabulary()
+                .get_added_tokens_decoder()
+                .get(&id)
+                .is_some_and(|token| token.special)
+    }
+
+    /// The ids of a text, nothing added. Special tokens that the text spells become their ids.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for a part of the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Defect> {
+        let encoding = self.inner.encode_fast(text, false).map_err(defect)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a text that begins a sequence: BOS first where the tokenizer adds it, and once
+    /// even if the text spells it.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for a part of the text.
+    pub fn encode_start(&self, text: &str) -> Result<Vec<u32>, Defect> {
+        let ids = self.encode(text)?;
+        if ids.starts_with(&self.before) {
+            return Ok(ids);
+        }
+        Ok([self.before.as_slice(), &ids].concat())
+    }
+
+    /// The ids of a text and the bytes that each stands for.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for a part of the text.
+    pub fn encode_with_offsets(
+        &self,
+        text: &str,
+    ) -> Result<(Vec<u32>, Vec<(usize, usize)>), Defect> {
+        let encoding = self.inner.encode(text, false).map_err(defect)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+    }
+
+    /// The text of some ids.
+    ///
+    /// # Errors
+    /// If the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Defect> {
+        self.inner.decode(ids, skip_special).map_err(defect)
+    }
+
+    /// The entry of the vocabulary for an id, as the tokenizer spells it; empty if there is none.
+    pub fn token(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
+    }
+
+    /// The id of an entry of the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Turns ids into text one by one, whole characters at a time.
+    pub fn stream(&self, skip_special: bool) -> TextStream<'_> {
+        TextStream::new(self, skip_special)
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// What the files beside `tokenizer.json` say.
+struct Settings {
+    tokenizer: Value,
+    generation: Value,
+    model: Value,
+    special: BTreeMap<String, String>,
+    chat_templates: Vec<(String, String)>,
+    hash: Sha256,
+}
+
+impl Settings {
+    fn read(folder: &Path) -> Result<Self> {
+        let mut hash = Sha256::new();
+        let mut json = |name: &str| read_json(&folder.join(name), &mut hash);
+        let tokenizer = json("tokenizer_config.json")?;
+        let map = json("special_tokens_map.json")?;
+        let (generation, model) = (json("generation_config.json")?, json("config.json")?);
+        let special = SPECIAL.iter().filter_map(|name| {
+            let token = [&tokenizer, &map].into_iter().find_map(|file| text_of(file.get(*name)?));
+            Some((name.to_string(), token?))
+        });
+        let special = special.collect();
+        let mut chat_templates = named_templates(tokenizer.get("chat_template"));
+        // A file of its own is the newer way, and wins.
+        let path = folder.join("chat_template.jinja");
+        if let Ok(text) = std::fs::read_to_string(&path) {
+            hash.update(&text);
+            chat_templates.retain(|(name, _)| name != "default");
+            chat_templates.insert(0, ("default".into(), text));
+        }
+        Ok(Self { tokenizer, generation, model, special, chat_templates, hash })
+    }
+}
+
+/// A JSON file that may be missing; null then.
+fn read_json(path: &Path, hash: &mut Sha256) -> Result<Value> {
+    let Ok(bytes) = std::fs::read(path) else { return Ok(Value::Null) };
+    hash.update(&bytes);
+    serde_json::from_slice(&bytes).map_err(|error| Error::Syntax {
+        path: path.into(),
+        line: error.line(),
+        column: error.column(),
+        message: error.to_string(),
+    })
+}
+
+/// One template, or a list of `{name, template}`.
+fn named_templates(field: Option<&Value>) -> Vec<(String, String)> {
+    match field {
+        Some(Value::String(text)) => vec![("default".into(), text.clone())],
+        Some(Value::Array(list)) => {
+            let text = |item: &Value, name: &str| item.get(name)?.as_str().map(str::to_owned);
+            list.iter()
+                .filter_map(|item| Some((text(item, "name")?, text(item, "template")?)))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A token is written as text, or as an object with its `content`.
+fn text_of(token: &Value) -> Option<String> {
+    token.as_str().or_else(|| token.get("content")?.as_str()).map(str::to_owned)
+}
+
+/// One id or a list of them.
+fn ids_of(field: &Value) -> Vec<u32> {
+    let list = field.as_array().map_or(std::slice::from_ref(field), Vec::as_slice);
+    list.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect()
+}
+
+/// What the post-processor puts before a text.
+fn put_before_a_text(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Vec<u32>> {
+    let plain = tokenizer.encode_fast("a", false)?.get_ids().to_vec();
+    let dressed = tokenizer.encode_fast("a", true)?.get_ids().to_vec();
+    let start = (0..dressed.len()).find(|start| dressed[*start..].starts_with(&plain));
+    Ok(dressed[..start.unwrap_or(0)].to_vec())
+}
+
+/// Lets a token's offsets cover the space that belongs to it. Byte-level tokenizers cut it off, and
+/// then one cannot see that ` answer` begins before the space.
+fn keep_spaces_in_offsets(tokenizer: &mut tokenizers::Tokenizer) {
+    fn walk(value: &mut Value) {
+        match value {
+            Value::Object(object) => {
+                if let Some(trim) = object.get_mut("trim_offsets") {
+                    *trim = json!(false);
+                }
+                object.values_mut().for_each(walk);
+            }
+            Value::Array(items) => items.iter_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    let Some(processor) = tokenizer.get_post_processor() else { return };
+    let Ok(mut value) = serde_json::to_value(processor) else { return };
+    walk(&mut value);
+    if let Ok(processor) = serde_json::from_value::<PostProcessorWrapper>(value) {
+        tokenizer.with_post_processor(Some(processor));
+    }
+}
+
+fn no_tokenizer(folder: &Path) -> Error {
+    let others = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
+    let found = others.iter().find(|name| folder.join(name).exists());
+    Error::NoTokenizer { folder: folder.into(), found: found.map(|name| name.to_string()) }
+}
+
+fn defect(error: tokenizers::Error) -> Defect {
+    Defect::Tokenizer(error.to_string())
+}
