@@ -69,6 +69,7 @@ name = "{name}"
 [model]
 path = {json.dumps(str(arguments.model))}
 [data]
+template = "none"
 max_tokens = {arguments.tokens}
 tokens_per_batch = {rows * arguments.tokens}
 shuffle = false
@@ -108,7 +109,7 @@ def score(arguments, rows):
     """Token log-probabilities of each row."""
     source, target = arguments.work / "score.jsonl", arguments.work / "scores.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    albacore(arguments, "score", arguments.model, "--input", source, "--output", target)
+    albacore(arguments, "score", arguments.model, "--input", source, "--output", target, "--template", "none")
     return [json.loads(text)["token_logprobs"] for text in target.read_text().splitlines()]
 
 
@@ -118,7 +119,6 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=96, help="a row")
     parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
-    parser.add_argument("--skip-score", action="store_true", help="for a model without a tokenizer")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         arguments.work = pathlib.Path(temporary)
@@ -134,14 +134,13 @@ def main():
         errors = {key: float(numpy.linalg.norm(one[key] - four[key]) / numpy.linalg.norm(one[key])) for key in one}
         worst = max(errors, key=errors.get)
         line("accumulation: gradient of a parameter at step 1", errors[worst], 1e-5, worst.removeprefix("m."))
-        if not arguments.skip_score:
-            cut = [len(row["input_ids"]) - sum(label != -100 for label in row["labels"]) for row in rows]
-            pairs = [{"id": at, "prompt_ids": row["input_ids"][:at_cut], "response_ids": row["input_ids"][at_cut:]}
-                     for at, (row, at_cut) in enumerate(zip(rows, cut))]
-            together = score(arguments, pairs)
-            alone = [score(arguments, [pair])[0] for pair in pairs[:6]]
-            worst = max(abs(a - b) for one, two in zip(together, alone) for a, b in zip(one, two))
-            line("packing: log-probability of a token, together and alone", worst, 1e-5, f"{sum(map(len, alone))} tokens")
+        cut = [len(row["input_ids"]) - sum(label != -100 for label in row["labels"]) for row in rows]
+        pairs = [{"id": at, "prompt_ids": row["input_ids"][:at_cut], "response_ids": row["input_ids"][at_cut:]}
+                 for at, (row, at_cut) in enumerate(zip(rows, cut))]
+        together = score(arguments, pairs)
+        alone = [score(arguments, [pair])[0] for pair in pairs[:6]]
+        worst = max(abs(a - b) for one, two in zip(together, alone) for a, b in zip(one, two))
+        line("packing: log-probability of a token, together and alone", worst, 1e-5, f"{sum(map(len, alone))} tokens")
     sys.exit(failures)
 
 

@@ -5,6 +5,7 @@ Shows, each in one line of a table with the worst error found and the error allo
 
     import     `albacore import`: every tensor bit-equal to what transformers reads from the same GGUF
     complete   `albacore complete`: greedy answers to ten prompts equal transformers' token for token
+    preview    `albacore preview`: the ids and masks of 50 records in the chat template are transformers' own
     score      `albacore score`: 50 real responses, each token's log-probability within 1e-3
     steps      `albacore train`: ten SFT steps, losses within 1e-4 of a plain PyTorch loop on the same batches, rate and
                optimizer; every parameter's gradient within 1e-4 of its norm at step 1; packed against one by one
@@ -13,6 +14,7 @@ Shows, each in one line of a table with the worst error found and the error allo
 
     python scripts/check_smollm2.py import   --gguf SmolLM2-135M-Instruct.Q4_1.gguf --model OUT
     python scripts/check_smollm2.py complete --model MODEL
+    python scripts/check_smollm2.py preview  --model MODEL --records alpaca.json
     python scripts/check_smollm2.py score    --model MODEL --records alpaca.json
     python scripts/check_smollm2.py steps    --model MODEL --records alpaca.json
     python scripts/check_smollm2.py export   --run RUN --records alpaca.json
@@ -192,6 +194,31 @@ def check_complete(arguments):
             different += 1
             print(f"    albacore:     {found[index]!r}\n    {first_gap(model, tokenizer, prompt, ids, found[index])}")
     line("complete: greedy answers that differ", different, 0, f"of {len(PROMPTS)}; smallest margin of a choice {margin:.1e}")
+
+
+# preview
+
+
+def check_preview(arguments):
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    chosen = chosen_records(tokenizer, arguments.records, 50, 512)
+    if arguments.reference_only:
+        return
+    source, config = arguments.work / "preview.json", arguments.work / "preview.toml"
+    source.write_text(json.dumps([record for record, _, _ in chosen], ensure_ascii=False), encoding="utf-8")
+    config.write_text(f"""[model]\npath = {json.dumps(str(arguments.model))}\n[data]\nshuffle = false\n"""
+                      f"""[[data.sources]]\npath = {json.dumps(str(source))}\nformat = "alpaca"\n""")
+    examples = json_lines(albacore(arguments, "preview", config, "-n", len(chosen), "--json"))
+    different, masks = abs(len(examples) - len(chosen)), 0
+    for example, (record, prompt, response) in zip(examples, chosen):
+        messages = [{"role": "user", "content": prompt_of(record)}, {"role": "assistant", "content": record["output"]}]
+        whole = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
+        ids, learned = [token["id"] for token in example["tokens"]], [token["learned"] for token in example["tokens"]]
+        # What the template puts after the end of the answer may be there or not: it teaches nothing.
+        different += ids[:len(prompt) + len(response)] != prompt + response or ids != whole[:len(ids)]
+        masks += learned != [False] * len(prompt) + [True] * len(response) + [False] * (len(ids) - len(prompt) - len(response))
+    line("preview: records with other ids", different, 0, f"of {len(chosen)}")
+    line("preview: records with another mask", masks, 0, "learned: the answer and the token that ends it")
 
 
 # score
@@ -398,7 +425,7 @@ def check_export(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["import", "complete", "score", "steps", "export"])
+    parser.add_argument("check", choices=["import", "complete", "preview", "score", "steps", "export"])
     parser.add_argument("--model", type=pathlib.Path)
     parser.add_argument("--gguf", type=pathlib.Path)
     parser.add_argument("--records", type=pathlib.Path, help="Alpaca records, JSON or JSON lines")
@@ -411,7 +438,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reference-only", action="store_true", help="run transformers and PyTorch alone")
     arguments = parser.parse_args()
-    needed = {"import": ["gguf", "model"], "complete": ["model"], "score": ["model", "records"], "steps": ["model", "records"],
+    needed = {"import": ["gguf", "model"], "complete": ["model"], "preview": ["model", "records"], "score": ["model", "records"], "steps": ["model", "records"],
               "export": ["run", "records"]}[arguments.check]
     if missing := [name for name in needed if getattr(arguments, name) is None]:
         parser.error(f"`{arguments.check}` needs --" + " and --".join(missing))

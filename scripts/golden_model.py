@@ -16,7 +16,7 @@ The same machine writes the same bytes again; another CPU differs in the last di
 Variants (hidden 64, 2 layers, 4 heads, vocabulary 128, feed-forward 48, random weights):
 
     tied            tied head, 2 key/value heads, plain config of `rope_theta` alone; f32 weights;
-                    the only one with `gradients.safetensors` (every gradient in full)
+                    the only one with `gradients.safetensors` (every gradient in full) and a tokenizer (one word an id)
     untied_bias     untied head, `attention_bias` true (q, k, v and o), bf16 weights
     llama3          rope_scaling llama3, f16 weights
     linear          rope_scaling linear in its old spelling (`type`), bf16 weights in two files with an index
@@ -162,6 +162,22 @@ def write_folder(folder, name, config, generator):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
+def write_tokenizer(folder):
+    """Words `w3` … `w127` apart by spaces, and three special tokens: enough for commands that want a tokenizer."""
+    special = ["<unk>", "<s>", "</s>"]
+    words = special + [f"w{index}" for index in range(len(special), VOCABULARY)]
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None, "decoder": None,
+        "added_tokens": [{"id": index, "content": word, **flags} for index, word in enumerate(special)],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": {"type": "WordLevel", "vocab": {word: index for index, word in enumerate(words)}, "unk_token": "<unk>"},
+    }
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(names, indent=2) + "\n")
+
+
 def make_sequences(generator):
     """Random ids, with the masks of real data: prompts, several turns, everything, one token, nothing."""
     sequences = []
@@ -281,6 +297,7 @@ def reference(folder, name, seed):
     loss, logprobs, full = gradients(model, sequences)
     if name == "tied":
         save_file({key: value.contiguous() for key, value in full.items()}, folder / "gradients.safetensors")
+        write_tokenizer(folder)
     with torch.no_grad():
         logits = torch.cat([logits_alone(model, sequence["ids"]) for sequence in sequences])
     chosen = [0, 1, packed["starts"][1] - 1, packed["starts"][1], packed["starts"][3], packed["starts"][4] + 40, len(packed["ids"]) - 1]

@@ -50,6 +50,7 @@ def write_config(arguments, random_numbers):
 [model]
 path = {json.dumps(str(arguments.model))}
 [data]
+template = "none"
 max_tokens = {arguments.tokens}
 tokens_per_batch = {arguments.rows * arguments.tokens}
 [[data.sources]]
