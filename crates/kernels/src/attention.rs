@@ -165,9 +165,7 @@ impl<'a> Block<'a> {
     pub(crate) fn row(&mut self, index: usize) -> &mut [f32] {
         assert!(index < self.rows, "row outside its block");
         // SAFETY: `new`'s caller vouches for the rows of this block.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.pointer.add(index * self.stride), self.width)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.add(index * self.stride), self.width) }
     }
 
     /// Sets the block to `scale · a · b`, or adds that.
