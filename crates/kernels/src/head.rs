@@ -185,7 +185,10 @@ fn score(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, Vec<Normaliser>)
     let logits = storage::read(logits)?;
     let rows = logits.par_chunks(words).zip(targets);
     let scores = rows.map(|(row, &target)| {
-        let normaliser = wide(|| normaliser(row));
+        let normaliser = wide(
+            #[inline(always)]
+            || normaliser(row),
+        );
         let logit = f64::from(row[target as usize]) - f64::from(normaliser.max);
         ((logit - normaliser.sum.ln()) as f32, normaliser)
     });
@@ -229,11 +232,14 @@ fn into_gradient(
         rows.zip(gradient.par_iter().zip(normalisers)).for_each(
             |((row, &target), (&gradient, normaliser))| {
                 let scale = (f64::from(-gradient) / normaliser.sum) as f32;
-                wide(|| {
-                    for logit in row.iter_mut() {
-                        *logit = scale * exp(*logit - normaliser.max);
-                    }
-                });
+                wide(
+                    #[inline(always)]
+                    || {
+                        for logit in row.iter_mut() {
+                            *logit = scale * exp(*logit - normaliser.max);
+                        }
+                    },
+                );
                 row[target as usize] += gradient;
             },
         );
@@ -274,7 +280,7 @@ mod tests {
         seed: &[f32],
         ahead: bool,
     ) -> Passes {
-        passes(&[hidden.clone()], &[weight], seed, |tape, leaves| {
+        passes(std::slice::from_ref(hidden), &[weight], seed, |tape, leaves| {
             linear_logprob(tape, &leaves[0], weight, targets, ahead.then(|| seed.to_vec()))
         })
     }

@@ -79,24 +79,34 @@ fn assert_fits(len: usize, rows: usize, columns: usize, row_stride: usize) {
     assert!(rows == 0 || (rows - 1) * row_stride + columns <= len, "matrix exceeds its slice");
 }
 
+/// Rows or columns of whole cache lines, so that no two threads write to one.
+const LINE: usize = 16;
+
+/// Rows or columns that a thread takes at least, where `short` is the other side. `gemm` sums in
+/// another order where both sides are at most 64, and where they have at most 256 elements: a panel
+/// must not fall below that where the whole does not.
+fn fewest(short: usize) -> usize {
+    (64 + LINE).max(256 / short.max(1) + LINE)
+}
+
 /// `out = scale · a · b`, or `out += scale · a · b`, on all threads.
 ///
 /// The result has the same bits at any thread count: the threads share out the longer side of
-/// `out`, and the order of the terms of one element depends on the inner length alone.
+/// `out`, in panels large enough for the order of an element's terms not to depend on their size.
 pub fn product(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
     // Below 2 MFLOP handing out the work costs more than it saves.
     const SMALL: usize = 1 << 20;
-    let threads = rayon::current_num_threads();
-    if threads == 1 || out.rows * out.columns * a.columns < SMALL {
+    let by_columns = out.columns >= out.rows;
+    let (short, long) = (out.rows.min(out.columns), out.rows.max(out.columns));
+    let panels = rayon::current_num_threads().min(long / fewest(short));
+    if panels < 2 || out.rows * out.columns * a.columns < SMALL {
         return product_here(out, a, b, scale, accumulate);
     }
-    let by_columns = out.columns >= out.rows;
-    let long = if by_columns { out.columns } else { out.rows };
-    // Panels of whole cache lines, so that no two threads write to one.
-    let panel = long.div_ceil(threads).next_multiple_of(16);
+    let lines = long.div_ceil(LINE);
+    let boundary = |index: usize| (lines * index / panels * LINE).min(long);
     let shared = SharedMut::new(out.data);
-    (0..long.div_ceil(panel)).into_par_iter().for_each(|index| {
-        let range = index * panel..((index + 1) * panel).min(long);
+    (0..panels).into_par_iter().for_each(|index| {
+        let range = boundary(index)..boundary(index + 1);
         let (start, rows, columns) = if by_columns {
             (range.start, out.rows, range.len())
         } else {
@@ -204,7 +214,19 @@ mod tests {
 
     #[test]
     fn the_bits_do_not_depend_on_the_number_of_threads() {
-        for (m, n, k) in [(300, 576, 600), (1, 4096, 576), (8, 1536, 576), (1536, 576, 256)] {
+        let sizes = [
+            (300, 576, 600),
+            (1, 4096, 576),
+            (8, 1536, 576),
+            (1536, 576, 256),
+            // Just above the sizes below which `gemm` sums otherwise.
+            (30, 65, 1100),
+            (64, 129, 1100),
+            (330, 5, 1500),
+            (3, 1000, 1000),
+            (1, 1000, 1100),
+        ];
+        for (m, n, k) in sizes {
             let (a, b) = (numbers(m * k, 3), numbers(n * k, 4));
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -214,7 +236,7 @@ mod tests {
                 out
             };
             let alone = run(1);
-            for threads in [2, 3, 5] {
+            for threads in [2, 3, 5, 12] {
                 assert!(alone == run(threads), "{m}x{n}x{k} differs on {threads} threads");
             }
         }

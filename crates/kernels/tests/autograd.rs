@@ -59,7 +59,7 @@ fn linear_and_linear_add_equal_their_formula() {
     let (x, residual) = (tensor((70, 33), 1), tensor((70, 9), 2));
     let (weight, bias) = (parameter((9, 33), 3), parameter(9, 4));
     let formula = |given: &[Tensor]| given[0].matmul(&given[1].t()?)?.broadcast_add(&given[2]);
-    compare("linear", &[x.clone()], &[&weight, &bias], formula, |tape, leaves| {
+    compare("linear", std::slice::from_ref(&x), &[&weight, &bias], formula, |tape, leaves| {
         linear(tape, &leaves[0], &weight, Some(&bias))
     });
     let formula = |given: &[Tensor]| &given[0] + given[1].matmul(&given[2].t()?)?;
