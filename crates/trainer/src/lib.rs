@@ -1,1 +1,50 @@
-//! placeholder
+//! Training: an objective, an optimizer, and a loop that can stop anywhere and go on.
+//!
+//! ```text
+//!  examples ─Course─► batches ─accumulate(Llama, Objective)─► gradient ─AdamW─► weights
+//!                                       └─► Line ─► metrics.jsonl, TensorBoard    └─► Writer ─► checkpoint
+//! ```
+//!
+//! A run is made in this order, and each part can be looked at before the next:
+//! [`RunFolder::take`] holds its folder, [`find`] its checkpoint, [`Training::new`] checks everything
+//! and writes nothing, [`Training::run`] trains.
+//!
+//! Nothing here prints, and nothing here sees text: what a run tells, it tells as [`Event`]s.
+//!
+//! Legend: `B` sequences of a batch, `T` its tokens, `N` its supervised tokens. A *step* is one update
+//! of the weights; its gradient comes from one or several *batches*.
+
+mod checkpoint;
+mod config;
+mod course;
+mod difference;
+mod error;
+mod event;
+mod freeze;
+mod manifest;
+mod metrics;
+mod objective;
+mod optimizer;
+mod resume;
+mod run;
+mod schedule;
+mod setup;
+mod step;
+mod tensorboard;
+mod train;
+mod writer;
+
+pub use checkpoint::{Checkpoint, CheckpointConfig, State};
+pub use course::Cursor;
+pub use difference::Difference;
+pub use error::{Error, Result};
+pub use event::{End, Evaluator, Event, Outcome, When};
+pub use manifest::Scrutiny;
+pub use metrics::{Line, METRICS, Named};
+pub use objective::{Counts, Groups, Loss, Objective, ObjectiveConfig, Sft, Term};
+pub use optimizer::{AdamW, OptimConfig, OptimKind, gradient_norm};
+pub use resume::{Found, Resume, Skipped, find, newest};
+pub use run::{RunConfig, RunFolder};
+pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
+pub use setup::{Options, Precision, RecomputeConfig, TrainConfig, Training, TrainingData};
+pub use writer::{Saved, SmallFiles};

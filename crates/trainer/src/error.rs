@@ -1,0 +1,145 @@
+//! What can go wrong while training.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::difference::{self, Difference};
+
+/// Result of the trainer's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Errors of the trainer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration cannot be used.
+    #[error("{}", problems.join("\n"))]
+    Config {
+        /// Everything that is wrong with it.
+        problems: Vec<String>,
+    },
+    /// Another process trains in the run folder.
+    #[error("run folder `{}` is in use by {process}", folder.display())]
+    InUse {
+        /// The run folder.
+        folder: PathBuf,
+        /// `process 123`, or `another process` if that is not known.
+        process: String,
+    },
+    /// There is no room for a checkpoint.
+    #[error(
+        "no room to save in `{}`: found {free} bytes free, wanted {needed}; the last good checkpoint \
+         is untouched",
+        folder.display()
+    )]
+    DiskFull {
+        /// Where the checkpoint was to be written.
+        folder: PathBuf,
+        /// Size of the checkpoint.
+        needed: u64,
+        /// What the file system has left for us.
+        free: u64,
+    },
+    /// A checkpoint that was asked for by its path cannot be used.
+    #[error("checkpoint `{}` {reason}", folder.display())]
+    Damaged {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The configuration differs from that of the checkpoint in a way that alters the training.
+    #[error(
+        "the config differs from that of checkpoint `{}` in what alters the training:{}",
+        folder.display(), difference::listing(differences)
+    )]
+    Changed {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// The differences that alter the training.
+        differences: Vec<Difference>,
+    },
+    /// A loss or a gradient is infinite or not a number.
+    #[error("step {step}: the {what} is {value}, computed from {}", examples.join(", "))]
+    NotFinite {
+        /// The step that failed; its update was not applied.
+        step: u64,
+        /// `loss` or `gradient's norm`.
+        what: &'static str,
+        /// `inf`, `-inf` or `NaN`.
+        value: f64,
+        /// The examples of the batch, as `file:line`.
+        examples: Vec<String>,
+    },
+    /// The held-out evaluation failed.
+    #[error("the evaluation after step {step} failed: {source}")]
+    Evaluation {
+        /// The step after which it was due.
+        step: u64,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A tensor of `optimizer.safetensors` does not fit the model.
+    #[error("`{}`: {message}", path.display())]
+    Moments {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, found and wanted.
+        message: String,
+    },
+    /// An operation failed.
+    #[error(transparent)]
+    Kernel(#[from] albacore_kernels::Error),
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] albacore_model::Error),
+}
+
+impl Error {
+    /// Wraps the error of a file operation: `.map_err(Error::file("read", path))`.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_owned(), source }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::InUse { .. } => {
+                "wait until it ends or stop it, or train under another name: `--set run.name=NAME`"
+            }
+            Self::DiskFull { .. } => {
+                "free some space and run the same command again: it goes on from the last good \
+                 checkpoint; fewer are kept with a smaller `checkpoint.keep_last`"
+            }
+            Self::Damaged { .. } => {
+                "`--resume auto` goes on from the newest checkpoint that is complete"
+            }
+            Self::Changed { .. } => {
+                "undo the changes, go on with them all the same (`--accept-changes`), or start a \
+                 run under another name: `--set run.name=NAME`"
+            }
+            Self::NotFinite { what: "loss", .. } => {
+                "the update was not applied; look at these examples with `albacore preview`, or \
+                 lower `optim.learning_rate`"
+            }
+            Self::NotFinite { .. } => {
+                "the update was not applied; lower `optim.learning_rate`, or look at these \
+                 examples with `albacore preview`"
+            }
+            Self::Model(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,56 @@
+//! Supervised finetuning: the mean negative log-likelihood of the learned tokens.
+
+use super::{Counts, Groups, Loss, Objective, Term};
+
+/// `loss = -(1/n) Σ log p(token)`, over the `n` supervised tokens of the whole step.
+///
+/// Long answers weigh more than short ones, as everywhere in next-token training. The gradient by
+/// each log-probability is `-1/n`: known before the forward pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sft;
+
+impl Objective for Sft {
+    fn count(&self, groups: &Groups) -> Counts {
+        Counts(vec![groups.targets() as u64])
+    }
+
+    fn ahead(&self, groups: &Groups, step: &Counts) -> Option<Vec<f32>> {
+        Some(vec![(-1.0 / step.0[0] as f64) as f32; groups.targets()])
+    }
+
+    fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {
+        let sum = -logp.iter().map(|&logp| f64::from(logp)).sum::<f64>();
+        let gradient = self.ahead(groups, step).expect("its gradient is always known ahead");
+        Loss { terms: vec![Term { name: "loss", sum, count: step.0[0] as f64 }], gradient }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two batches of one step: (0.5 + 1.0 + 1.5) nats on three tokens, 2.0 on one. The mean over
+    /// the four tokens is 5 / 4; the mean of the batches' means, 1.5, would be the known mistake.
+    #[test]
+    fn the_loss_is_the_mean_over_the_tokens_of_the_whole_step() {
+        let (first, second) =
+            (Groups { target_starts: &[0, 2, 3] }, Groups { target_starts: &[0, 1] });
+        let mut step = Sft.count(&first);
+        step.add(&Sft.count(&second));
+        assert_eq!(step, Counts(vec![4]));
+
+        let first = Sft.loss(&[-0.5, -1.0, -1.5], &first, &step);
+        let second = Sft.loss(&[-2.0], &second, &step);
+        assert_eq!(first.terms[0].mean() + second.terms[0].mean(), 1.25);
+        assert_eq!(first.gradient, [-0.25, -0.25, -0.25]);
+        assert_eq!(second.gradient, [-0.25]);
+    }
+
+    #[test]
+    fn the_gradient_known_ahead_is_the_gradient() {
+        let groups = Groups { target_starts: &[0, 1, 3] };
+        let step = Counts(vec![7]);
+        let loss = Sft.loss(&[-3.0, -1.0, -0.25], &groups, &step);
+        assert_eq!(Sft.ahead(&groups, &step), Some(loss.gradient));
+    }
+}

@@ -1,0 +1,90 @@
+//! The gradient of one optimizer step: forward and backward passes over its batches.
+
+use albacore_data::Batch;
+use albacore_kernels::{Recompute, Tape, storage};
+use albacore_model::{Llama, Packed};
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::objective::{Counts, Groups, Objective, Term};
+
+/// What the batches of one step add up to, besides their gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Measured {
+    /// The objective's terms, summed over the batches.
+    pub(crate) terms: Vec<Term>,
+    pub(crate) tokens: u64,
+    pub(crate) supervised_tokens: u64,
+}
+
+/// The first batch whose loss is not finite, and that loss.
+pub(crate) type NotFinite<'b> = (&'b Batch, f64);
+
+/// Adds up the gradient of the step's loss in the model's parameters.
+///
+/// The units of all batches are counted first, so that each batch divides by the step's count: the
+/// result does not depend on how the examples are spread over batches, up to rounding.
+pub(crate) fn accumulate<'b>(
+    model: &Llama,
+    objective: &dyn Objective,
+    batches: &'b [Batch],
+    recompute: Recompute,
+) -> Result<Result<Measured, NotFinite<'b>>> {
+    model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
+    let mut counts = Counts::default();
+    batches.iter().for_each(|batch| counts.add(&objective.count(&groups(batch))));
+
+    let mut measured = Measured { terms: Vec::new(), tokens: 0, supervised_tokens: 0 };
+    for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
+        let terms = backward(model, objective, batch, &counts, recompute)?;
+        if let Some(term) = terms.iter().find(|term| !term.mean().is_finite()) {
+            return Ok(Err((batch, term.mean())));
+        }
+        measured.add(&terms, batch);
+    }
+    Ok(Ok(measured))
+}
+
+/// Forward and backward of one batch; returns the objective's terms.
+fn backward(
+    model: &Llama,
+    objective: &dyn Objective,
+    batch: &Batch,
+    counts: &Counts,
+    recompute: Recompute,
+) -> Result<Vec<Term>> {
+    let groups = groups(batch);
+    let packed = Packed::new(
+        model.config(),
+        batch.ids.clone(),
+        batch.starts.clone(),
+        batch.rows.clone(),
+        batch.targets.clone(),
+    )?;
+    let mut tape = Tape::recording(recompute);
+    let ahead = objective.ahead(&groups, counts);
+    let logprobs = model.logprobs(&mut tape, &packed, ahead)?; // (N,)
+    let loss = objective.loss(&storage::read(logprobs.tensor())?, &groups, counts);
+    let device = logprobs.tensor().device();
+    let seed = Tensor::from_vec(loss.gradient, batch.supervised(), device);
+    tape.backward(&logprobs, seed.map_err(albacore_kernels::Error::from)?)?;
+    Ok(loss.terms)
+}
+
+fn groups(batch: &Batch) -> Groups<'_> {
+    Groups { target_starts: &batch.target_starts }
+}
+
+impl Measured {
+    fn add(&mut self, terms: &[Term], batch: &Batch) {
+        self.tokens += batch.tokens() as u64;
+        self.supervised_tokens += batch.supervised() as u64;
+        if self.terms.is_empty() {
+            self.terms = terms.to_vec();
+            return;
+        }
+        for (total, term) in self.terms.iter_mut().zip(terms) {
+            total.sum += term.sum;
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The loop: step, evaluate, log, checkpoint.
+//!
+//! ```text
+//!  Course ─batches─► accumulate ─gradient─► AdamW ─► weights ─► Evaluator
+//!                        └─ terms ─► Line ─► metrics.jsonl      └─► Writer (behind the next step)
+//! ```
+//!
+//! The line of a step carries what was measured after it, so the evaluation comes before the log;
+//! and what a checkpoint seals has been logged, so that a resumed run has its lines.
+
+use std::time::{Duration, Instant};
+
+use albacore_data::Batch;
+use albacore_kernels::Parameter;
+use albacore_model::{Dtype, save};
+
+use crate::event::{End, Evaluator, Event, Outcome, When};
+use crate::metrics::{Line, Metrics, Named};
+use crate::optimizer::gradient_norm;
+use crate::setup::Training;
+use crate::step::{Measured, accumulate};
+use crate::writer::{Contents, Writer};
+use crate::{Error, Result};
+
+/// What a running loop holds.
+struct Loop<'t, 'r> {
+    training: Training<'t>,
+    parameters: Vec<&'t Parameter>,
+    metrics: Metrics,
+    writer: Writer,
+    report: &'r mut dyn FnMut(Event<'_>),
+    /// When the run began, had it never stopped.
+    began: Instant,
+    after: Named,
+}
+
+impl<'t> Training<'t> {
+    /// Trains until the run has made all its steps, or `stop` says so after a step. Either way the
+    /// run is saved. `report` is told what happens.
+    ///
+    /// # Errors
+    /// If a loss or gradient is not finite (that update is not applied), the evaluation fails, or
+    /// something cannot be written. Checkpoints sealed before stay.
+    pub fn run(
+        self,
+        mut evaluator: Option<&mut dyn Evaluator>,
+        stop: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome> {
+        if self.is_finished() {
+            return Ok(self.outcome(End::AlreadyFinished, Named::new()));
+        }
+        let mut this = self.begin(report)?;
+        if this.training.state.step == 0 {
+            this.evaluate_base(&mut evaluator)?;
+        }
+        while !this.training.is_finished() {
+            let mut line = this.step()?;
+            if let Some(when) = this.training.evaluation_due() {
+                line.more.extend(this.evaluate(&mut evaluator, when)?);
+            }
+            this.log(&line)?;
+            let stopping = stop();
+            if stopping || this.training.checkpoint_due() {
+                this.save()?;
+            }
+            if stopping {
+                break;
+            }
+        }
+        this.wait_for_writer()?;
+        let end = if this.training.is_finished() { End::Finished } else { End::Stopped };
+        Ok(this.training.outcome(end, this.after))
+    }
+
+    /// Prepares the run folder: nothing was written before.
+    fn begin<'r>(self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
+        let set_aside = self.clear_run_folder()?;
+        let parameters = self.model.parameters();
+        let trained = parameters.iter().flat_map(|parameter| {
+            parameter.trainable_rows().into_iter().map(|rows| {
+                rows.len() * parameter.value().elem_count() / parameter.value().dims()[0]
+            })
+        });
+        report(Event::Started {
+            step: self.state.step,
+            steps: self.state.steps,
+            trained: trained.sum(),
+            set_aside: set_aside.as_deref(),
+        });
+        let elapsed = Duration::try_from_secs_f64(self.state.elapsed_s).unwrap_or_default();
+        let now = Instant::now();
+        Ok(Loop {
+            metrics: Metrics::open(
+                self.run.path(),
+                self.state.step,
+                elapsed,
+                &self.state.baseline,
+            )?,
+            writer: Writer::new(self.run.checkpoints(), self.options.checkpoint.clone()),
+            began: now.checked_sub(elapsed).unwrap_or(now),
+            after: Named::new(),
+            parameters,
+            report,
+            training: self,
+        })
+    }
+}
+
+impl Loop<'_, '_> {
+    /// One optimizer step; returns what is known of it.
+    fn step(&mut self) -> Result<Line> {
+        let since = Instant::now();
+        let training = &mut self.training;
+        let step = training.state.step + 1;
+        let learning_rate = training.schedule.rate(training.state.step);
+        let batches = training.course.next_step();
+
+        let (model, recompute) = (training.model, training.options.train.recompute.into());
+        let measured = accumulate(model, training.objective, &batches, recompute)?;
+        let measured = measured.map_err(|(batch, value)| {
+            training.not_finite("loss", value, std::slice::from_ref(batch))
+        })?;
+        let norm = gradient_norm(&self.parameters)?;
+        if !norm.is_finite() {
+            return Err(training.not_finite("norm of the gradient", norm, &batches));
+        }
+        // The checkpoint is being read from the weights that the update changes.
+        self.wait_for_writer()?;
+        let training = &mut self.training;
+        training.optimizer.update(&self.parameters, learning_rate, norm)?;
+
+        training.state.step = step;
+        training.state.cursor = training.course.cursor();
+        let Measured { terms, tokens, supervised_tokens } = measured;
+        let mut terms = terms.iter().map(|term| (term.name.to_owned(), term.mean()));
+        Ok(Line {
+            step,
+            epoch: training.course.epochs(),
+            loss: terms.next().map_or(f64::NAN, |(_, loss)| loss),
+            tokens,
+            supervised_tokens,
+            learning_rate,
+            grad_norm: norm,
+            tokens_per_second: tokens as f64 / since.elapsed().as_secs_f64(),
+            elapsed_s: self.began.elapsed().as_secs_f64(),
+            more: terms.collect(),
+        })
+    }
+
+    /// Measures the model before its first step.
+    fn evaluate_base(&mut self, evaluator: &mut Option<&mut dyn Evaluator>) -> Result<()> {
+        let values = self.evaluate(evaluator, When::Before)?;
+        self.metrics.baseline(&values, std::time::SystemTime::now())?;
+        self.training.state.baseline = values;
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        evaluator: &mut Option<&mut dyn Evaluator>,
+        when: When,
+    ) -> Result<Named> {
+        let Some(evaluator) = evaluator else { return Ok(Named::new()) };
+        let (since, step) = (Instant::now(), self.training.state.step);
+        let values = evaluator.evaluate(self.training.model, when);
+        let values = values.map_err(|source| Error::Evaluation { step, source })?;
+        (self.report)(Event::Evaluated { step, values: &values, took: since.elapsed() });
+        if when == When::After {
+            self.after.clone_from(&values);
+        }
+        Ok(values)
+    }
+
+    fn log(&mut self, line: &Line) -> Result<()> {
+        self.metrics.write(line)?;
+        (self.report)(Event::Stepped { line, steps: self.training.state.steps });
+        Ok(())
+    }
+
+    /// Begins to write a checkpoint of the run as it stands now.
+    fn save(&mut self) -> Result<()> {
+        self.wait_for_writer()?;
+        self.metrics.sync()?;
+        let state = &mut self.training.state;
+        state.elapsed_s = self.began.elapsed().as_secs_f64();
+        let moments = self.training.optimizer.tensors().into_iter();
+        self.writer.start(Contents {
+            files: self.training.files.clone(),
+            weights: save::entries(self.parameters.iter().copied(), Dtype::F32)?,
+            moments: moments
+                .map(|(name, moment)| save::Entry::tensor(name, moment, Dtype::F32))
+                .collect(),
+            state: state.clone(),
+        });
+        Ok(())
+    }
+
+    fn wait_for_writer(&mut self) -> Result<()> {
+        if let Some(saved) = self.writer.wait()? {
+            (self.report)(Event::Saved(&saved));
+        }
+        Ok(())
+    }
+}
+
+impl Training<'_> {
+    fn is_finished(&self) -> bool {
+        self.state.step >= self.state.steps
+    }
+
+    fn evaluation_due(&self) -> Option<When> {
+        let every = self.options.evaluate_every;
+        match self.is_finished() {
+            true => Some(When::After),
+            false => (every > 0 && self.state.step % every == 0).then_some(When::During),
+        }
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        let every = self.options.checkpoint.every;
+        self.is_finished() || (every > 0 && self.state.step % every == 0)
+    }
+
+    /// An error that names the examples of the batches that led to it.
+    fn not_finite(&self, what: &'static str, value: f64, batches: &[Batch]) -> Error {
+        /// More are not read by anyone.
+        const NAMED: usize = 8;
+        let examples = batches.iter().flat_map(|batch| &batch.examples);
+        let mut names = examples.map(|&example| self.data[example].origin.to_string());
+        let mut examples = names.by_ref().take(NAMED).collect::<Vec<_>>();
+        match names.count() {
+            0 => {}
+            more => examples.push(format!("and {more} more")),
+        }
+        Error::NotFinite { step: self.state.step + 1, what, value, examples }
+    }
+
+    fn outcome(self, end: End, after: Named) -> Outcome {
+        let checkpoint = crate::checkpoint::name_of(self.state.step);
+        Outcome {
+            end,
+            step: self.state.step,
+            checkpoint: self.run.checkpoints().join(checkpoint),
+            before: self.state.baseline,
+            after,
+        }
+    }
+}

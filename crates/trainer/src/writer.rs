@@ -1,0 +1,219 @@
+//! Writes checkpoints behind training.
+//!
+//! A candle tensor is a shared pointer, and weights and moments change only in the optimizer's
+//! update. So nothing is copied: a thread reads the living tensors while the next forward and
+//! backward passes run, and the next update waits for it. How long it waited is reported.
+
+use std::error::Error as _;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use albacore_model::save::{self, write_safetensors};
+use serde::Serialize;
+
+use crate::checkpoint::{self, CheckpointConfig, OPTIMIZER, STATE, State};
+use crate::manifest::{Entry, MANIFEST, Manifest, Sealing};
+use crate::{Error, Result};
+
+/// Small files that make a checkpoint a model's folder (`config.json`, the tokenizer, …): names and
+/// contents.
+pub type SmallFiles = Vec<(String, Vec<u8>)>;
+
+/// Everything that goes into a checkpoint. The tensors share their storage with the model and the
+/// optimizer: they must not change until it is written.
+pub(crate) struct Contents {
+    pub(crate) files: Arc<SmallFiles>,
+    pub(crate) weights: Vec<save::Entry<'static>>,
+    pub(crate) moments: Vec<save::Entry<'static>>,
+    pub(crate) state: State,
+}
+
+/// A checkpoint that was saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The step.
+    pub step: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Time that the writing took, behind training.
+    pub took: Duration,
+    /// Time that training waited for it.
+    pub stalled: Duration,
+    /// Older checkpoints that were removed.
+    pub removed: Vec<PathBuf>,
+}
+
+/// The thread that writes, one checkpoint at a time.
+pub(crate) struct Writer {
+    checkpoints: PathBuf,
+    config: CheckpointConfig,
+    running: Option<JoinHandle<Result<Saved>>>,
+}
+
+impl Writer {
+    /// A writer into a run's `checkpoints` folder.
+    pub(crate) fn new(checkpoints: PathBuf, config: CheckpointConfig) -> Self {
+        Self { checkpoints, config, running: None }
+    }
+
+    /// Begins to write. The one before must have been waited for.
+    pub(crate) fn start(&mut self, contents: Contents) {
+        assert!(self.running.is_none(), "one checkpoint is written at a time");
+        let (checkpoints, config) = (self.checkpoints.clone(), self.config.clone());
+        self.running = Some(thread::spawn(move || save(&checkpoints, &config, &contents)));
+    }
+
+    /// Waits until nothing is being written. Returns what has been since the last call.
+    pub(crate) fn wait(&mut self) -> Result<Option<Saved>> {
+        let Some(running) = self.running.take() else { return Ok(None) };
+        let since = Instant::now();
+        let mut saved = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        saved.stalled = since.elapsed();
+        Ok(Some(saved))
+    }
+}
+
+impl Drop for Writer {
+    /// A run that ends with an error still seals the checkpoint that it had begun.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let _ = running.join();
+        }
+    }
+}
+
+/// Writes and seals a checkpoint, then removes those that it makes superfluous.
+fn save(checkpoints: &Path, config: &CheckpointConfig, contents: &Contents) -> Result<Saved> {
+    let (since, step) = (Instant::now(), contents.state.step);
+    let (folder, bytes) = write(checkpoints, contents)?;
+    let there = checkpoint::list(checkpoints)?;
+    let steps = there.iter().map(|(step, _)| *step).collect::<Vec<_>>();
+    let outdated = config.outdated(&steps, step);
+    let outdated = there.into_iter().filter(|(step, _)| outdated.contains(step));
+    let removed = outdated.map(|(_, folder)| remove(&folder).map(|()| folder));
+    let removed = removed.collect::<Result<_>>()?;
+    Ok(Saved { step, folder, bytes, took: since.elapsed(), stalled: Duration::ZERO, removed })
+}
+
+/// Removes a checkpoint: first it loses its name, so that half of it is never found.
+fn remove(folder: &Path) -> Result<()> {
+    let partial = folder.with_extension("partial");
+    let removed = fs::rename(folder, &partial).and_then(|()| fs::remove_dir_all(&partial));
+    removed.map_err(Error::file("remove", folder))
+}
+
+/// Writes and seals a checkpoint; if that fails, nothing of it is left.
+fn write(checkpoints: &Path, contents: &Contents) -> Result<(PathBuf, u64)> {
+    let sealed = checkpoints.join(checkpoint::name_of(contents.state.step));
+    let partial = sealed.with_extension("partial");
+    let (needed, free) = (contents.bytes(), free_space(checkpoints)?);
+    let full = || Error::DiskFull { folder: checkpoints.to_owned(), needed, free };
+    if free < needed {
+        return Err(full());
+    }
+    let written = fill(&partial, contents).and_then(|bytes| {
+        publish(&partial, &sealed).map_err(Error::file("name", &sealed))?;
+        Ok((sealed, bytes))
+    });
+    written.map_err(|error| {
+        // What was written is of no use, and its space may be what is missing.
+        let _ = fs::remove_dir_all(&partial);
+        if is_disk_full(&error) { full() } else { error }
+    })
+}
+
+impl Contents {
+    /// Its size on the disk, or a little more.
+    fn bytes(&self) -> u64 {
+        // Numbers, and an entry of the header each.
+        let tensors = self.weights.iter().chain(&self.moments);
+        let tensors = tensors.map(|tensor| tensor.bytes() + tensor.name.len() as u64 + 128);
+        // Files fill whole blocks.
+        let files = self.files.iter().map(|(_, data)| data.len() as u64 + 4096);
+        tensors.sum::<u64>() + files.sum::<u64>() + (1 << 16)
+    }
+}
+
+/// Writes all files into a new folder, the manifest last, and waits until they are on the disk.
+/// Returns their size.
+fn fill(partial: &Path, contents: &Contents) -> Result<u64> {
+    fs::create_dir(partial).map_err(Error::file("make folder", partial))?;
+    let mut files = Vec::new();
+    for (name, data) in contents.files.iter() {
+        files.push(small_file(partial, name, data)?);
+    }
+    for (name, tensors) in
+        [("model.safetensors", &contents.weights), (OPTIMIZER, &contents.moments)]
+    {
+        let fill = |out: &mut Sealing, path: &Path| {
+            write_safetensors(out, path, tensors)?;
+            Ok(())
+        };
+        files.push(file(partial, name, fill)?);
+    }
+    files.push(small_file(partial, STATE, &json(&contents.state))?);
+    let total = files.iter().map(|entry| entry.bytes).sum();
+    small_file(partial, MANIFEST, &json(&Manifest { files }))?;
+    sync_folder(partial).map_err(Error::file("write", partial))?;
+    Ok(total)
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("a checkpoint's records are JSON");
+    text.push(b'\n');
+    text
+}
+
+/// Writes one file through `fill` and waits until it is on the disk.
+fn file(
+    folder: &Path,
+    name: &str,
+    fill: impl FnOnce(&mut Sealing, &Path) -> Result<()>,
+) -> Result<Entry> {
+    let path = folder.join(name);
+    let mut file = Sealing::create(&path).map_err(Error::file("write", &path))?;
+    fill(&mut file, &path)?;
+    file.seal(name).map_err(Error::file("write", &path))
+}
+
+fn small_file(folder: &Path, name: &str, data: &[u8]) -> Result<Entry> {
+    file(folder, name, |out, path| out.write_all(data).map_err(Error::file("write", path)))
+}
+
+/// Gives a finished folder its name, in place of any that had it: a damaged one, or one of a run
+/// that was wound back.
+fn publish(partial: &Path, sealed: &Path) -> io::Result<()> {
+    let old = sealed.with_extension("old.partial");
+    if sealed.exists() {
+        fs::rename(sealed, &old)?;
+    }
+    fs::rename(partial, sealed)?;
+    sync_folder(sealed.parent().expect("a checkpoint lies in a folder"))?;
+    if old.exists() { fs::remove_dir_all(&old) } else { Ok(()) }
+}
+
+/// Waits until the names in a folder are on the disk.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Bytes that the file system has left for us.
+fn free_space(folder: &Path) -> Result<u64> {
+    let space = rustix::fs::statvfs(folder).map_err(io::Error::from);
+    let space = space.map_err(Error::file("look at", folder))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// Whether an error comes from a full disk or a spent quota.
+fn is_disk_full(error: &Error) -> bool {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
+        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    })
+}
