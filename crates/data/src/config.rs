@@ -41,7 +41,7 @@ pub struct DataConfig {
     /// The day that a chat template sees when it asks for today's (`strftime_now`), as
     /// `YYYY-MM-DD`; default `2024-07-26`. Fixed, so that a run resumed tomorrow reads the same
     /// text.
-    pub date: String,
+    pub date: jiff::civil::Date,
     /// Where the records come from, at least one.
     pub sources: Vec<SourceConfig>,
 }
@@ -57,7 +57,7 @@ impl Default for DataConfig {
             shuffle: true,
             held_out: HeldOut::Count(0),
             tokens_per_batch: 4096,
-            date: "2024-07-26".into(),
+            date: jiff::civil::date(2024, 7, 26),
             sources: Vec::new(),
         }
     }
@@ -153,12 +153,6 @@ impl DataConfig {
                 None,
             );
         }
-        unless(
-            self.date.parse::<jiff::civil::Date>().is_ok(),
-            "date".into(),
-            format!("is `{}`, wanted a day such as `2024-07-26`", self.date),
-            None,
-        );
         unless(
             !self.sources.is_empty(),
             "sources".into(),

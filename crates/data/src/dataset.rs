@@ -5,22 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::cache::{CacheFile, hex};
 use crate::random::{Random, shuffled};
 use crate::read::Records;
+use crate::report::{Fate, Tally};
 use crate::split::hold_out;
 use crate::{
-    BadRecord, BadRecords, DataConfig, Encoded, Encoder, Error, Origin, Record, Result,
-    SourceConfig, Template, Tokenizer, TooLong, read,
+    BadRecord, DataConfig, Encoded, Encoder, Error, Record, Report, Result, SourceConfig, Template,
+    Tokenizer, TooLong, read,
 };
 
-/// How many offenders an error or a report names.
-const SHOWN: usize = 10;
-
 /// What a run trains on.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Dataset {
     /// The examples of an epoch in file order, those of a repeated source as often as it says.
     pub train: Vec<Arc<Encoded>>,
@@ -30,51 +28,20 @@ pub struct Dataset {
     pub report: Report,
     /// SHA-256 of all ids and of what is learned, in hexadecimal: a resumed run compares it.
     pub fingerprint: String,
+    /// Whether the ids were found in the cache.
+    pub from_cache: bool,
+    /// Why the ids could not be stored in the cache, if they could not; the next start takes longer.
+    pub cache_failure: Option<std::io::Error>,
 }
+
+/// An example and how often an epoch has it.
+pub(crate) type Example = (Arc<Encoded>, usize);
 
 impl Dataset {
     /// The lengths of the training examples, for a [`crate::Plan`].
     pub fn lengths(&self) -> Vec<usize> {
         self.train.iter().map(|example| example.len()).collect()
     }
-}
-
-/// What became of the records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// Records read, after `cap`.
-    pub records: usize,
-    /// Examples made of them.
-    pub kept: usize,
-    /// Records left out, by reason.
-    pub dropped: Vec<Dropped>,
-    /// Examples that lost their tail, among those kept.
-    pub truncated: Option<Dropped>,
-    /// Conversations whose template ends the last answer without EOS, so that one was added.
-    pub eos_added: usize,
-    /// Examples held out, among those kept.
-    pub held_out: usize,
-    /// Examples of one epoch, repeats included, without those held out.
-    pub train: usize,
-    /// Their tokens.
-    pub tokens: usize,
-    /// Their learned tokens.
-    pub supervised_tokens: usize,
-    /// Tokens of the longest example kept.
-    pub longest: usize,
-    /// The record of the longest example kept.
-    pub longest_origin: Option<Origin>,
-}
-
-/// Records that share a fate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dropped {
-    /// Why.
-    pub reason: String,
-    /// How many.
-    pub count: usize,
-    /// The first of them.
-    pub first: Vec<Origin>,
 }
 
 /// How far the preparation is.
@@ -101,15 +68,6 @@ pub struct Preparation<'a> {
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
-/// What one record became.
-enum Fate {
-    Kept(Encoded),
-    Truncated(Encoded),
-    TooLong(Origin, usize),
-    TruncatedToNothing(Origin),
-    Bad(BadRecord),
-}
-
 impl Preparation<'_> {
     /// Reads, encodes, counts and splits.
     ///
@@ -118,34 +76,59 @@ impl Preparation<'_> {
     /// config does not say to leave it out, or nothing is left to train on. All bad records of all
     /// sources are in one error.
     pub fn run(&self) -> Result<Dataset> {
-        let config = self.config;
-        let sources = self.read()?;
-        let date = config.date.parse::<jiff::civil::Date>().ok().map(|date| date.at(0, 0, 0, 0));
-        let template = Template::load(&config.template, self.tokenizer, date)?;
-        let encoder = Encoder::new(self.tokenizer, template, config.learn.clone());
+        let today = self.config.date.at(0, 0, 0, 0);
+        let template = Template::load(&self.config.template, self.tokenizer, Some(today))?;
+        let cache = self.cache_file(&template);
+        if let Some((examples, report)) = cache.as_ref().and_then(CacheFile::load) {
+            let dataset = self.split(examples, report)?;
+            return Ok(Dataset { from_cache: true, ..dataset });
+        }
+        let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
+        let (examples, report) = self.make(&encoder)?;
+        let stored = cache.map_or(Ok(()), |cache| cache.store(&examples, &report));
+        let dataset = self.split(examples, report)?;
+        Ok(Dataset { cache_failure: stored.err(), ..dataset })
+    }
 
+    /// Reads and encodes all sources.
+    fn make(&self, encoder: &Encoder<'_>) -> Result<(Vec<Example>, Report)> {
+        let sources = self.read()?;
         let mut tally = Tally::default();
-        let mut examples: Vec<(Arc<Encoded>, usize)> = Vec::new();
+        let mut examples: Vec<Example> = Vec::new();
         let total = sources.iter().map(|source| source.good.len()).sum();
         let done = AtomicUsize::new(0);
-        for (source, records) in config.sources.iter().zip(sources) {
+        for (source, records) in self.config.sources.iter().zip(sources) {
             for bad in records.bad {
                 tally.add(Fate::Bad(bad));
             }
-            let fates: Vec<Fate> = records
-                .good
-                .par_iter()
-                .map(|record| {
-                    let fate = self.encode(&encoder, record);
-                    self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                    fate
-                })
-                .collect();
+            let fates = records.good.par_iter().map(|record| {
+                let fate = self.encode(encoder, record);
+                self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
+                fate
+            });
+            let fates: Vec<Fate> = fates.collect();
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
             examples.extend(kept.map(|example| (Arc::new(example), source.repeat)));
         }
-        tally.check(config)?;
-        self.split(examples, tally.report)
+        Ok((examples, tally.finish(self.config)?))
+    }
+
+    /// Where the encoded records lie, if a cache is wanted and all files can be read: its name is
+    /// the hash of whatever decides the ids.
+    fn cache_file(&self, template: &Template) -> Option<CacheFile> {
+        let folder = self.cache?;
+        let DataConfig { shuffle, held_out, tokens_per_batch, .. } = DataConfig::default();
+        // These three only matter later.
+        let config = DataConfig { shuffle, held_out, tokens_per_batch, ..self.config.clone() };
+        let mut key = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
+        key.update(self.tokenizer.hash());
+        key.update(Sha256::digest(template.source()));
+        key.update(Sha256::digest(serde_json::to_vec(&config).ok()?));
+        for source in &config.sources {
+            key.update(Sha256::digest(std::fs::read(&source.path).ok()?));
+            key.update(source.cap.map_or(0, |_| self.seed).to_le_bytes());
+        }
+        Some(CacheFile::new(folder, key))
     }
 
     /// Reads all sources, and names all that cannot be read.
@@ -203,7 +186,7 @@ impl Preparation<'_> {
         }
     }
 
-    fn split(&self, examples: Vec<(Arc<Encoded>, usize)>, mut report: Report) -> Result<Dataset> {
+    fn split(&self, examples: Vec<Example>, mut report: Report) -> Result<Dataset> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
         let count = self.config.held_out.of(all.len());
         let is_held_out = hold_out(&all, count, self.seed)?;
@@ -224,101 +207,8 @@ impl Preparation<'_> {
         report.tokens = train.iter().map(|example| example.len()).sum();
         report.supervised_tokens = train.iter().map(|example| example.supervised()).sum();
         let fingerprint = fingerprint(&train, &held_out);
-        Ok(Dataset { train, held_out, report, fingerprint })
-    }
-}
-
-/// Counts fates, and remembers the first of each kind.
-#[derive(Default)]
-struct Tally {
-    report: Report,
-    bad: Vec<BadRecord>,
-    bad_count: usize,
-    long: Vec<(Origin, usize)>,
-    long_count: usize,
-    longest: usize,
-}
-
-impl Tally {
-    fn add(&mut self, fate: Fate) -> Option<Encoded> {
-        self.report.records += 1;
-        let (reason, origin) = match fate {
-            Fate::Kept(example) => {
-                self.report.kept += 1;
-                return Some(example);
-            }
-            Fate::Truncated(example) => {
-                self.report.kept += 1;
-                let truncated =
-                    self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));
-                truncated.count(&example.origin);
-                return Some(example);
-            }
-            Fate::TooLong(origin, tokens) => {
-                self.long_count += 1;
-                self.longest = self.longest.max(tokens);
-                if self.long.len() < SHOWN {
-                    self.long.push((origin.clone(), tokens));
-                }
-                ("too long", origin)
-            }
-            Fate::TruncatedToNothing(origin) => ("truncated before anything learned", origin),
-            Fate::Bad(bad) => {
-                self.bad_count += 1;
-                let (name, origin) = (bad.defect.name(), bad.origin.clone());
-                if self.bad.len() < SHOWN {
-                    self.bad.push(bad);
-                }
-                (name, origin)
-            }
-        };
-        let dropped = &mut self.report.dropped;
-        let known = dropped.iter().position(|known| known.reason == reason);
-        let index = known.unwrap_or_else(|| {
-            dropped.push(Dropped::new(reason));
-            dropped.len() - 1
-        });
-        dropped[index].count(&origin);
-        None
-    }
-
-    /// What the config does not forgive.
-    fn check(&mut self, config: &DataConfig) -> Result<()> {
-        let records = self.report.records;
-        let mut errors = Vec::new();
-        if config.bad_records == BadRecords::Error && self.bad_count > 0 {
-            let shown = std::mem::take(&mut self.bad);
-            errors.push(Error::BadRecords { bad: self.bad_count, records, shown });
-        }
-        if config.too_long == TooLong::Error && self.long_count > 0 {
-            errors.push(Error::TooLong {
-                long: self.long_count,
-                records,
-                max_tokens: config.max_tokens,
-                longest: self.longest,
-                shown: std::mem::take(&mut self.long),
-            });
-        }
-        Error::all(errors)?;
-        if self.report.kept == 0 {
-            let found = self.report.dropped.iter();
-            let found = found.map(|dropped| format!("{} {}", dropped.count, dropped.reason));
-            return Err(Error::NothingLeft { found: found.collect::<Vec<_>>().join(", ") });
-        }
-        Ok(())
-    }
-}
-
-impl Dropped {
-    fn new(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), count: 0, first: Vec::new() }
-    }
-
-    fn count(&mut self, origin: &Origin) {
-        self.count += 1;
-        if self.first.len() < SHOWN {
-            self.first.push(origin.clone());
-        }
+        let (from_cache, cache_failure) = (false, None);
+        Ok(Dataset { train, held_out, report, fingerprint, from_cache, cache_failure })
     }
 }
 
@@ -336,5 +226,5 @@ fn fingerprint(train: &[Arc<Encoded>], held_out: &[Arc<Encoded>]) -> String {
             hash.update(learned);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

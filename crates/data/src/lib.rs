@@ -10,6 +10,7 @@
 //!
 //! Nothing here prints, and nothing here knows a tensor.
 
+mod cache;
 mod chat;
 mod config;
 mod dataset;
@@ -22,6 +23,7 @@ mod preview;
 mod random;
 mod read;
 mod record;
+mod report;
 mod split;
 mod stream;
 mod template;
@@ -31,7 +33,7 @@ mod vocabulary;
 
 pub use chat::{ChatTemplate, Rendering};
 pub use config::{BadRecords, DataConfig, Problem, SourceConfig};
-pub use dataset::{Dataset, Dropped, Preparation, Progress, Report};
+pub use dataset::{Dataset, Preparation, Progress};
 pub use defect::{BadRecord, Defect};
 pub use encode::{Encoded, Encoder, Learn, Reason, TooLong};
 pub use error::{Error, Result};
@@ -41,6 +43,7 @@ pub use preview::{PreviewToken, preview};
 pub use random::{Random, shuffled};
 pub use read::{Objects, Records, read, read_objects};
 pub use record::{Body, Message, Origin, Record};
+pub use report::{Dropped, Report};
 pub use split::HeldOut;
 pub use stream::TextStream;
 pub use template::{Patterns, Template, TemplateChoice};

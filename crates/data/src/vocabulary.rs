@@ -196,7 +196,8 @@ impl Vocabulary {
         let formed = |id: usize| matches!(self.kind(id), NORMAL | USER_DEFINED);
         let mut merges = Vec::new();
         for (id, token) in self.tokens.iter().enumerate().filter(|(id, _)| formed(*id)) {
-            let score = self.scores.get(id).copied().unwrap_or(0.0);
+            // Adding 0 makes -0 equal to 0: the first piece of a trained vocabulary has it.
+            let score = self.scores.get(id).copied().unwrap_or(0.0) + 0.0;
             let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
             let known = cuts.filter_map(|(left, right)| {
                 let pair = (*ids.get(left)?, *ids.get(right)?);
@@ -332,3 +333,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         message: format!("cannot be written: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What became of the records: nothing is left out in silence.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BadRecord, BadRecords, DataConfig, Encoded, Error, Origin, Result, TooLong};
+
+/// How many offenders an error or a report names.
+const SHOWN: usize = 10;
+
+/// What became of the records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Records read, after `cap`.
+    pub records: usize,
+    /// Examples made of them.
+    pub kept: usize,
+    /// Records left out, by reason.
+    pub dropped: Vec<Dropped>,
+    /// Examples that lost their tail, among those kept.
+    pub truncated: Option<Dropped>,
+    /// Conversations whose template ends the last answer without EOS, so that one was added.
+    pub eos_added: usize,
+    /// Examples held out, among those kept.
+    pub held_out: usize,
+    /// Examples of one epoch, repeats included, without those held out.
+    pub train: usize,
+    /// Their tokens.
+    pub tokens: usize,
+    /// Their learned tokens.
+    pub supervised_tokens: usize,
+    /// Tokens of the longest example kept.
+    pub longest: usize,
+    /// The record of the longest example kept.
+    pub longest_origin: Option<Origin>,
+}
+
+/// Records that share a fate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: Vec<Origin>,
+}
+
+/// What one record became.
+pub(crate) enum Fate {
+    Kept(Encoded),
+    Truncated(Encoded),
+    TooLong(Origin, usize),
+    TruncatedToNothing(Origin),
+    Bad(BadRecord),
+}
+
+/// Counts fates, and remembers the first of each kind.
+#[derive(Default)]
+pub(crate) struct Tally {
+    report: Report,
+    bad: Vec<BadRecord>,
+    bad_count: usize,
+    long: Vec<(Origin, usize)>,
+    long_count: usize,
+    longest: usize,
+}
+
+impl Tally {
+    /// Counts one record; gives back what can be trained on.
+    pub(crate) fn add(&mut self, fate: Fate) -> Option<Encoded> {
+        self.report.records += 1;
+        let (reason, origin) = match fate {
+            Fate::Kept(example) => {
+                self.report.kept += 1;
+                return Some(example);
+            }
+            Fate::Truncated(example) => {
+                self.report.kept += 1;
+                let truncated =
+                    self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));
+                truncated.count(&example.origin);
+                return Some(example);
+            }
+            Fate::TooLong(origin, tokens) => {
+                self.long_count += 1;
+                self.longest = self.longest.max(tokens);
+                if self.long.len() < SHOWN {
+                    self.long.push((origin.clone(), tokens));
+                }
+                ("too long", origin)
+            }
+            Fate::TruncatedToNothing(origin) => ("truncated before anything learned", origin),
+            Fate::Bad(bad) => {
+                self.bad_count += 1;
+                let (name, origin) = (bad.defect.name(), bad.origin.clone());
+                if self.bad.len() < SHOWN {
+                    self.bad.push(bad);
+                }
+                (name, origin)
+            }
+        };
+        let dropped = &mut self.report.dropped;
+        let known = dropped.iter().position(|known| known.reason == reason);
+        let index = known.unwrap_or_else(|| {
+            dropped.push(Dropped::new(reason));
+            dropped.len() - 1
+        });
+        dropped[index].count(&origin);
+        None
+    }
+
+    /// The report, unless there is something that the config does not forgive.
+    pub(crate) fn finish(mut self, config: &DataConfig) -> Result<Report> {
+        let records = self.report.records;
+        let mut errors = Vec::new();
+        if config.bad_records == BadRecords::Error && self.bad_count > 0 {
+            self.bad.sort_by(|a, b| {
+                (&a.origin.file, a.origin.line).cmp(&(&b.origin.file, b.origin.line))
+            });
+            errors.push(Error::BadRecords { bad: self.bad_count, records, shown: self.bad });
+        }
+        if config.too_long == TooLong::Error && self.long_count > 0 {
+            errors.push(Error::TooLong {
+                long: self.long_count,
+                records,
+                max_tokens: config.max_tokens,
+                longest: self.longest,
+                shown: self.long,
+            });
+        }
+        Error::all(errors)?;
+        if self.report.kept == 0 {
+            let found = self.report.dropped.iter();
+            let found = found.map(|dropped| format!("{} {}", dropped.count, dropped.reason));
+            return Err(Error::NothingLeft { found: found.collect::<Vec<_>>().join(", ") });
+        }
+        Ok(self.report)
+    }
+}
+
+impl Dropped {
+    fn new(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), count: 0, first: Vec::new() }
+    }
+
+    fn count(&mut self, origin: &Origin) {
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(origin.clone());
+        }
+    }
+}
