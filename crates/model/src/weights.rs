@@ -4,19 +4,20 @@
 //! does not fit at once, or converts all of it straight into the parameters, so that no weight is
 //! ever held twice.
 
+mod file;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use albacore_kernels::{Parameter, storage};
 use candle_core::{Device, Tensor};
 use half::slice::HalfFloatSliceExt;
-use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::Dtype as Stored;
-use safetensors::tensor::{Metadata, TensorInfo};
-use serde::Deserialize;
+use safetensors::tensor::TensorInfo;
 
 use crate::{Error, Result};
+use file::{File, weight_files};
 
 /// Tensors that old exporters stored although they follow from the configuration.
 const HARMLESS: [&str; 2] = ["rotary_emb.inv_freq", "attn.masked_bias"];
@@ -31,15 +32,6 @@ pub struct Weights {
     files: Vec<File>,
     tensors: BTreeMap<String, Entry>,
     wanted: Vec<Wanted>,
-}
-
-/// One mapped safetensors file.
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the numbers begin.
-    start: usize,
 }
 
 #[derive(Debug)]
@@ -151,7 +143,7 @@ impl Weights {
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
-        let (map, start, metadata) = map_file(path)?;
+        let (file, metadata) = File::map(path)?;
         for (name, info) in metadata.tensors() {
             let entry = Entry { file: self.files.len(), info: info.clone() };
             if let Some(other) = self.tensors.insert(name.clone(), entry) {
@@ -159,7 +151,7 @@ impl Weights {
                 return Err(Error::damaged(path, format!("tensor `{name}` is in `{other}` too")));
             }
         }
-        self.files.push(File { path: path.into(), map, start });
+        self.files.push(file);
         Ok(())
     }
 
@@ -263,9 +255,7 @@ impl Weights {
     /// Converts a tensor that is known to fit, in parallel.
     fn convert(&self, name: &str, out: &mut [f32]) {
         let entry = &self.tensors[name];
-        let file = &self.files[entry.file];
-        let (start, end) = entry.info.data_offsets;
-        let bytes = &file.map[file.start + start..file.start + end];
+        let bytes = self.files[entry.file].bytes(&entry.info);
         let size = bytes.len() / out.len().max(1);
         let chunks = out.par_chunks_mut(CHUNK).zip(bytes.par_chunks((CHUNK * size).max(1)));
         chunks.for_each(|(out, bytes)| widen(entry.info.dtype, bytes, out));
@@ -302,90 +292,4 @@ fn widen(dtype: Stored, bytes: &[u8], out: &mut [f32]) {
         }
         _ => unreachable!("other types were refused"),
     }
-}
-
-/// The files that hold a folder's weights.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let single = folder.join("model.safetensors");
-    if single.exists() {
-        return Ok(vec![single]);
-    }
-    let index = folder.join("model.safetensors.index.json");
-    if index.exists() {
-        return shards(folder, &index);
-    }
-    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let (mut files, mut others) = (Vec::new(), Vec::new());
-    for name in names {
-        let other = [".bin", ".pt", ".pth", ".gguf", ".safetensors", ".h5", ".msgpack"];
-        if name.starts_with("model") && name.ends_with(".safetensors") {
-            files.push(folder.join(name));
-        } else if other.iter().any(|extension| name.ends_with(extension)) {
-            others.push(name);
-        }
-    }
-    files.sort();
-    others.sort();
-    match files.is_empty() {
-        true => Err(Error::NoWeights { folder: folder.into(), found: others }),
-        false => Ok(files),
-    }
-}
-
-/// The files that an index names, once each.
-fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read(index).map_err(Error::io("read", index))?;
-    let index_of: Index = serde_json::from_slice(&text)
-        .map_err(|source| Error::Json { path: index.into(), source })?;
-    let mut names: Vec<String> = index_of.weight_map.into_values().collect();
-    names.sort();
-    names.dedup();
-    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref()))
-    {
-        let problem = format!("it names `{name}`, wanted a file in the same folder");
-        return Err(Error::damaged(index, problem));
-    }
-    let absent: Vec<&str> =
-        names.iter().map(String::as_str).filter(|name| !folder.join(name).exists()).collect();
-    if !absent.is_empty() {
-        let absent = absent.join("`, `");
-        return Err(Error::damaged(index, format!("it names `{absent}`, which is not there")));
-    }
-    Ok(names.iter().map(|name| folder.join(name)).collect())
-}
-
-/// Maps a safetensors file and checks its header against the size of the file.
-fn map_file(path: &Path) -> Result<(Mmap, usize, Metadata)> {
-    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
-    if size < 8 {
-        return Err(Error::damaged(
-            path,
-            format!("it has {size} bytes, wanted a safetensors header"),
-        ));
-    }
-    // SAFETY: the mapping is read-only and lives as long as loading takes. Changing the file
-    // meanwhile is undefined, as for every program that maps its input.
-    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
-    let (length, rest) = map.split_first_chunk::<8>().expect("checked above");
-    let length = u64::from_le_bytes(*length);
-    let header =
-        usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
-            let problem = format!("its header says it is {length} bytes long, the file has {size}");
-            Error::damaged(path, problem)
-        })?;
-    let metadata: Metadata = serde_json::from_slice(header)
-        .map_err(|error| Error::damaged(path, format!("its header is not valid: {error}")))?;
-    let (held, wanted) = (rest.len() - header.len(), metadata.data_len());
-    if held != wanted {
-        let problem = format!("it holds {held} bytes of tensors, its header says {wanted}");
-        return Err(Error::damaged(path, problem));
-    }
-    let start = 8 + header.len();
-    Ok((map, start, metadata))
 }
