@@ -54,7 +54,7 @@ pub fn adamw(
                 let moments = first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK));
                 let chunks = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
                 chunks.zip(moments).for_each(|((weights, gradient), (first, second))| {
-                    wide(|| factors.apply(weights, gradient, first, second));
+                    wide!(|| factors.apply(weights, gradient, first, second));
                 });
                 Ok(())
             })

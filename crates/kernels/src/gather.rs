@@ -99,7 +99,7 @@ fn scatter(
         });
         let segments: Vec<(&mut [f32], &[usize])> = segments.collect();
         segments.into_par_iter().with_min_len(FEWEST).for_each(|(sum, positions)| {
-            wide(|| {
+            wide!(|| {
                 for position in positions {
                     let term = &gradient[position * columns..][..columns];
                     sum.iter_mut().zip(term).for_each(|(sum, term)| *sum += term);

@@ -20,7 +20,7 @@ const LANES: usize = 16;
 pub fn squared_norm(x: &Tensor) -> Result<f64> {
     let x = storage::read(x)?;
     // Collected in order before they are added: the grouping does not depend on the threads.
-    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|chunk| wide(|| sum_of_squares(chunk))).collect();
+    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|chunk| wide!(|| sum_of_squares(chunk))).collect();
     Ok(sums.iter().sum())
 }
 

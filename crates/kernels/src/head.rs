@@ -185,10 +185,7 @@ fn score(logits: &Tensor, targets: &[u32]) -> Result<(Vec<f32>, Vec<Normaliser>)
     let logits = storage::read(logits)?;
     let rows = logits.par_chunks(words).zip(targets);
     let scores = rows.map(|(row, &target)| {
-        let normaliser = wide(
-            #[inline(always)]
-            || normaliser(row),
-        );
+        let normaliser = wide!(|| normaliser(row));
         let logit = f64::from(row[target as usize]) - f64::from(normaliser.max);
         ((logit - normaliser.sum.ln()) as f32, normaliser)
     });
@@ -200,8 +197,16 @@ fn normaliser(row: &[f32]) -> Normaliser {
     // Sums of at most 512 terms in f32: 16 in each lane.
     const BLOCK: usize = 16 * LANES;
     let max = max(row);
-    let blocks = row.chunks(BLOCK);
-    let sum = blocks.map(|block| f64::from(sum1(block, |logit| exp(logit - max)))).sum();
+    let mut sum = 0f64;
+    // A plain loop: `map` and `sum` are not sure to be inlined, which `wide!` needs.
+    for block in row.chunks(BLOCK) {
+        let terms = sum1(
+            block,
+            #[inline(always)]
+            |logit| exp(logit - max),
+        );
+        sum += f64::from(terms);
+    }
     Normaliser { max, sum }
 }
 
@@ -232,14 +237,11 @@ fn into_gradient(
         rows.zip(gradient.par_iter().zip(normalisers)).for_each(
             |((row, &target), (&gradient, normaliser))| {
                 let scale = (f64::from(-gradient) / normaliser.sum) as f32;
-                wide(
-                    #[inline(always)]
-                    || {
-                        for logit in row.iter_mut() {
-                            *logit = scale * exp(*logit - normaliser.max);
-                        }
-                    },
-                );
+                wide!(|| {
+                    for logit in row.iter_mut() {
+                        *logit = scale * exp(*logit - normaliser.max);
+                    }
+                });
                 row[target as usize] += gradient;
             },
         );

@@ -51,7 +51,7 @@ fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
     storage::write(&out, |out| {
         let blocks = out.par_chunks_mut(ROWS * channels).zip(x.par_chunks(ROWS * channels));
         blocks.for_each(|(out, x)| {
-            wide(|| {
+            wide!(|| {
                 for (out, x) in out.chunks_mut(channels).zip(x.chunks(channels)) {
                     let scale = inverse_rms(x, epsilon);
                     for ((out, x), weight) in out.iter_mut().zip(x).zip(weight.iter()) {
@@ -81,7 +81,7 @@ fn input_gradient(
         let block = ROWS * channels;
         let blocks = sum.par_chunks_mut(block).zip(gradient.par_chunks(block));
         blocks.zip(x.par_chunks(block)).for_each(|((sum, gradient), x)| {
-            wide(|| {
+            wide!(|| {
                 let mut hidden = vec![0f32; channels];
                 let rows = sum.chunks_mut(channels).zip(gradient.chunks(channels));
                 for ((sum, gradient), x) in rows.zip(x.chunks(channels)) {
@@ -119,7 +119,7 @@ fn weight_gradient(
             sum.fill(0.0);
         }
         sum_over_row_blocks(tokens, sum, |rows, partial| {
-            wide(|| {
+            wide!(|| {
                 for row in rows {
                     let range = row * channels..(row + 1) * channels;
                     let (x, gradient) = (&x[range.clone()], &gradient[range]);

@@ -78,7 +78,7 @@ fn turn(
     let turning = heads.v(0).start;
     storage::write(qkv, |qkv| {
         for_row_blocks(qkv, heads.channels(), |first, block| {
-            wide(|| {
+            wide!(|| {
                 let rows = block.chunks_mut(heads.channels());
                 for (row, &position) in rows.zip(&positions[first..]) {
                     let (cosine, sine) = angles.at(position as usize);

@@ -1,6 +1,6 @@
 //! Inner loops that use the machine's widest vectors, with results that do not depend on them.
 //!
-//! [`wide`] runs a closure compiled for the instruction sets that the machine has; sums go through a
+//! [`wide!`] runs a closure compiled for the instruction sets that the machine has; sums go through a
 //! fixed number of lanes, so that AVX2, AVX-512 and plain SSE2 give the same bits.
 
 use std::sync::LazyLock;
@@ -12,13 +12,24 @@ pub(crate) const LANES: usize = 32;
 
 static ARCH: LazyLock<Arch> = LazyLock::new(Arch::new);
 
-/// Runs `f` compiled for the widest vectors of this machine.
+/// `wide!(|| …)` runs a closure compiled for the widest vectors of this machine.
 ///
-/// Only what is inlined is compiled so: write `wide(#[inline(always)] || …)`, and mark what the
-/// closure calls in the same way. A closure left to itself is compiled once, for SSE2, where
-/// `mul_add` is a function call.
+/// A macro because only what is inlined is compiled so, and a closure of some length is not unless
+/// it says `#[inline(always)]`. What it calls must say so too: code left out is compiled once, for
+/// SSE2, where even `mul_add` is a function call.
+macro_rules! wide {
+    (|| $body:expr) => {
+        $crate::simd::run_wide(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(crate) use wide;
+
+/// Runs `f`, which must be inlined: see [`wide!`].
 #[inline(always)]
-pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn run_wide<R>(f: impl FnOnce() -> R) -> R {
     struct Inlined<F>(F);
     impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Inlined<F> {
         type Output = R;
@@ -67,7 +78,7 @@ pub(crate) fn sum1(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(x, x, |x, _| f(x))
 }
 
-/// `eˣ`, to 2 units in the last place. Only inside [`wide`] is it fast.
+/// `eˣ`, to 2 units in the last place. Only inside [`wide!`] is it fast.
 ///
 /// Branches only to select, so a loop of it becomes vector code; of fused multiply-adds and
 /// comparisons alone, so every instruction set computes the same bits. Below -86.9, close to the
@@ -109,7 +120,7 @@ mod tests {
         for step in 0..=8_000_000u32 {
             let x = -86.9 + step as f32 * (175.6 / 8e6);
             let wanted = f64::from(x).exp();
-            worst = worst.max((f64::from(wide(#[inline(always)] || exp(x))) / wanted - 1.0).abs());
+            worst = worst.max((f64::from(wide!(|| exp(x))) / wanted - 1.0).abs());
         }
         // One unit in the last place is 2⁻²³ = 1.2e-7 just above a power of two.
         assert!(worst < 2e-7, "{worst:e}");
@@ -133,7 +144,7 @@ mod tests {
     fn exp_has_the_same_bits_in_every_instruction_set() {
         for step in 0..100_000 {
             let x = -90.0 + step as f32 * 0.0018;
-            assert_eq!(exp(x).to_bits(), wide(#[inline(always)] || exp(x)).to_bits());
+            assert_eq!(exp(x).to_bits(), wide!(|| exp(x)).to_bits());
         }
     }
 }

@@ -44,7 +44,7 @@ fn forward(gate_up: &Tensor) -> Result<Tensor> {
     storage::write(&out, |out| {
         let blocks = out.par_chunks_mut(ROWS * width).zip(gate_up.par_chunks(ROWS * columns));
         blocks.for_each(|(out, gate_up)| {
-            wide(|| {
+            wide!(|| {
                 for (out, gate_up) in out.chunks_mut(width).zip(gate_up.chunks(columns)) {
                     let (gate, up) = gate_up.split_at(width);
                     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
@@ -71,7 +71,7 @@ fn input_gradient(
     storage::write(sum, |sum| {
         let blocks = sum.par_chunks_mut(ROWS * columns).zip(gradient.par_chunks(ROWS * width));
         blocks.zip(gate_up.par_chunks(ROWS * columns)).for_each(|((sum, gradient), gate_up)| {
-            wide(|| {
+            wide!(|| {
                 let rows = sum.chunks_mut(columns).zip(gradient.chunks(width));
                 for ((sum, gradient), gate_up) in rows.zip(gate_up.chunks(columns)) {
                     row_gradient(sum, gradient, gate_up, accumulate);

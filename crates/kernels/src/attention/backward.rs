@@ -76,16 +76,13 @@ impl Attention<'_> {
         let mut delta = storage::empty_vec(self.heads.query * self.sequences.tokens());
         let rows = delta.par_chunks_mut(self.sequences.tokens()).enumerate();
         rows.for_each(|(head, row)| {
-            wide(
-                #[inline(always)]
-                || {
-                    for (token, delta) in row.iter_mut().enumerate() {
-                        let start = token * channels + head * self.heads.width;
-                        let range = start..start + self.heads.width;
-                        *delta = sum2(&output[range.clone()], &gradient[range], |x, y| x * y);
-                    }
-                },
-            );
+            wide!(|| {
+                for (token, delta) in row.iter_mut().enumerate() {
+                    let start = token * channels + head * self.heads.width;
+                    let range = start..start + self.heads.width;
+                    *delta = sum2(&output[range.clone()], &gradient[range], |x, y| x * y);
+                }
+            });
         });
         delta
     }
@@ -210,15 +207,12 @@ fn weights_and_slopes(
     if let Some((first_key, first_query)) = causal {
         hide_later_keys(scores, first_key, first_query);
     }
-    wide(
-        #[inline(always)]
-        || {
-            for (scores, gradients) in scores.iter_mut().zip(gradients) {
-                for lane in 0..QUERIES {
-                    scores[lane] = exp(scores[lane] - all_lse[lane]);
-                    gradients[lane] = scores[lane] * (gradients[lane] - all_delta[lane]);
-                }
+    wide!(|| {
+        for (scores, gradients) in scores.iter_mut().zip(gradients) {
+            for lane in 0..QUERIES {
+                scores[lane] = exp(scores[lane] - all_lse[lane]);
+                gradients[lane] = scores[lane] * (gradients[lane] - all_delta[lane]);
             }
-        },
-    );
+        }
+    });
 }

@@ -95,10 +95,7 @@ impl Tile<'_> {
             if let Some(first) = self.first {
                 hide_later_keys(lanes, start, first);
             }
-            let factor = wide(
-                #[inline(always)]
-                || softmax.absorb(lanes),
-            );
+            let factor = wide!(|| softmax.absorb(lanes));
             if start > 0 {
                 rescale(out, &factor, self.queries);
             }
@@ -120,14 +117,11 @@ pub(super) fn hide_later_keys(scores: &mut [[f32; QUERIES]], first_key: usize, f
 }
 
 fn rescale(out: &mut Block, factor: &[f32; QUERIES], queries: usize) {
-    wide(
-        #[inline(always)]
-        || {
-            for (index, factor) in factor[..queries].iter().enumerate() {
-                out.row(index).iter_mut().for_each(|out| *out *= factor);
-            }
-        },
-    );
+    wide!(|| {
+        for (index, factor) in factor[..queries].iter().enumerate() {
+            out.row(index).iter_mut().for_each(|out| *out *= factor);
+        }
+    });
 }
 
 /// The softmax of a row of scores that arrives in pieces: one lane a query.
