@@ -13,6 +13,6 @@ pub enum Error {
     #[error(transparent)]
     Kernel(#[from] albacore_kernels::Error),
     /// An answer could not be turned into text.
-    #[error(transparent)]
-    Data(#[from] albacore_data::Error),
+    #[error("an answer cannot be decoded: {0}")]
+    Decode(#[from] albacore_data::Defect),
 }

@@ -1,5 +1,6 @@
 //! Exact match: the share of examples that the model answers word for word.
 
+use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 use albacore_data::{Encoded, Tokenizer};
@@ -51,10 +52,10 @@ impl ExactMatch {
 ///
 /// # Errors
 /// If the model cannot be run or an answer cannot be decoded.
-pub fn exact_match(
+pub fn exact_match<E: Borrow<Encoded>>(
     model: &Llama,
     tokenizer: &Tokenizer,
-    examples: &[Encoded],
+    examples: &[E],
     max_new_tokens: usize,
 ) -> Result<ExactMatch> {
     // 32 prompts fill the matrix products and keep the cache small.
@@ -63,7 +64,7 @@ pub fn exact_match(
     let mut answers = Vec::with_capacity(examples.len());
     for examples in examples.chunks(BATCH) {
         let (prompts, wanted): (Vec<_>, Vec<_>) =
-            examples.iter().map(|example| last_answer(example)).unzip();
+            examples.iter().map(|example| last_answer(example.borrow())).unzip();
         let prompts = prompts.into_iter().map(<[u32]>::to_vec).collect::<Vec<_>>();
         let greedy = Sampling::default();
         let found = generate(model, &prompts, greedy, &limits, |_, _| ControlFlow::Continue(()))?;
@@ -84,4 +85,42 @@ fn last_answer(example: &Encoded) -> (&[u32], &[u32]) {
     let start = example.learned[..end].iter().rposition(|&learned| !learned);
     let start = start.map_or(0, |before| before + 1);
     (&example.ids[..start], &example.ids[start..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use albacore_data::Origin;
+
+    use super::*;
+
+    fn example(learned: &[bool]) -> Encoded {
+        Encoded {
+            ids: (0..learned.len() as u32).collect(),
+            learned: learned.to_vec(),
+            reasons: Vec::new(),
+            origin: Origin { file: std::path::Path::new("here").into(), line: 1 },
+            eos_added: false,
+        }
+    }
+
+    #[test]
+    fn the_wanted_answer_is_the_last_learned_span_without_what_follows() {
+        let turns = example(&[false, true, false, false, true, true, false]);
+        assert_eq!(last_answer(&turns), (&[0, 1, 2, 3][..], &[4, 5][..]));
+        assert_eq!(last_answer(&example(&[false, true])), (&[0][..], &[1][..]));
+    }
+
+    #[test]
+    fn white_space_around_an_answer_does_not_count_and_anything_else_does() {
+        let answer = |wanted: &str, found: &str| Answer {
+            prompt: String::new(),
+            wanted: wanted.into(),
+            found: found.into(),
+        };
+        assert!(answer("cold", " cold\n").is_exact());
+        assert!(!answer("cold", "Cold").is_exact());
+        let answers = vec![answer("a", "a"), answer("a", "b"), answer("a", "a "), answer("", "c")];
+        assert_eq!(ExactMatch { answers }.percent(), 50.0);
+        assert_eq!(ExactMatch::default().percent(), 0.0);
+    }
 }

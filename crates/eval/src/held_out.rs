@@ -1,6 +1,8 @@
 //! Loss on examples that are never trained on.
 
-use albacore_data::{Dataset, Plan};
+use std::borrow::Borrow;
+
+use albacore_data::{Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
 use albacore_model::{Llama, Packed};
 
@@ -26,10 +28,16 @@ impl Loss {
 ///
 /// # Errors
 /// If the model cannot be run.
-pub fn held_out_loss(model: &Llama, examples: &Dataset, tokens_per_batch: usize) -> Result<Loss> {
+pub fn held_out_loss<E: Borrow<Encoded>>(
+    model: &Llama,
+    examples: &[E],
+    tokens_per_batch: usize,
+) -> Result<Loss> {
+    let lengths = examples.iter().map(|example| example.borrow().len()).collect::<Vec<_>>();
+    let plan = Plan::new(Packing::alone(0, tokens_per_batch, false), 0, &lengths);
     let mut loss = Loss::default();
-    for batch in Plan::in_order(examples, tokens_per_batch) {
-        let batch = examples.batch(&batch);
+    for batch in 0..plan.len() {
+        let batch = plan.batch(batch, examples);
         let packed =
             Packed::new(model.config(), batch.ids, batch.starts, batch.rows, batch.targets)?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
