@@ -152,9 +152,11 @@ impl Defect {
     /// What to do about it, where something special helps.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::MissingField { .. } => {
-                "if the file has other names for its fields, say so: \
-                 `fields = { output = \"its_name\" }` under `[[data.sources]]`"
+            Self::MissingField { field, .. } => {
+                return Some(format!(
+                    "if the file has another name for it, say so under `[[data.sources]]`: \
+                     `fields = {{ {field} = \"its_name\" }}`"
+                ));
             }
             Self::Misfit { record: "messages", .. } => {
                 "conversations need `data.template = \"chat\"`"

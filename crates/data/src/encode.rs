@@ -306,7 +306,7 @@ impl<'a> Encoder<'a> {
 
     fn nothing_learned(&self, body: &Body) -> Defect {
         let why = match body {
-            Body::Tokens { .. } => "its labels are all -100, but for the first".to_owned(),
+            Body::Tokens { .. } => "all its labels after the first are -100".to_owned(),
             Body::Messages { messages, .. }
                 if !messages.iter().any(|message| self.learn.wants(&message.role)) =>
             {

@@ -163,8 +163,9 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoFile { nearest: Some(nearest), .. } => {
-                format!("the nearest name there is `{}`", nearest.display())
+            Self::NoFile { path, nearest: Some(nearest) } => {
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                format!("the name nearest to `{name}` there is `{}`", nearest.display())
             }
             Self::UnknownFormat { .. } => {
                 "known formats: `alpaca` (instruction, input, output), `prompt` (prompt, \
@@ -204,7 +205,11 @@ impl Error {
                     .into()
             }
             Self::Defect(defect) => return defect.hint(),
-            Self::Several(errors) => return errors.iter().find_map(Self::hint),
+            Self::Several(errors) => {
+                let mut hints: Vec<_> = errors.iter().filter_map(Self::hint).collect();
+                hints.dedup();
+                return (!hints.is_empty()).then(|| hints.join("\nhint: "));
+            }
             _ => return None,
         };
         Some(hint)

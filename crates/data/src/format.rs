@@ -173,9 +173,15 @@ impl<'a> Fields<'_, 'a> {
 
     fn numbers(&mut self, field: &'a str) -> Result<Vec<i64>, Defect> {
         let value = self.take(field)?;
-        let wrong = |found: &Value| self.wrong(field, found, "a list of whole numbers");
-        let list = value.as_array().ok_or_else(|| wrong(&value))?;
-        list.iter().map(|item| item.as_i64().ok_or_else(|| wrong(item))).collect()
+        let Some(list) = value.as_array() else {
+            return Err(self.wrong(field, &value, "a list of whole numbers"));
+        };
+        let numbers = list.iter().map(|item| {
+            let what = format!("an item of `{}`", self.names.of(field));
+            let wrong = Defect::Type { what, found: kind(item), wanted: "a whole number" };
+            item.as_i64().ok_or(wrong)
+        });
+        numbers.collect()
     }
 
     /// Reads each object of a list as a message.
@@ -260,9 +266,10 @@ fn tokens(fields: &mut Fields<'_, '_>) -> Result<Body, Defect> {
     if found.len() != labels.len() {
         return Err(Defect::Lengths { ids: found.len(), labels: labels.len() });
     }
-    let ids = found.iter().enumerate().map(|(position, &id)| {
-        // The upper end is checked where the vocabulary is known.
-        let wrong = Defect::Id { position, id, vocabulary: u32::MAX as usize };
+    // The upper end is checked where the vocabulary is known.
+    let ids = found.iter().map(|&id| {
+        let what = "an item of `input_ids`".into();
+        let wrong = Defect::Type { what, found: "no id", wanted: "a small number, 0 or more" };
         u32::try_from(id).map_err(|_| wrong)
     });
     let ids = ids.collect::<Result<Vec<u32>, _>>()?;

@@ -58,8 +58,8 @@ mod tests {
         let mut random = Random { state: 1_234_567 };
         assert_eq!(random.next(), 6_457_827_717_110_365_317);
         assert_eq!(random.next(), 3_203_168_211_198_807_973);
-        insta::assert_compact_debug_snapshot!(shuffled(8, Random::new(7, "shuffle", 0)), @"");
-        insta::assert_compact_debug_snapshot!(shuffled(8, Random::new(7, "shuffle", 1)), @"");
+        insta::assert_compact_debug_snapshot!(shuffled(8, Random::new(7, "shuffle", 0)), @"[7, 6, 0, 2, 3, 4, 5, 1]");
+        insta::assert_compact_debug_snapshot!(shuffled(8, Random::new(7, "shuffle", 1)), @"[6, 4, 3, 7, 0, 1, 2, 5]");
     }
 
     #[test]

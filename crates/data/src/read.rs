@@ -100,7 +100,7 @@ fn items<'a>(path: &Path, text: &'a [u8]) -> Result<Vec<(u32, &'a [u8])>> {
         path: path.into(),
         line: error.line(),
         column: error.column(),
-        message: message(&error),
+        message: format!("malformed JSON: {}", message(&error)),
     })?;
     let (mut line, mut seen) = (1, 0);
     let items = items.into_iter().map(|item| {

@@ -281,7 +281,7 @@ fn read_json(path: &Path, hash: &mut Sha256) -> Result<Value> {
         path: path.into(),
         line: error.line(),
         column: error.column(),
-        message: error.to_string(),
+        message: "malformed JSON".into(),
     })
 }
 

@@ -8,6 +8,11 @@ use std::ops::Range;
 use crate::template::conversation;
 use crate::{Body, ChatTemplate, Defect, Encoded, Encoder, Learn, Message, Reason};
 
+/// The marks around the text of message 0; those of the others follow. Both are private use areas of
+/// Unicode, each with room for 65,534 messages.
+const CONTENT_STARTS: u32 = 0xF_0000;
+const CONTENT_ENDS: u32 = 0x10_0000;
+
 /// The ids of a text and the bytes that each stands for.
 #[derive(Default)]
 struct Tokens {
@@ -31,12 +36,14 @@ impl Encoder<'_> {
         };
         let whole = chat.render(&messages, tools, false)?;
         let text = whole.text.as_str();
+        let rendered = Rendered { chat, messages: &messages, tools, whole: text };
+        let contents = rendered.contents();
         let spans = if self.learn == Learn::All {
             vec![]
         } else if chat.marks_answers() && self.learn.wants("assistant") {
             whole.answers
         } else {
-            Prefixes { chat, messages: &messages, tools, whole: text }.spans(&self.learn)?
+            rendered.spans(&self.learn, &contents)?
         };
         let skipped = if self.learn == Learn::Last { spans.len().saturating_sub(1) } else { 0 };
         let spans = &spans[skipped..];
@@ -45,11 +52,15 @@ impl Encoder<'_> {
         let seams: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).collect();
         self.tokenize(&mut tokens, text, 0, &seams)?;
 
-        let contents = contents(text, &messages);
         let learn_all = self.learn == Learn::All;
         for (id, bytes) in tokens.ids.iter().zip(&tokens.bytes) {
-            let inside = |(range, _): &&(Range<usize>, Reason)| range.contains(&bytes.start);
-            let reason = contents.iter().find(inside).map_or(Reason::Template, |(_, kind)| *kind);
+            let inside = |content: &Range<usize>| content.contains(&bytes.start);
+            let reason = match contents.iter().position(|range| range.as_ref().is_some_and(inside))
+            {
+                Some(index) if messages[index].role == "assistant" => Reason::Answer,
+                Some(_) => Reason::Prompt,
+                None => Reason::Template,
+            };
             out.push(*id, learn_all, reason);
         }
         for span in spans {
@@ -136,65 +147,89 @@ impl Encoder<'_> {
     }
 }
 
-/// Finds what a message adds to the text by rendering the conversation up to it and with it.
-struct Prefixes<'a> {
+/// A conversation and its text, in which its messages are to be found.
+struct Rendered<'a> {
     chat: &'a ChatTemplate,
     messages: &'a [Message],
     tools: Option<&'a serde_json::Value>,
     whole: &'a str,
 }
 
-impl Prefixes<'_> {
-    /// The bytes of each message that is learned.
-    fn spans(&self, learn: &Learn) -> Result<Vec<Range<usize>>, Defect> {
+/// The bytes of a message's own text, without the whitespace around it.
+type Content = Option<Range<usize>>;
+
+impl Rendered<'_> {
+    /// The bytes of each message that is learned: what it adds to the text of those before it.
+    fn spans(&self, learn: &Learn, contents: &[Content]) -> Result<Vec<Range<usize>>, Defect> {
         let wanted = |index: &usize| learn.wants(&self.messages[*index].role);
-        let indices = (0..self.messages.len()).filter(wanted);
-        match learn {
+        let mut indices: Vec<usize> = (0..self.messages.len()).filter(wanted).collect();
+        if *learn == Learn::Last {
             // Only the last must be told from the rest, which more templates allow.
-            Learn::Last => indices.last().into_iter().map(|index| self.span(index)).collect(),
-            _ => indices.map(|index| self.span(index)).collect(),
+            indices.drain(..indices.len().saturating_sub(1));
         }
+        indices.into_iter().map(|index| self.span(index, contents[index].clone())).collect()
     }
 
-    fn span(&self, index: usize) -> Result<Range<usize>, Defect> {
+    fn span(&self, index: usize, content: Content) -> Result<Range<usize>, Defect> {
         let number = index + 1;
-        let message = &self.messages[index];
-        let answer = message.role == "assistant";
-        let end = self.render(number, false)?;
-        let before = match self.render(index, answer) {
-            Ok(before) => before,
-            // Many templates fail on a conversation without a message.
-            Err(_) if index == 0 => String::new(),
-            Err(defect) => return Err(defect),
-        };
-        if !end.starts_with(&before) || !self.whole.starts_with(&end) {
+        let end = self.render(&self.messages[..number], false)?;
+        if !self.whole.starts_with(&end) {
             return Err(Defect::Nesting { number });
         }
-        if answer && !before.is_empty() {
-            return Ok(before.len()..end.len());
+        if self.messages[index].role == "assistant" {
+            match self.render(&self.messages[..index], true) {
+                Ok(before) if end.starts_with(&before) => return Ok(before.len()..end.len()),
+                // Many templates fail on a conversation without a message.
+                Err(_) if index == 0 => {}
+                Ok(_) => return Err(Defect::Nesting { number }),
+                Err(defect) => return Err(defect),
+            }
         }
-        // Nothing opens this turn, so its header is told from its text by the text.
-        let content = message.content.trim();
-        let header = end[before.len()..].find(content);
-        let header = header.ok_or(Defect::Rewritten { number })?;
-        Ok(before.len() + header..end.len())
+        // No prompt opens this turn: it begins with its own text, behind the header.
+        let content = content.filter(|content| content.end <= end.len());
+        Ok(content.ok_or(Defect::Rewritten { number })?.start..end.len())
     }
 
-    /// The first `count` messages as text.
-    fn render(&self, count: usize, open: bool) -> Result<String, Defect> {
-        Ok(self.chat.render(&self.messages[..count], self.tools, open)?.text)
+    /// Where each message's own text stands: the conversation is rendered once more with a mark on
+    /// both sides of every text. Nothing is found if the template then says something else.
+    fn contents(&self) -> Vec<Content> {
+        let mut found = vec![None; self.messages.len()];
+        let mark = |base: u32, index: usize| char::from_u32(base + index as u32);
+        let marked = self.messages.iter().enumerate().map(|(index, message)| {
+            let text = message.content.trim();
+            let (starts, ends) = (mark(CONTENT_STARTS, index)?, mark(CONTENT_ENDS, index)?);
+            // The whitespace stays outside, where the template may trim it.
+            let marked = format!("{starts}{text}{ends}");
+            let content = match text {
+                "" => message.content.clone(),
+                _ => message.content.replacen(text, &marked, 1),
+            };
+            Some(Message { content, ..message.clone() })
+        });
+        let Some(marked) = marked.collect::<Option<Vec<_>>>() else { return found };
+        let Ok(marked) = self.render(&marked, false) else { return found };
+        let mut plain = String::with_capacity(self.whole.len());
+        let mut starts = vec![0; self.messages.len()];
+        for c in marked.chars() {
+            let index_after = |base: u32| {
+                let index = (c as u32).checked_sub(base)? as usize;
+                (index < self.messages.len()).then_some(index)
+            };
+            if let Some(index) = index_after(CONTENT_STARTS) {
+                starts[index] = plain.len();
+            } else if let Some(index) = index_after(CONTENT_ENDS) {
+                found[index] = Some(starts[index]..plain.len());
+            } else {
+                plain.push(c);
+            }
+        }
+        if plain != self.whole {
+            found.fill(None);
+        }
+        found
     }
-}
 
-/// Where the messages' own text stands, as far as the template shows it as it is.
-fn contents(text: &str, messages: &[Message]) -> Vec<(Range<usize>, Reason)> {
-    let mut from = 0;
-    let found = messages.iter().filter_map(|message| {
-        let content = message.content.trim();
-        let start = from + text[from..].find(content).filter(|_| !content.is_empty())?;
-        from = start + content.len();
-        let reason = if message.role == "assistant" { Reason::Answer } else { Reason::Prompt };
-        Some((start..from, reason))
-    });
-    found.collect()
+    fn render(&self, messages: &[Message], open: bool) -> Result<String, Defect> {
+        Ok(self.chat.render(messages, self.tools, open)?.text)
+    }
 }

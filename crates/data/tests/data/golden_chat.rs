@@ -37,8 +37,9 @@ fn message(mut fields: Map<String, Value>) -> Message {
 
 #[test]
 fn renderings_equal_those_of_transformers() {
-    let golden: Golden = serde_json::from_str(include_str!("golden/conversations.json")).unwrap();
-    let cases: Vec<Case> = serde_json::from_str(include_str!("golden/chat.json")).unwrap();
+    let golden: Golden =
+        serde_json::from_str(include_str!("../golden/conversations.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../golden/chat.json")).unwrap();
     let day = jiff::civil::date(2024, 7, 26).at(0, 0, 0, 0);
     let mut refused = 0;
     for case in &cases {

@@ -8,21 +8,21 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-pub const BOS: u32 = 0;
-pub const EOS: u32 = 1;
-pub const TURN_ENDS: u32 = 4;
+pub(crate) const BOS: u32 = 0;
+pub(crate) const EOS: u32 = 1;
+pub(crate) const TURN_ENDS: u32 = 4;
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"];
 
-pub const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + \
+pub(crate) const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + \
     m['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// What the folder is to hold.
-pub struct Tiny<'a> {
-    pub bos: bool,
-    pub eos: &'a str,
-    pub merges: &'a [(&'a str, &'a str)],
-    pub chat_template: Option<&'a str>,
+pub(crate) struct Tiny<'a> {
+    pub(crate) bos: bool,
+    pub(crate) eos: &'a str,
+    pub(crate) merges: &'a [(&'a str, &'a str)],
+    pub(crate) chat_template: Option<&'a str>,
 }
 
 impl Default for Tiny<'_> {
@@ -32,13 +32,13 @@ impl Default for Tiny<'_> {
 }
 
 impl Tiny<'_> {
-    pub fn write(&self) -> TempDir {
+    pub(crate) fn write(&self) -> TempDir {
         let folder = TempDir::new().unwrap();
         self.write_into(folder.path());
         folder
     }
 
-    pub fn write_into(&self, folder: &Path) {
+    pub(crate) fn write_into(&self, folder: &Path) {
         let mut vocabulary = Map::new();
         let mut add = |token: &str| vocabulary.insert(token.into(), json!(vocabulary.len()));
         SPECIAL.iter().for_each(|token| drop(add(token)));
@@ -73,7 +73,7 @@ impl Tiny<'_> {
     }
 }
 
-pub fn write(folder: &Path, name: &str, value: &Value) {
+pub(crate) fn write(folder: &Path, name: &str, value: &Value) {
     std::fs::write(folder.join(name), value.to_string()).unwrap();
 }
 

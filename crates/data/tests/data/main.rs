@@ -1,0 +1,11 @@
+//! Tests of the crate as a whole, on a tiny tokenizer whose every character is a token.
+
+mod dataset;
+mod encode;
+mod errors;
+mod golden_chat;
+mod pack;
+mod records;
+mod smollm2;
+mod tiny;
+mod tokenizer;
