@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use albacore_model::Dtype;
+use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Everything that was typed after `albacore`.
@@ -138,29 +140,6 @@ pub struct Train {
     pub dry_run: bool,
 }
 
-/// Which checkpoint a run goes on from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// The newest complete one, if there is one.
-    Auto,
-    /// None: start afresh.
-    Never,
-    /// This one.
-    From(PathBuf),
-}
-
-impl FromStr for Resume {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "auto" => Self::Auto,
-            "never" => Self::Never,
-            path => Self::From(path.into()),
-        })
-    }
-}
-
 /// `albacore preview`.
 #[derive(Args, Debug)]
 pub struct Preview {
@@ -180,8 +159,8 @@ pub struct Import {
     /// The folder to write; it must be empty or new
     pub out: PathBuf,
     /// How numbers are stored
-    #[arg(long, value_enum, default_value_t = NumberType::F32)]
-    pub dtype: NumberType,
+    #[arg(long, value_name = "f32|bf16|f16", default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
 }
 
 /// `albacore export`.
@@ -192,19 +171,8 @@ pub struct Export {
     /// The folder to write; it must be empty or new
     pub out: PathBuf,
     /// How numbers are stored; training computes in f32, so anything else rounds
-    #[arg(long, value_enum, default_value_t = NumberType::F32)]
-    pub dtype: NumberType,
-}
-
-/// How numbers are stored in a model folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum NumberType {
-    /// 32 bits.
-    F32,
-    /// 16 bits with the exponent of `f32`.
-    Bf16,
-    /// 16 bits, IEEE half precision.
-    F16,
+    #[arg(long, value_name = "f32|bf16|f16", default_value_t = Dtype::F32)]
+    pub dtype: Dtype,
 }
 
 /// How a prompt is wrapped before the model reads it.
@@ -256,13 +224,13 @@ pub struct Complete {
     pub max_new_tokens: usize,
     /// 0 takes the likeliest token every time; larger is more varied
     #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
-    /// Draw from the K likeliest tokens only
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
+    pub temperature: f32,
+    /// Draw from the K likeliest tokens only; 0 draws from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
     /// Draw from the likeliest tokens that together hold this probability
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f64>,
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
     /// Above 1 makes tokens that were already written less likely
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub repetition_penalty: f32,

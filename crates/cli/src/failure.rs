@@ -25,7 +25,7 @@ pub enum Failure {
 }
 
 /// What commands return.
-pub type Result<T = Outcome> = std::result::Result<T, Failure>;
+pub type Result<T = Outcome, E = Failure> = std::result::Result<T, E>;
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -71,7 +71,16 @@ impl std::error::Error for Refusal {}
 
 /// What to do about an error, if any error behind it knows.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| cause.downcast_ref::<Refusal>()?.hint.clone())
+    error.chain().find_map(|cause| {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refusal.hint.clone();
+        }
+        let data = || cause.downcast_ref::<albacore_data::Error>()?.hint();
+        let defect = || cause.downcast_ref::<albacore_data::Defect>()?.hint();
+        let model = || cause.downcast_ref::<albacore_model::Error>()?.hint();
+        let trainer = || cause.downcast_ref::<albacore_trainer::Error>()?.hint();
+        data().or_else(defect).or_else(model).or_else(trainer)
+    })
 }
 
 /// `error: …`, what it came from, and `hint: …`.

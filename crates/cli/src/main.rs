@@ -3,12 +3,23 @@
 //! One file a command, in `commands`. Exit codes are set in one place, [`failure`]; a command
 //! returns how it ended, and never exits by itself.
 
+#![expect(unreachable_pub, reason = "a binary has no outside: `pub` is for its other modules")]
+
 mod args;
+mod commands;
+mod companions;
+mod config;
 mod decode;
 mod diagnose;
+mod evaluator;
 mod failure;
-mod memory;
+mod loaded;
+mod model_folder;
+mod prepared;
+mod progress;
+mod run_log;
 mod signals;
+mod summary;
 mod terminal;
 mod tree;
 
@@ -16,17 +27,29 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Arguments, Device, Global};
-use failure::{OrRefuse, Outcome, Refusal, Result, conclude};
+use args::{Arguments, Command, Device, Global};
+use failure::{OrRefuse, Refusal, Result, conclude};
+use terminal::Terminal;
 
 fn main() -> ExitCode {
-    memory::keep_freed_memory();
+    albacore_kernels::keep_freed_memory();
     conclude(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result {
-    prepare_machine(&arguments.global)?;
-    Ok(Outcome::Done)
+    let Arguments { command, global } = arguments;
+    prepare_machine(global)?;
+    let (seed, terminal) = (global.seed, &Terminal::new(global));
+    match command {
+        Command::Train(options) => commands::train::run(options, seed, terminal),
+        Command::Preview(options) => commands::preview::run(options, seed, terminal),
+        Command::Prepare(options) => commands::prepare::run(options, seed, terminal),
+        Command::Import(options) => commands::import::run(options, terminal),
+        Command::Export(options) => commands::export::run(options, terminal),
+        Command::Score(options) => commands::score::run(options, terminal),
+        Command::Complete(options) => commands::complete::run(options, seed, terminal),
+        Command::Config(options) => commands::config::run(options, seed, terminal),
+    }
 }
 
 /// Checks the device and sets the number of threads.

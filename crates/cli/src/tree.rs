@@ -137,9 +137,10 @@ impl Tree {
         Self { place, node }
     }
 
-    /// What stands at the end of a dotted key, if anything does.
+    /// What stands at the end of a key such as `data.sources[0].path`, if anything does.
     pub fn get(&self, key: &str) -> Option<&Self> {
-        key.split('.').try_fold(self, |tree, part| match &tree.node {
+        let mut parts = key.split(['.', '[']).map(|part| part.strip_suffix(']').unwrap_or(part));
+        parts.try_fold(self, |tree, part| match &tree.node {
             Node::Table(entries) => Some(&entries.iter().find(|entry| entry.key == part)?.value),
             Node::Array(items) => items.get(part.parse::<usize>().ok()?),
             _ => None,

@@ -1,0 +1,174 @@
+//! `albacore complete`: answers to prompts, all in one batch.
+
+use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::ops::ControlFlow;
+
+use albacore_data::{Encoder, Learn, Message, TextStream};
+use albacore_model::{Finish, Limits, Sampling, generate};
+use anyhow::anyhow;
+use serde_json::json;
+
+use crate::args::Complete;
+use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
+use crate::loaded::Loaded;
+use crate::terminal::Terminal;
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused if the model or an option cannot be used.
+pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result {
+    let sampling = sampling(options, seed)?;
+    let prompts = prompts(options)?;
+    let loaded = Loaded::new(&options.model, terminal)?;
+    let encoder = loaded.encoder(options.template, Learn::Answers)?;
+    let ids = prompts.iter().map(|prompt| encode(&encoder, options, prompt));
+    let ids = ids.collect::<Result<Vec<_>>>()?;
+
+    let limits = Limits {
+        max_new_tokens: options.max_new_tokens,
+        stop_ids: loaded.tokenizer.eos_ids().to_vec(),
+    };
+    let live = prompts.len() == 1 && !terminal.json && stdout().is_terminal();
+    let new_answer = |_| Answer::new(loaded.tokenizer.stream(true), &options.stop);
+    let mut answers: Vec<_> = prompts.iter().map(new_answer).collect();
+    let mut trouble = None;
+    let generated = generate(&loaded.model, &ids, sampling, &limits, |prompt, id| {
+        let answer = &mut answers[prompt];
+        let pushed = answer.push(id).map_err(Failure::from);
+        match pushed.and_then(|()| if live { answer.show() } else { Ok(()) }) {
+            Ok(()) if answer.stopped => ControlFlow::Break(()),
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                trouble = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    trouble.map_or(Ok(()), Err)?;
+
+    for ((prompt, mut answer), generated) in prompts.iter().zip(answers).zip(generated) {
+        answer.end()?;
+        if live {
+            answer.show()?;
+            terminal.print("")?;
+        } else if terminal.json {
+            let finish = if generated.finish == Finish::Length { "length" } else { "stop" };
+            let tokens = generated.ids.len();
+            let line = json!({
+                "prompt": prompt, "completion": answer.text, "tokens": tokens, "finish": finish
+            });
+            terminal.print(&line.to_string())?;
+        } else {
+            terminal.print(&answer.text)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn sampling(options: &Complete, seed: Option<u64>) -> Result<Sampling> {
+    let sampling = Sampling {
+        temperature: options.temperature,
+        top_k: options.top_k,
+        top_p: options.top_p,
+        repetition_penalty: options.repetition_penalty,
+        seed: seed.unwrap_or(0),
+    };
+    match sampling.problems() {
+        problems if problems.is_empty() => Ok(sampling),
+        problems => {
+            Err(Failure::Problems(problems.into_iter().map(|text| anyhow!(text)).collect()))
+        }
+    }
+}
+
+/// The prompts, `-` read from stdin.
+fn prompts(options: &Complete) -> Result<Vec<String>> {
+    let read = |prompt: &String| {
+        let mut text = String::new();
+        match prompt.as_str() {
+            "-" => stdin().read_to_string(&mut text).map(|_| text.trim_end().to_owned()),
+            _ => Ok(prompt.clone()),
+        }
+    };
+    options.prompt.iter().map(read).collect::<std::io::Result<_>>().or_refuse()
+}
+
+fn encode(encoder: &Encoder<'_>, options: &Complete, prompt: &str) -> Result<Vec<u32>> {
+    let ids = match &options.system {
+        None => encoder.prompt(prompt).or_refuse()?,
+        Some(system) => {
+            let messages = [Message::new("system", system), Message::new("user", prompt)];
+            encoder.ask(&messages).or_refuse()?
+        }
+    };
+    if ids.is_empty() {
+        let hint = "write a prompt, or use a template";
+        return Err(Refusal::new("the prompt has no tokens, wanted at least one", hint))
+            .or_refuse();
+    }
+    Ok(ids)
+}
+
+/// The text of an answer as it grows, up to the first stop text.
+struct Answer<'a> {
+    stream: TextStream<'a>,
+    stops: &'a [String],
+    text: String,
+    /// Bytes of it that were printed.
+    shown: usize,
+    /// A stop text came.
+    stopped: bool,
+}
+
+impl<'a> Answer<'a> {
+    fn new(stream: TextStream<'a>, stops: &'a [String]) -> Self {
+        Self { stream, stops, text: String::new(), shown: 0, stopped: false }
+    }
+
+    fn push(&mut self, id: u32) -> Result<(), albacore_data::Defect> {
+        let piece = self.stream.push(id)?;
+        self.add(&piece);
+        Ok(())
+    }
+
+    /// What is left in the stream: no text is held back any more.
+    fn end(&mut self) -> Result<(), albacore_data::Defect> {
+        if !self.stopped {
+            let rest = self.stream.finish()?;
+            self.add(&rest);
+            self.stopped = true;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, piece: &str) {
+        self.text += piece;
+        let stops = self.stops.iter().filter(|stop| !stop.is_empty());
+        if let Some(end) = stops.filter_map(|stop| self.text.find(stop.as_str())).min() {
+            self.text.truncate(end);
+            self.stopped = true;
+        }
+    }
+
+    /// Prints what is new, without what may yet become a stop text.
+    fn show(&mut self) -> Result<()> {
+        let end = if self.stopped { self.text.len() } else { self.text.len() - self.held_back() };
+        if end > self.shown {
+            let mut stdout = stdout().lock();
+            stdout.write_all(&self.text.as_bytes()[self.shown..end])?;
+            stdout.flush()?;
+            self.shown = end;
+        }
+        Ok(())
+    }
+
+    /// Bytes at the end of the text with which a stop text begins.
+    fn held_back(&self) -> usize {
+        let begun = |stop: &String| {
+            let ends = (1..stop.len()).rev().filter(|end| stop.is_char_boundary(*end));
+            ends.into_iter().find(|end| self.text.ends_with(&stop[..*end])).unwrap_or(0)
+        };
+        self.stops.iter().map(begun).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,11 @@
+//! The commands, one file each.
+
+pub mod complete;
+pub mod config;
+pub mod dry_run;
+pub mod export;
+pub mod import;
+pub mod prepare;
+pub mod preview;
+pub mod score;
+pub mod train;

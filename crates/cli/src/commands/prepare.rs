@@ -1,0 +1,106 @@
+//! `albacore prepare`: what becomes of every record, in counts.
+
+use albacore_data::{Packing, Plan, Report};
+use serde_json::json;
+
+use crate::args::Configured;
+use crate::config::Config;
+use crate::failure::{Outcome, Result};
+use crate::prepared::{Prepared, first};
+use crate::progress::count;
+use crate::terminal::Terminal;
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused if the config or its data cannot be used.
+pub fn run(configured: &Configured, seed: Option<u64>, terminal: &Terminal) -> Result {
+    let config = Config::load(configured, seed)?;
+    let Prepared { dataset, .. } = Prepared::new(&config, None, terminal)?;
+    let budget = config.data.tokens_per_batch;
+    let packing = Packing::alone(config.run.seed, budget, config.data.shuffle);
+    let batches = Plan::new(packing, 0, &dataset.lengths()).len();
+    if terminal.json {
+        let line = json!({
+            "report": dataset.report, "batches": batches, "fingerprint": dataset.fingerprint
+        });
+        terminal.print(&line.to_string())?;
+    } else {
+        terminal.print(&table(&dataset.report, batches, budget))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The counts, one a line.
+pub fn table(report: &Report, batches: usize, budget: usize) -> String {
+    let mut rows = vec![("records", count(report.records), "read".to_owned())];
+    for dropped in &report.dropped {
+        let note = format!("{} ({})", dropped.reason, first(dropped));
+        rows.push(("left out", count(dropped.count), note));
+    }
+    if let Some(truncated) = &report.truncated {
+        let note = format!("at `data.max_tokens` ({})", first(truncated));
+        rows.push(("truncated", count(truncated.count), note));
+    }
+    if report.held_out > 0 {
+        rows.push(("held out", count(report.held_out), "examples, never trained on".into()));
+    }
+    rows.push(("train", count(report.train), "examples an epoch".into()));
+    let longest = match &report.longest_origin {
+        Some(origin) => {
+            format!("an epoch; the longest example has {} ({origin})", count(report.longest))
+        }
+        None => "an epoch".into(),
+    };
+    rows.push(("tokens", count(report.tokens), longest));
+    let share = 100.0 * report.supervised_tokens as f64 / report.tokens.max(1) as f64;
+    rows.push((
+        "learned",
+        count(report.supervised_tokens),
+        format!("tokens of them, {share:.1} %"),
+    ));
+    let full = 100.0 * report.tokens as f64 / (batches * budget).max(1) as f64;
+    let note = format!("an epoch, of at most {} tokens, {full:.0} % full", count(budget));
+    rows.push(("batches", count(batches), note));
+
+    let width = rows.iter().map(|(_, number, _)| number.len()).max().unwrap_or(0);
+    rows.iter()
+        .map(|(name, number, note)| format!("{name:<10} {number:>width$}  {note}\n"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use albacore_data::{Dropped, Origin};
+
+    use super::*;
+
+    #[test]
+    fn every_count_is_told() {
+        let origin = |line| Origin::new("a.jsonl", line);
+        let long =
+            Dropped { reason: "too long".into(), count: 12, first: (1..5).map(origin).collect() };
+        let report = Report {
+            records: 1012,
+            kept: 1000,
+            dropped: vec![long],
+            truncated: None,
+            eos_added: 0,
+            held_out: 100,
+            train: 900,
+            tokens: 123_456,
+            supervised_tokens: 61_728,
+            longest: 812,
+            longest_origin: Some(origin(77)),
+        };
+        insta::assert_snapshot!(table(&report, 31, 4096), @r"
+        records      1,012  read
+        left out        12  too long (a.jsonl:1, a.jsonl:2, a.jsonl:3, …)
+        held out       100  examples, never trained on
+        train          900  examples an epoch
+        tokens     123,456  an epoch; the longest example has 812 (a.jsonl:77)
+        learned     61,728  tokens of them, 50.0 %
+        batches         31  an epoch, of at most 4,096 tokens, 97 % full
+        ");
+    }
+}

@@ -1,0 +1,179 @@
+//! `albacore score`: log-probabilities of given responses.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use albacore_data::{
+    Batch, Body, Defect, Encoded, Encoder, Learn, Message, Objects, Origin, Packing, Plan, Reason,
+    Record, read_objects,
+};
+use albacore_kernels::{Tape, storage};
+use albacore_model::{Llama, Packed};
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::args::Score;
+use crate::failure::{Failure, OrRefuse, Outcome, Result};
+use crate::loaded::Loaded;
+use crate::progress::Progress;
+use crate::terminal::Terminal;
+
+/// Tokens that go through the model at once: enough to fill its matrix products.
+const TOKENS_PER_BATCH: usize = 4096;
+/// Bad lines that are named; the rest are counted.
+const SHOWN: usize = 10;
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused if the model or a line of the input cannot be used; fails if the output cannot be written.
+pub fn run(options: &Score, terminal: &Terminal) -> Result {
+    let lines = read_objects(&options.input).or_refuse()?;
+    let loaded = Loaded::new(&options.model, terminal)?;
+    // Of a conversation, the last answer is the response.
+    let mut encoder = loaded.encoder(options.template, Learn::Last)?;
+    if options.no_eos {
+        encoder = encoder.without_eos();
+    }
+    let responses = encode(lines, &encoder, loaded.model.config().vocab_size)?;
+    write(options, &loaded.model, &responses, terminal)?;
+    Ok(Outcome::Done)
+}
+
+/// A response, encoded.
+struct Response {
+    id: Value,
+    example: Encoded,
+}
+
+/// One line of the input.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Ids { id: Value, prompt_ids: Vec<u32>, response_ids: Vec<u32> },
+    Messages { id: Value, messages: Vec<Said> },
+    Text { id: Value, prompt: String, response: String },
+}
+
+#[derive(Deserialize)]
+struct Said {
+    role: String,
+    content: String,
+}
+
+/// Encodes every line, or names all that cannot be.
+fn encode(lines: Objects, encoder: &Encoder<'_>, rows: usize) -> Result<Vec<Response>> {
+    let mut bad: Vec<_> = lines.bad.into_iter().map(|bad| anyhow!(bad.to_string())).collect();
+    let mut responses = Vec::with_capacity(lines.good.len());
+    for (origin, object) in lines.good {
+        match response(object, origin.clone(), encoder, rows) {
+            Ok(response) => responses.push(response),
+            Err(error) => bad.push(error.context(origin.to_string())),
+        }
+    }
+    if bad.len() > SHOWN {
+        let more = bad.split_off(SHOWN).len();
+        bad.push(anyhow!("{more} more lines cannot be scored"));
+    }
+    if bad.is_empty() { Ok(responses) } else { Err(Failure::Problems(bad)) }
+}
+
+fn response(
+    object: Map<String, Value>,
+    origin: Origin,
+    encoder: &Encoder<'_>,
+    rows: usize,
+) -> anyhow::Result<Response> {
+    let (id, body) = match parse(object)? {
+        Line::Ids { id, prompt_ids, response_ids } => {
+            let example = given(&prompt_ids, &response_ids, origin, rows)?;
+            return Ok(Response { id, example });
+        }
+        Line::Text { id, prompt, response } => (id, Body::Prompt { prompt, completion: response }),
+        Line::Messages { id, messages } => {
+            let messages = messages.into_iter().map(|said| Message::new(said.role, said.content));
+            (id, Body::Messages { messages: messages.collect(), tools: None })
+        }
+    };
+    Ok(Response { id, example: encoder.encode(&Record { body, origin })? })
+}
+
+fn parse(object: Map<String, Value>) -> anyhow::Result<Line> {
+    let found: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
+    serde_json::from_value(object.into()).map_err(|_| {
+        anyhow!(
+            "wanted `id` with `prompt` and `response`, with `messages`, or with `prompt_ids` and \
+             `response_ids`, found {}",
+            if found.is_empty() { "no fields".into() } else { found.join(", ") }
+        )
+    })
+}
+
+/// Ids are taken as they are: nothing is added.
+fn given(prompt: &[u32], response: &[u32], origin: Origin, rows: usize) -> anyhow::Result<Encoded> {
+    let empty = |name: &str| anyhow!("`{name}` is empty, wanted at least one id");
+    if prompt.is_empty() {
+        return Err(empty("prompt_ids"));
+    }
+    if response.is_empty() {
+        return Err(empty("response_ids"));
+    }
+    let ids = [prompt, response].concat();
+    if let Some(position) = ids.iter().position(|id| *id as usize >= rows) {
+        return Err(Defect::Id { position, id: ids[position].into(), vocabulary: rows }.into());
+    }
+    let learned = (0..ids.len()).map(|position| position >= prompt.len()).collect();
+    Ok(Encoded { learned, reasons: vec![Reason::Given; ids.len()], ids, origin, eos_added: false })
+}
+
+/// Scores batch after batch, in the order of the input. The output is complete or does not exist.
+fn write(
+    options: &Score,
+    model: &Llama,
+    responses: &[Response],
+    terminal: &Terminal,
+) -> Result<()> {
+    let mut partial = options.output.clone().into_os_string();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let cannot = || format!("cannot write `{}`", options.output.display());
+    let mut out = BufWriter::new(File::create(&partial).with_context(cannot)?);
+    let lengths: Vec<_> = responses.iter().map(|response| response.example.len()).collect();
+    let plan = Plan::new(Packing::alone(0, TOKENS_PER_BATCH, false), 0, &lengths);
+    let progress = Progress::new(terminal, "scoring", 0, responses.len() as u64);
+    let mut done = 0;
+    for batch in 0..plan.len() {
+        let numbers = plan.examples(batch);
+        let of = |number: &u32| &responses[*number as usize];
+        let examples = numbers.iter().map(|number| (*number as usize, &of(number).example));
+        let scores = score(model, Batch::of(examples))?;
+        for (response, scores) in numbers.iter().map(of).zip(scores) {
+            let line = json!({
+                "id": response.id,
+                "logprob": scores.iter().map(|score| f64::from(*score)).sum::<f64>(),
+                "tokens": scores.len(),
+                "token_logprobs": scores,
+            });
+            writeln!(out, "{line}").with_context(cannot)?;
+        }
+        done += numbers.len() as u64;
+        progress.set(done, "responses");
+    }
+    out.into_inner()
+        .map_err(|error| error.into_error())
+        .and_then(|file| file.sync_all())
+        .with_context(cannot)?;
+    Ok(fs::rename(&partial, &options.output).with_context(cannot)?)
+}
+
+/// The log-probability of each token of each response.
+fn score(model: &Llama, batch: Batch) -> Result<Vec<Vec<f32>>> {
+    let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
+    let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
+    let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
+    let logprobs = storage::read(logprobs.tensor())?;
+    let of = |pair: &[u32]| logprobs[pair[0] as usize..pair[1] as usize].to_vec();
+    Ok(target_starts.windows(2).map(of).collect())
+}

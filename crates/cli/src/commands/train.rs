@@ -1,0 +1,189 @@
+//! `albacore train`: everything is checked, then the run is taken hold of, then it trains.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use albacore_data::Packing;
+use albacore_model::Llama;
+use albacore_trainer::{
+    Checkpoint, End, Evaluator, Found, Options, RunFolder, Training, TrainingData, find,
+};
+use anyhow::Context;
+use candle_core::Device;
+
+use crate::args::Train;
+use crate::commands::dry_run;
+use crate::companions;
+use crate::config::{Config, Init};
+use crate::evaluator::HeldOut;
+use crate::failure::{Failure, OrRefuse, Outcome, Result};
+use crate::prepared::Prepared;
+use crate::run_log::RunLog;
+use crate::signals::stop_flag;
+use crate::summary::Summary;
+use crate::terminal::Terminal;
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused if the config, the data, the model or the run cannot be used; fails while training.
+pub fn run(options: &Train, seed: Option<u64>, terminal: &Terminal) -> Result {
+    let config = Config::load(&options.configured, seed)?;
+    if options.dry_run {
+        let prepared = Prepared::new(&config, None, terminal)?;
+        let job = Job { options, config: &config, prepared: &prepared, terminal };
+        return job.dry_run();
+    }
+    let folder = config.run.folder();
+    let is_new = !folder.exists();
+    let run = RunFolder::take(&folder).or_refuse()?;
+    let cache = folder.join(CACHE);
+    let result = Prepared::new(&config, Some(&cache), terminal).and_then(|prepared| {
+        Job { options, config: &config, prepared: &prepared, terminal }.train(&run)
+    });
+    if is_new && matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
+        drop(run);
+        leave_nothing(&folder);
+    }
+    result
+}
+
+/// Encoded records, in the run's folder: a restart need not make them again.
+const CACHE: &str = "prepared";
+
+/// What a run is made of.
+struct Job<'a> {
+    options: &'a Train,
+    config: &'a Config,
+    prepared: &'a Prepared,
+    terminal: &'a Terminal,
+}
+
+impl Job<'_> {
+    fn dry_run(&self) -> Result {
+        let found = find(&self.config.run.folder(), &self.options.resume).or_refuse()?;
+        let options = self.trainer_options()?;
+        dry_run::show(self.config, self.prepared, &options, self.data(), &found, self.terminal)
+    }
+
+    fn train(&self, run: &RunFolder) -> Result {
+        let found = find(run.path(), &self.options.resume).or_refuse()?;
+        let options = self.trainer_options()?;
+        let mut log = RunLog::new(run.path(), self.terminal);
+        let resumed = self.announce(&found, &options, &mut log);
+
+        let mut model = self.model(resumed)?;
+        let objective = self.config.objective.build();
+        let Prepared { folder, shape, tokenizer, dataset } = self.prepared;
+        let files = companions::of_training(folder, shape, tokenizer, &self.config.data.template)
+            .or_refuse()?;
+        let training = Training::new(
+            run,
+            &mut model,
+            self.data(),
+            objective.as_ref(),
+            files,
+            options,
+            resumed,
+        )
+        .or_refuse()?;
+
+        // From here on the run is written.
+        let path = run.path().join("config.toml");
+        fs::write(&path, self.config.to_toml())
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        let stop = stop_flag()?;
+        let mut evaluator = HeldOut::new(
+            &self.config.eval,
+            tokenizer,
+            &dataset.held_out,
+            self.config.data.tokens_per_batch,
+        );
+        let measures: Option<&mut dyn Evaluator> =
+            if dataset.held_out.is_empty() { None } else { Some(&mut evaluator) };
+        let outcome = training
+            .run(measures, &|| stop.load(Ordering::Relaxed), &mut |event| log.event(&event))?;
+        log.close();
+
+        let samples = evaluator.samples;
+        let summary =
+            Summary { run: run.path(), config: self.config, outcome: &outcome, samples: &samples };
+        self.terminal.print(&summary.text(self.terminal.json))?;
+        Ok(if outcome.end == End::Stopped { Outcome::Stopped } else { Outcome::Done })
+    }
+
+    /// Says where the run goes on, and what has changed.
+    fn announce<'f>(
+        &self,
+        found: &'f Found,
+        options: &Options,
+        log: &mut RunLog,
+    ) -> Option<&'f Checkpoint> {
+        for skipped in &found.skipped {
+            log.warn(&format!("passed over `{}`: it {}", skipped.folder.display(), skipped.reason));
+        }
+        let checkpoint = found.checkpoint.as_ref()?;
+        let steps = options.steps_over(self.data());
+        log.say(&format!(
+            "going on from `{}`, step {} of {steps}",
+            checkpoint.folder.display(),
+            checkpoint.state.step
+        ));
+        let fingerprint = &self.prepared.dataset.fingerprint;
+        for difference in options.differences(&checkpoint.state, steps, fingerprint) {
+            // Without leave, those that alter the training are refused in a moment.
+            match difference.alters {
+                None => log.say(&format!("changed: {difference}")),
+                Some(_) if options.accept_changes => log.warn(&format!("changed: {difference}")),
+                Some(_) => {}
+            }
+        }
+        Some(checkpoint)
+    }
+
+    /// The weights to start from: those of the checkpoint, if there is one.
+    fn model(&self, resumed: Option<&Checkpoint>) -> Result<Llama> {
+        let Prepared { folder, shape, .. } = self.prepared;
+        match (resumed, self.config.model.init) {
+            (Some(checkpoint), _) => Llama::load(&checkpoint.folder, &Device::Cpu),
+            (None, Init::Pretrained) => Llama::load(folder, &Device::Cpu),
+            (None, Init::Random) => {
+                Llama::random(shape.clone(), self.config.run.seed, &Device::Cpu)
+            }
+        }
+        .or_refuse()
+    }
+
+    fn trainer_options(&self) -> Result<Options> {
+        let Config { optim, schedule, train, checkpoint, eval, .. } = self.config.clone();
+        Ok(Options {
+            optim,
+            schedule,
+            train,
+            checkpoint,
+            evaluate_every: eval.every as u64,
+            config: serde_json::to_value(self.config)?,
+            accept_changes: self.options.accept_changes,
+        })
+    }
+
+    fn data(&self) -> TrainingData<'_> {
+        let Config { run, data, .. } = self.config;
+        let dataset = &self.prepared.dataset;
+        TrainingData {
+            examples: &dataset.train,
+            packing: Packing::alone(run.seed, data.tokens_per_batch, data.shuffle),
+            fingerprint: &dataset.fingerprint,
+        }
+    }
+}
+
+/// Removes a run folder that was made for nothing: a refusal touches nothing. Whatever is not empty
+/// stays, and a folder that cannot be removed does no harm.
+fn leave_nothing(folder: &Path) {
+    let _ = fs::remove_file(folder.join(".lock"));
+    let _ = fs::remove_dir(folder.join("checkpoints"));
+    let _ = fs::remove_dir_all(folder.join(CACHE));
+    let _ = fs::remove_dir(folder);
+}

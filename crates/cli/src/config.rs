@@ -1,0 +1,309 @@
+//! The whole config: every crate's own table, read from TOML, `--set` and `--seed`.
+//!
+//! ```text
+//! file ─► Tree ─ --set, --seed ─► Config ─ validate ─ files exist ─► a command
+//! ```
+//! Everything that is wrong is said at once, each with its line, before anything is touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use albacore_data::{DataConfig, TemplateChoice};
+use albacore_eval::EvalConfig;
+use albacore_model::Dtype;
+use albacore_trainer::{
+    CheckpointConfig, ObjectiveConfig, OptimConfig, RunConfig, ScheduleConfig, TrainConfig,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::args::Configured;
+use crate::decode::decode;
+use crate::diagnose::Origin;
+use crate::failure::{Failure, OrRefuse, Refusal, Result};
+use crate::model_folder::is_hub_id;
+use crate::tree::{Place, Tree, spell};
+
+/// Every key with its default and what it does; `albacore config` prints it.
+pub const REFERENCE: &str = include_str!("reference.toml");
+
+/// A config as it takes effect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Config {
+    pub run: RunConfig,
+    pub model: ModelConfig,
+    pub data: DataConfig,
+    pub objective: ObjectiveConfig,
+    pub optim: OptimConfig,
+    pub schedule: ScheduleConfig,
+    pub train: TrainConfig,
+    pub checkpoint: CheckpointConfig,
+    pub eval: EvalConfig,
+}
+
+/// `[model]`: what is trained.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// A Hugging Face folder, a run folder (its newest complete checkpoint) or a hub id
+    /// `org/name[@revision]`. No default.
+    pub path: String,
+    /// Where the weights come from. Default `pretrained`.
+    pub init: Init,
+    /// Type that weights are kept in while training. Default `f32`, the only one on the CPU.
+    pub dtype: Dtype,
+}
+
+/// Where the weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// The folder's safetensors.
+    #[default]
+    Pretrained,
+    /// Fresh random numbers in the shapes of the folder's `config.json`: pretraining.
+    Random,
+}
+
+impl ModelConfig {
+    fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.path.is_empty() {
+            problems.push(
+                "`model.path` is missing, wanted a model to train\nhint: add `path = \"FOLDER\"` \
+                 under `[model]`: a Hugging Face folder, a run folder or a hub id `org/name`"
+                    .into(),
+            );
+        }
+        if self.dtype != Dtype::F32 {
+            problems.push(format!("`model.dtype` is `{}`, wanted `f32` on the CPU", self.dtype));
+        }
+        problems
+    }
+}
+
+impl Config {
+    /// Reads a config and refuses it if anything is wrong with it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each problem an error of its own.
+    pub fn load(configured: &Configured, seed: Option<u64>) -> Result<Self> {
+        let file = configured.config.as_path();
+        let text =
+            fs::read_to_string(file).map_err(|error| unreadable(file, &error)).or_refuse()?;
+        let origin = Origin { file: file.to_owned(), sets: configured.set.clone() };
+        Self::parse(&text, &origin, seed)
+            .map_err(|problems| Failure::Problems(problems.into_iter().map(Into::into).collect()))
+    }
+
+    /// As [`Config::load`], from text.
+    fn parse(text: &str, origin: &Origin, seed: Option<u64>) -> Result<Self, Vec<Refusal>> {
+        let mut tree = Tree::parse(text).map_err(|errors| {
+            let refuse = |(place, message): (_, String)| origin.refuse(Some(place), &message, None);
+            errors.into_iter().map(refuse).collect::<Vec<_>>()
+        })?;
+        let mut problems = Vec::new();
+        let seed = seed.map(|seed| (Place::Seed, format!("run.seed={seed}")));
+        let sets = origin.sets.iter().cloned().enumerate();
+        for (place, assignment) in sets.map(|(index, set)| (Place::Set(index), set)).chain(seed) {
+            if let Err(message) = tree.set(&assignment, place) {
+                problems.push(origin.refuse(Some(place), &message, None));
+            }
+        }
+
+        let (config, mismatches) = decode::<Self>(&tree);
+        let known = keys();
+        problems.extend(mismatches.iter().map(|mismatch| origin.explain(mismatch, &known)));
+        let Some(mut config) = config else { return Err(problems) };
+        config.name_run(&tree, &origin.file);
+
+        // A key whose value did not fit has its default here: nothing is to be said of it twice.
+        let reported = mismatches.iter().map(|mismatch| format!("`{}`", spell(&mismatch.path)));
+        let reported: Vec<_> = reported.collect();
+        let fresh = |problem: &String| !reported.iter().any(|key| problem.contains(key));
+        let found = config.validate().into_iter().chain(config.missing_files()).filter(fresh);
+        problems.extend(found.map(|problem| origin.locate(&problem, &tree)));
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// The run's folder is `run.dir/run.name`. Without a name, a given `run.dir` is the folder
+    /// itself; without either, it is `runs/` and the config file's name.
+    fn name_run(&mut self, tree: &Tree, file: &Path) {
+        if tree.get("run.name").is_some() {
+            return;
+        }
+        let own = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let folder = self.run.dir.clone();
+        match (tree.get("run.dir"), own(&folder)) {
+            (Some(_), Some(name)) => {
+                self.run.dir = folder.parent().unwrap_or(Path::new("")).to_owned();
+                self.run.name = name;
+            }
+            _ => self.run.name = own(&file.with_extension("")).unwrap_or_default(),
+        }
+    }
+
+    /// All that is wrong and can be seen without touching a file.
+    fn validate(&self) -> Vec<String> {
+        [
+            self.run.validate(),
+            self.model.validate(),
+            self.data.validate().iter().map(ToString::to_string).collect(),
+            self.optim.validate(),
+            self.schedule.validate(),
+            self.train.validate(),
+            self.checkpoint.validate(),
+            self.eval.validate(),
+        ]
+        .concat()
+    }
+
+    /// The files that the config names and that are not there.
+    fn missing_files(&self) -> Vec<String> {
+        let mut named = Vec::new();
+        if !self.model.path.is_empty() && !is_hub_id(&self.model.path) {
+            named.push(("model.path".to_owned(), PathBuf::from(&self.model.path), "a folder"));
+        }
+        for (index, source) in self.data.sources.iter().enumerate() {
+            named.push((format!("data.sources[{index}].path"), source.path.clone(), "a file"));
+        }
+        if let TemplateChoice::File(path) = &self.data.template {
+            named.push((
+                "data.template".into(),
+                path.clone(),
+                "`chat`, `alpaca`, `none` or a file",
+            ));
+        }
+        let missing = named.into_iter().filter(|(_, path, _)| !path.exists());
+        missing.map(|(key, path, wanted)| absent(&key, &path, wanted)).collect()
+    }
+
+    /// The config as TOML that [`Config::load`] reads back.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("every config is TOML")
+    }
+}
+
+/// A path in the config that leads nowhere.
+fn absent(key: &str, path: &Path, wanted: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    format!(
+        "`{key}` is `{}`, which does not exist, wanted {wanted}\nhint: paths are relative to the \
+         folder that albacore is started in, `{}`",
+        path.display(),
+        here.display()
+    )
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Refusal {
+    let message = format!("cannot read the config `{}`: {error}", file.display());
+    Refusal::new(message, "`albacore config > my.toml` writes a config to start from")
+}
+
+/// Every key of the reference, those that are commented out included.
+fn keys() -> Vec<String> {
+    let (mut table, mut keys) = (String::new(), Vec::new());
+    for line in REFERENCE.lines().map(|line| line.trim_start_matches("# ")) {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                keys.push(format!("{table}.{key}"));
+            }
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, sets: &[&str]) -> Result<Config, Vec<String>> {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        let origin = Origin { file: "configs/mine.toml".into(), sets };
+        let problems = Config::parse(text, &origin, None);
+        problems.map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    }
+
+    /// A config that is whole: this folder is a model, this file its data.
+    const WHOLE: &str = "[model]\npath = \"src\"\n[[data.sources]]\npath = \"Cargo.toml\"\n";
+
+    #[test]
+    fn the_reference_holds_every_default() {
+        let (config, mismatches) = decode::<Config>(&Tree::parse(REFERENCE).unwrap());
+        assert!(mismatches.is_empty(), "{mismatches:?}");
+        assert_eq!(config.unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_reference_names_every_key() {
+        // Everything that may be missing is set here.
+        let source = "{ path = \"a\", format = \"alpaca\", cap = 1, fields = { output = \"b\" } }";
+        let text = format!("data.sources = [{source}]\ntrain = {{ steps = 1, epochs = 1 }}\n");
+        let (config, mismatches) = decode::<Config>(&Tree::parse(&text).unwrap());
+        assert!(mismatches.is_empty(), "{mismatches:?}");
+        let known = keys();
+        let value = serde_json::to_value(config.unwrap()).unwrap();
+        for (table, values) in value.as_object().unwrap() {
+            for key in values.as_object().unwrap().keys().filter(|key| *key != "sources") {
+                assert!(known.contains(&format!("{table}.{key}")), "{table}.{key}");
+            }
+        }
+        for key in value["data"]["sources"][0].as_object().unwrap().keys() {
+            assert!(known.contains(&format!("data.sources.{key}")), "data.sources.{key}");
+        }
+    }
+
+    #[test]
+    fn the_effective_config_reads_back_as_itself() {
+        let sets =
+            ["train.steps=3", "optim.learning_rate=1e-30", "data.held_out=0.5", "run.seed=7"];
+        let config = parse(WHOLE, &sets).unwrap();
+        assert_eq!(config.run.folder(), Path::new("runs/mine"));
+        assert_eq!(parse(&config.to_toml(), &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn a_run_folder_is_named_by_what_is_given() {
+        let folder = |sets: &[&str]| parse(WHOLE, sets).unwrap().run.folder();
+        assert_eq!(folder(&[]), Path::new("runs/mine"));
+        assert_eq!(folder(&["run.name=a"]), Path::new("runs/a"));
+        assert_eq!(folder(&["run.dir=x/y"]), Path::new("x/y"));
+        assert_eq!(folder(&["run.dir=x/y", "run.name=a"]), Path::new("x/y/a"));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_and_none_twice() {
+        let text = "[model]\npth = \"src\"\n[optim]\nlearning_rate = \"1e-5\"\nepsilon = 0\n\
+            [[data.sources]]\npath = \"nowhere.jsonl\"\n[train]\nbatches_per_step = 0\n";
+        let problems = parse(text, &["schedule.kind=cosin", "train.step=3"]).unwrap_err();
+        let starts = [
+            "configs/mine.toml:2:1: unknown key `model.pth`",
+            "configs/mine.toml:4:17: `optim.learning_rate` is the string `1e-5`, wanted a number",
+            "--set schedule.kind=cosin: `schedule.kind` is `cosin`, wanted one of `constant`",
+            "--set train.step=3: unknown key `train.step`",
+            "configs/mine.toml: `model.path` is missing",
+            "configs/mine.toml:5:11: `optim.epsilon` is 0, wanted",
+            "configs/mine.toml:9:20: `train.batches_per_step` is 0, wanted",
+            "configs/mine.toml:7:8: `data.sources[0].path` is `nowhere.jsonl`, which does not exist",
+        ];
+        assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+        for start in starts {
+            assert!(
+                problems.iter().any(|text| text.starts_with(start)),
+                "{start} in {problems:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_of_the_wrong_kind_is_a_problem_and_no_panic() {
+        for text in
+            ["run = 3", "data = []", "[data]\nsources = 3", "optim = [1]", "objective = \"sft\""]
+        {
+            assert!(!parse(text, &["run.seed=1"]).unwrap_err().is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What is measured on the held-out examples while a run goes on.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use albacore_data::{Encoded, Tokenizer};
+use albacore_eval::{Answer, EvalConfig, Metric, exact_match, held_out_loss};
+use albacore_model::Llama;
+use albacore_trainer::{Evaluator, Named, When};
+
+/// Measures on the held-out examples, and keeps some answers to be shown.
+pub struct HeldOut<'a> {
+    config: &'a EvalConfig,
+    tokenizer: &'a Tokenizer,
+    examples: &'a [Arc<Encoded>],
+    tokens_per_batch: usize,
+    /// The first answers of the model before the run, and after.
+    pub samples: [Vec<Answer>; 2],
+}
+
+impl<'a> HeldOut<'a> {
+    /// Measures what `config` says.
+    pub fn new(
+        config: &'a EvalConfig,
+        tokenizer: &'a Tokenizer,
+        examples: &'a [Arc<Encoded>],
+        tokens_per_batch: usize,
+    ) -> Self {
+        Self { config, tokenizer, examples, tokens_per_batch, samples: Default::default() }
+    }
+
+    /// Generation takes long: it is for the two ends of a run.
+    fn answers(&self, model: &Llama, named: &mut Named) -> albacore_eval::Result<Vec<Answer>> {
+        let Self { config, tokenizer, examples, .. } = self;
+        let all = config.metrics.contains(&Metric::ExactMatch);
+        let count = if all { examples.len() } else { config.samples.min(examples.len()) };
+        let examples = &examples[..count];
+        let mut result = exact_match(model, tokenizer, examples, config.max_new_tokens)?;
+        if all {
+            named.push(("held_out_exact_match".into(), result.percent()));
+        }
+        result.answers.truncate(config.samples);
+        Ok(result.answers)
+    }
+}
+
+impl Evaluator for HeldOut<'_> {
+    fn evaluate(
+        &mut self,
+        model: &Llama,
+        when: When,
+    ) -> Result<Named, Box<dyn Error + Send + Sync>> {
+        let mut named = Named::new();
+        if self.config.metrics.contains(&Metric::Loss) {
+            let loss = held_out_loss(model, self.examples, self.tokens_per_batch)?;
+            named.push(("held_out_loss".into(), loss.mean()));
+        }
+        let end = match when {
+            When::Before => 0,
+            When::During => return Ok(named),
+            When::After => 1,
+        };
+        self.samples[end] = self.answers(model, &mut named)?;
+        Ok(named)
+    }
+}

@@ -1,0 +1,121 @@
+//! The end of a run: what was learned, and what to type next.
+
+use std::path::Path;
+
+use albacore_eval::Answer;
+use albacore_trainer::{End, Outcome};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::run_log::shown;
+
+/// What is known at the end of a run.
+pub struct Summary<'a> {
+    /// Its folder.
+    pub run: &'a Path,
+    /// Its config.
+    pub config: &'a Config,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// Held-out answers, before and after.
+    pub samples: &'a [Vec<Answer>; 2],
+}
+
+impl Summary<'_> {
+    /// The summary for people, or one JSON object.
+    pub fn text(&self, as_json: bool) -> String {
+        if as_json {
+            return self.json().to_string();
+        }
+        [self.headline(), self.measured(), self.answers(), self.next()]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| format!("{part}\n"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn headline(&self) -> String {
+        let Outcome { end, step, checkpoint, .. } = self.outcome;
+        let (run, checkpoint) = (self.run.display(), checkpoint.display());
+        match end {
+            End::Finished => format!("finished: {step} steps, the model is in `{checkpoint}`"),
+            End::AlreadyFinished => format!(
+                "run `{run}` had finished already: {step} steps, the model is in `{checkpoint}`"
+            ),
+            End::Stopped => format!("stopped after step {step}, saved in `{checkpoint}`"),
+        }
+    }
+
+    /// A table of what was measured before and after.
+    fn measured(&self) -> String {
+        let Outcome { before, after, .. } = self.outcome;
+        let rows = after.iter().map(|(name, value)| {
+            let base = before.iter().find(|(known, _)| known == name);
+            let base = base.map_or("-".into(), |(_, value)| shown(name, *value));
+            let name = name.trim_start_matches("held_out_").replace('_', " ");
+            format!("{name:<12} {base:>9} {:>9}", shown(&name.replace(' ', "_"), *value))
+        });
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!("{:<12} {:>9} {:>9}\n{}", "held out", "before", "after", rows.join("\n"))
+    }
+
+    /// The sample answers.
+    fn answers(&self) -> String {
+        let [before, after] = self.samples;
+        let shown = after.iter().enumerate().map(|(index, answer)| {
+            let mut rows = vec![("prompt", &answer.prompt), ("wanted", &answer.wanted)];
+            rows.extend(before.get(index).map(|base| ("before", &base.found)));
+            rows.push(("after", &answer.found));
+            let row = |(name, text): (&str, &String)| {
+                format!("{name:<7} {}", text.trim().replace('\n', "\n        "))
+            };
+            rows.into_iter().map(row).collect::<Vec<_>>().join("\n")
+        });
+        shown.collect::<Vec<_>>().join("\n\n")
+    }
+
+    fn next(&self) -> String {
+        let run = self.run.display();
+        match self.outcome.end {
+            End::Stopped => "run the same command again to go on".into(),
+            End::Finished => format!("next\n{}", self.use_it()),
+            End::AlreadyFinished => format!(
+                "next\n{}\n  --set train.steps=N trains on, --set run.name=NAME or --resume never \
+                 starts afresh (`{run}` is kept)",
+                self.use_it()
+            ),
+        }
+    }
+
+    fn use_it(&self) -> String {
+        let run = self.run.display();
+        let name = &self.config.run.name;
+        format!("  albacore complete {run} --prompt \"…\"\n  albacore export {run} out/{name}")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Outcome { end, step, checkpoint, before, after } = self.outcome;
+        let end = match end {
+            End::Finished => "finished",
+            End::AlreadyFinished => "already_finished",
+            End::Stopped => "stopped",
+        };
+        let object = |named: &[(String, f64)]| -> serde_json::Map<String, serde_json::Value> {
+            named.iter().map(|(name, value)| (name.clone(), json!(value))).collect()
+        };
+        let sample = |answer: &Answer| json!({ "prompt": answer.prompt, "wanted": answer.wanted, "found": answer.found });
+        json!({
+            "end": end,
+            "step": step,
+            "run": self.run,
+            "checkpoint": checkpoint,
+            "before": object(before),
+            "after": object(after),
+            "samples": self.samples[1].iter().map(sample).collect::<Vec<_>>(),
+        })
+    }
+}
