@@ -39,6 +39,9 @@ impl KeyValueCache {
     }
 
     /// Drops the sequences whose flag is false; the others move up.
+    ///
+    /// # Panics
+    /// If there is not one flag for each sequence.
     pub fn retain(&mut self, keep: &[bool]) {
         assert_eq!(keep.len(), self.sequences.len(), "one flag for each sequence of the cache");
         let mut keep = keep.iter();

@@ -1,6 +1,6 @@
 //! The backward pass: scores are computed again, pair by pair of a chunk of queries and one of keys.
 //!
-//! With the weights `P`, `dP = dO Vᵀ` and `δ = rowsum(dO ∘ O)` (equation 4 of Dao, 2023):
+//! With the weights `P`, `dP = dO Vᵀ` and `δ = rowsum(dO ∘ O)` (algorithm 2 of Dao, 2023):
 //! `dS = P ∘ (dP - δ)`, `dV = Pᵀ dO`, `dQ = scale · dS K` and `dK = scale · dSᵀ Q`.
 //!
 //! A pair adds to the gradients of its queries and of its keys, so pairs run in waves in which no

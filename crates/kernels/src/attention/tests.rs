@@ -1,5 +1,7 @@
 //! Attention against its reference, Candle's autograd in f64, and itself under other circumstances.
 
+use std::slice::from_ref;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::reference;
@@ -33,7 +35,7 @@ fn scale(heads: Heads) -> f32 {
 }
 
 fn both_passes(qkv: &Tensor, heads: Heads, sequences: &Sequences, seed: &[f32]) -> Passes {
-    passes(std::slice::from_ref(qkv), &[], seed, |tape, leaves| {
+    passes(from_ref(qkv), &[], seed, |tape, leaves| {
         attention(tape, &leaves[0], heads, sequences, scale(heads))
     })
 }
@@ -67,7 +69,7 @@ fn gradients_equal_finite_differences_of_the_reference() {
                 reference::forward(&given[0], heads, &sequences, scale.into(), causal)
             };
             let op = if causal { attention } else { bidirectional_attention };
-            prove("attention", &[x.clone()], &[], reference, |tape, leaves| {
+            prove("attention", from_ref(&x), &[], reference, |tape, leaves| {
                 op(tape, &leaves[0], heads, &sequences, scale)
             });
         }
@@ -120,7 +122,7 @@ fn gradients_equal_candles_autograd_in_f64() {
             let gradients = (out * weights).unwrap().sum_all().unwrap().backward().unwrap();
             let wanted = gradients.get(&variable).unwrap().flatten_all().unwrap();
             let op = if causal { attention } else { bidirectional_attention };
-            let found = passes(&[x.clone()], &[], &seed, |tape, leaves| {
+            let found = passes(from_ref(&x), &[], &seed, |tape, leaves| {
                 op(tape, &leaves[0], heads, &sequences, scale)
             });
             let what = format!("{heads:?}, causal {causal}: gradient");
