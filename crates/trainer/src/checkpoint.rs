@@ -58,7 +58,7 @@ impl CheckpointConfig {
     pub(crate) fn outdated(&self, steps: &[u64], sealed: u64) -> Vec<u64> {
         let mut steps = steps.iter().copied().filter(|&step| step <= sealed).collect::<Vec<_>>();
         steps.sort_unstable_by(|a, b| b.cmp(a));
-        let kept_for_good = |step: &u64| self.keep_every > 0 && step % self.keep_every == 0;
+        let kept_for_good = |step: &u64| step.is_multiple_of(self.keep_every);
         steps.into_iter().skip(self.keep_last).filter(|step| !kept_for_good(step)).collect()
     }
 }
@@ -81,6 +81,8 @@ pub struct State {
     pub steps: u64,
     /// How far it has read the data.
     pub cursor: Cursor,
+    /// The seed that the order of the data follows from.
+    pub seed: u64,
     /// Seconds of training.
     pub elapsed_s: f64,
     /// What the data were, as a digest.
@@ -94,12 +96,18 @@ pub struct State {
 
 impl State {
     /// The start of a run.
-    pub(crate) fn new(steps: u64, fingerprint: String, config: serde_json::Value) -> Self {
+    pub(crate) fn new(
+        steps: u64,
+        seed: u64,
+        fingerprint: String,
+        config: serde_json::Value,
+    ) -> Self {
         Self {
             format: FORMAT,
             step: 0,
             steps,
             cursor: Cursor::default(),
+            seed,
             elapsed_s: 0.0,
             data_fingerprint: fingerprint,
             baseline: Named::new(),
@@ -209,7 +217,7 @@ mod tests {
     #[test]
     fn a_state_of_another_format_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
-        let mut state = State::new(10, "digest".into(), serde_json::json!({"run": {}}));
+        let mut state = State::new(10, 0, "digest".into(), serde_json::json!({"run": {}}));
         state.elapsed_s = 0.1 + 0.2;
         let write = |state: &State| {
             fs::write(folder.path().join(STATE), serde_json::to_vec(state).unwrap()).unwrap();

@@ -81,3 +81,54 @@ impl<'d> Course<'d> {
         Plan::new(self.packing, epoch, &self.lengths)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use albacore_data::Origin;
+
+    use super::*;
+
+    /// Seven examples of three tokens.
+    fn examples() -> Vec<Arc<Encoded>> {
+        let one = |line| {
+            Arc::new(Encoded {
+                ids: vec![line; 3],
+                learned: vec![false, true, true],
+                reasons: Vec::new(),
+                origin: Origin::new("data.jsonl", line),
+                eos_added: false,
+            })
+        };
+        (1..=7).map(one).collect()
+    }
+
+    #[test]
+    fn a_pass_takes_every_example_once_and_its_last_step_may_be_smaller() {
+        let examples = examples();
+        // Two examples a batch, so four batches a pass; three of them a step.
+        let mut course = Course::new(&examples, Packing::alone(1, 6, true), 3);
+        for pass in 1..=3 {
+            let steps = [course.next_step(), course.next_step()];
+            assert_eq!([steps[0].len(), steps[1].len()], [3, 1]);
+            let mut seen =
+                steps.iter().flatten().flat_map(|batch| batch.examples.clone()).collect::<Vec<_>>();
+            seen.sort_unstable();
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
+            assert_eq!(course.cursor(), Cursor { epoch: pass, batch: 0 });
+        }
+        assert_eq!(course.epochs(), 3.0);
+        assert_eq!([1.0, 3.0, 0.25, 1.5].map(|epochs| course.steps_in(epochs)), [2, 6, 1, 3]);
+    }
+
+    #[test]
+    fn a_cursor_is_all_that_is_needed_to_go_on() {
+        let examples = examples();
+        let course = || Course::new(&examples, Packing::alone(1, 6, true), 3);
+        let mut never_stopped = course();
+        for _ in 0..5 {
+            let mut resumed = course();
+            resumed.seek(never_stopped.cursor());
+            assert_eq!(resumed.next_step(), never_stopped.next_step());
+        }
+    }
+}

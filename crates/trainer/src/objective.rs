@@ -117,38 +117,6 @@ pub trait Objective: Send + Sync {
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss;
 }
 
-/// An objective whose gradient is known only after the forward pass: the second sequence of each
-/// pair is pushed below the first by `margin`, `mean over pairs of max(0, margin - (a - b))`, with
-/// `a` and `b` the sums of the log-probabilities of the two.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pairwise {
-    pub(crate) margin: f64,
-}
-
-#[cfg(test)]
-impl Objective for Pairwise {
-    fn count(&self, groups: &Groups) -> Counts {
-        Counts(vec![groups.sequences().len() as u64 / 2])
-    }
-
-    fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {
-        let pairs = step.0[0] as f64;
-        let (mut sum, mut gradient) = (0.0, vec![0.0; groups.targets()]);
-        let sequences = groups.sequences().collect::<Vec<_>>();
-        let total = |of: &Range<usize>| logp[of.clone()].iter().map(|&l| f64::from(l)).sum::<f64>();
-        for pair in sequences.chunks_exact(2) {
-            let short = self.margin - (total(&pair[0]) - total(&pair[1]));
-            if short > 0.0 {
-                sum += short;
-                gradient[pair[0].clone()].fill((-1.0 / pairs) as f32);
-                gradient[pair[1].clone()].fill((1.0 / pairs) as f32);
-            }
-        }
-        Loss { terms: vec![Term { name: "loss", sum, count: pairs }], gradient }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,19 +127,6 @@ mod tests {
         step.add(&Counts(vec![3, 1]));
         step.add(&Counts(vec![4, 0]));
         assert_eq!(step, Counts(vec![7, 1]));
-    }
-
-    /// Pair 1: a = -1.5, b = -2, so 1 - 0.5 = 0.5 is missing. Pair 2: a = 0, b = -9: nothing is.
-    #[test]
-    fn a_pairwise_loss_knows_its_gradient_only_from_the_log_probabilities() {
-        let groups = Groups { target_starts: &[0, 2, 3, 4, 5] };
-        let objective = Pairwise { margin: 1.0 };
-        let step = objective.count(&groups);
-        assert_eq!(step, Counts(vec![2]));
-        assert_eq!(objective.ahead(&groups, &step), None);
-        let loss = objective.loss(&[-1.0, -0.5, -2.0, 0.0, -9.0], &groups, &step);
-        assert_eq!(loss.terms[0].mean(), 0.25);
-        assert_eq!(loss.gradient, [-0.5, -0.5, 0.5, 0.0, 0.0]);
     }
 
     #[test]

@@ -218,7 +218,12 @@ impl<'a> Training<'a> {
         let mut course = Course::new(data.examples, data.packing, options.train.batches_per_step);
         let steps = options.steps(&course);
         let mut optimizer = AdamW::new(options.optim.clone(), &model.parameters())?;
-        let mut state = State::new(steps, data.fingerprint.to_owned(), options.config.clone());
+        let mut state = State::new(
+            steps,
+            data.packing.seed,
+            data.fingerprint.to_owned(),
+            options.config.clone(),
+        );
         if let Some(Checkpoint { folder, state: saved }) = resumed {
             options.compare(folder, saved, steps, data.fingerprint)?;
             optimizer.load(&folder.join(OPTIMIZER), saved.step)?;

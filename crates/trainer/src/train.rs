@@ -210,16 +210,19 @@ impl Training<'_> {
     }
 
     fn evaluation_due(&self) -> Option<When> {
-        let every = self.options.evaluate_every;
         match self.is_finished() {
             true => Some(When::After),
-            false => (every > 0 && self.state.step % every == 0).then_some(When::During),
+            false => self.is_due(self.options.evaluate_every).then_some(When::During),
         }
     }
 
     fn checkpoint_due(&self) -> bool {
-        let every = self.options.checkpoint.every;
-        self.is_finished() || (every > 0 && self.state.step % every == 0)
+        self.is_finished() || self.is_due(self.options.checkpoint.every)
+    }
+
+    /// Whether so many steps have passed again; 0 is never.
+    fn is_due(&self, every: u64) -> bool {
+        every > 0 && self.state.step.is_multiple_of(every)
     }
 
     /// An error that names the examples of the batches that led to it.

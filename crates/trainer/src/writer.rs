@@ -217,3 +217,109 @@ fn is_disk_full(error: &Error) -> bool {
         matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use albacore_model::Dtype;
+
+    use super::*;
+    use crate::Checkpoint;
+    use crate::manifest::Scrutiny;
+
+    fn contents(step: u64, weights: Vec<save::Entry<'static>>) -> Contents {
+        let mut state = State::new(9, 0, "digest".into(), serde_json::json!({}));
+        state.step = step;
+        let files = Arc::new(vec![("config.json".to_owned(), b"{}".to_vec())]);
+        Contents { files, weights, moments: Vec::new(), state }
+    }
+
+    fn entry(
+        len: usize,
+        numbers: impl Fn() -> albacore_model::Result<Vec<f32>> + Send + Sync + 'static,
+    ) -> save::Entry<'static> {
+        save::Entry::computed("weight", vec![len], Dtype::F32, numbers)
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_checkpoint_that_would_not_fit_is_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &contents(1, vec![entry(1, || Ok(vec![1.0]))])).unwrap();
+        let huge = contents(2, vec![entry(1 << 60, || unreachable!("it is not written"))]);
+        let error = write(folder.path(), &huge).unwrap_err();
+        let Error::DiskFull { needed, free, .. } = error else { panic!("{error}") };
+        assert!(needed > 1 << 62 && free < needed);
+        let text = error.to_string();
+        assert!(text.ends_with("; the last good checkpoint is untouched"), "{text}");
+        assert!(error.hint().unwrap().contains("free some space"));
+        assert_eq!(names(folder.path()), ["step-000001"]);
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_while_saving_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &contents(1, vec![entry(1, || Ok(vec![1.0]))])).unwrap();
+        let full = || {
+            let (action, path) = ("write", PathBuf::from("model.safetensors"));
+            let source = io::ErrorKind::StorageFull.into();
+            Err(albacore_model::Error::Io { action, path, source })
+        };
+        let error = write(folder.path(), &contents(2, vec![entry(1, full)])).unwrap_err();
+        assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+        assert_eq!(names(folder.path()), ["step-000001"]);
+        Checkpoint::open(&folder.path().join("step-000001"), Scrutiny::Hashes).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_takes_the_place_of_one_of_the_same_step() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in [1.0, 2.0] {
+            let numbers = move || Ok(vec![number]);
+            let (sealed, bytes) =
+                write(folder.path(), &contents(1, vec![entry(1, numbers)])).unwrap();
+            assert_eq!(names(folder.path()), ["step-000001"]);
+            let weights = fs::read(sealed.join("model.safetensors")).unwrap();
+            assert!(weights.ends_with(&f32::to_le_bytes(number)));
+            let entries = fs::read_dir(&sealed).unwrap().map(|entry| entry.unwrap());
+            let files = entries.filter(|entry| entry.file_name() != MANIFEST);
+            assert_eq!(files.map(|file| file.metadata().unwrap().len()).sum::<u64>(), bytes);
+        }
+    }
+
+    #[test]
+    fn training_goes_on_while_a_checkpoint_is_written_and_waits_for_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let numbers = move || {
+            held.lock().unwrap().recv().unwrap();
+            Ok(vec![1.0])
+        };
+        let mut writer = Writer::new(folder.path().to_owned(), CheckpointConfig::default());
+        assert_eq!(writer.wait().unwrap(), None);
+        writer.start(contents(3, vec![entry(1, numbers)]));
+        // The writer cannot go on before this line: `start` did not wait for it.
+        release.send(()).unwrap();
+        let saved = writer.wait().unwrap().unwrap();
+        assert_eq!((saved.step, saved.folder), (3, folder.path().join("step-000003")));
+        assert_eq!(writer.wait().unwrap(), None);
+    }
+
+    #[test]
+    fn a_run_that_fails_still_seals_what_it_had_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(folder.path().to_owned(), CheckpointConfig::default());
+        writer.start(contents(3, vec![entry(1, || Ok(vec![1.0]))]));
+        drop(writer);
+        Checkpoint::open(&folder.path().join("step-000003"), Scrutiny::Hashes).unwrap();
+    }
+}

@@ -1,0 +1,152 @@
+//! How a run ends: done, asked to stop, or with numbers that are not finite.
+
+use albacore_kernels::storage;
+use albacore_model::Llama;
+use albacore_trainer::{Counts, End, Error, Groups, Loss, Objective, Sft};
+
+use crate::support::{Tiny, Told, model};
+
+#[test]
+fn a_run_evaluates_logs_and_saves_when_due() {
+    let mut tiny = Tiny::default();
+    tiny.options.evaluate_every = 3;
+    tiny.options.checkpoint.every = 4;
+    let outcome = tiny.run().unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Finished, 8));
+    assert_eq!(outcome.checkpoint, tiny.checkpoint(8));
+    assert_eq!(outcome.before, [("held_out_loss".to_owned(), 1.0)]);
+    assert_eq!(outcome.after, [("held_out_loss".to_owned(), 103.0)]);
+    assert_eq!(tiny.checkpoints(), ["step-000004", "step-000008"]);
+
+    let lines = tiny.lines();
+    let steps = lines.iter().map(|line| line["step"].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let held_out = lines.iter().map(|line| line["held_out_loss"].as_f64()).collect::<Vec<_>>();
+    let none = None;
+    assert_eq!(held_out, [none, none, Some(2.0), none, none, Some(3.0), none, Some(103.0)]);
+    let told = tiny.told.borrow();
+    assert_eq!(told[0], Told::Started { step: 0, steps: 8, set_aside: None });
+    let saved = told.iter().filter_map(|told| match told {
+        Told::Saved(saved) => Some((saved.step, saved.folder.clone())),
+        _ => None,
+    });
+    let wanted = [(4, tiny.checkpoint(4)), (8, tiny.checkpoint(8))];
+    assert_eq!(saved.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_checkpoint_is_a_model_folder_with_the_weights_of_its_step() {
+    let tiny = Tiny::default();
+    tiny.run().unwrap();
+    let loaded = Llama::load(&tiny.checkpoint(8), &candle_core::Device::Cpu).unwrap();
+    assert_eq!(loaded.parameters().len(), model().parameters().len());
+    let names = std::fs::read_dir(tiny.checkpoint(8)).unwrap();
+    let mut names =
+        names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "config.json",
+            "manifest.json",
+            "model.safetensors",
+            "optimizer.safetensors",
+            "state.json"
+        ]
+    );
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_finishes_its_step_and_saves() {
+    let mut tiny = Tiny { stop_after: Some(3), ..Default::default() };
+    let outcome = tiny.run().unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Stopped, 3));
+    assert_eq!(tiny.checkpoints(), ["step-000003"]);
+    tiny.stop_after = None;
+    assert_eq!(tiny.run().unwrap().end, End::Finished);
+    assert_eq!(tiny.lines().len(), 8);
+    let outcome = tiny.run().unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::AlreadyFinished, 8));
+    assert_eq!(outcome.checkpoint, tiny.checkpoint(8));
+    assert_eq!(outcome.before, [("held_out_loss".to_owned(), 1.0)]);
+}
+
+#[test]
+fn only_the_newest_checkpoints_are_kept() {
+    let mut tiny = Tiny::default();
+    tiny.options.checkpoint.every = 1;
+    tiny.options.checkpoint.keep_last = 2;
+    tiny.options.checkpoint.keep_every = 3;
+    tiny.run().unwrap();
+    assert_eq!(tiny.checkpoints(), ["step-000003", "step-000006", "step-000007", "step-000008"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_its_examples_and_leaves_the_last_checkpoint() {
+    // Of all examples, only that of line 4 has token 33; it is in the second batch.
+    let prepare = |model: &Llama| {
+        let row = model.parameters()[0].value().narrow(0, 33, 1).unwrap();
+        let fill = |row: &mut [f32]| {
+            row.fill(f32::INFINITY);
+            Ok(())
+        };
+        storage::write(&row, fill).unwrap();
+    };
+    let mut tiny = Tiny { prepare, ..Default::default() };
+    tiny.packing.shuffle = false;
+    tiny.options.checkpoint.every = 1;
+    let error = tiny.run().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "step 2: the loss is NaN, computed from data.jsonl:3, data.jsonl:4"
+    );
+    assert!(error.hint().unwrap().contains("the update was not applied"));
+    assert_eq!(tiny.checkpoints(), ["step-000001"]);
+}
+
+/// Its loss is finite, its gradient is not from the third step on.
+struct Exploding(std::sync::atomic::AtomicU64);
+
+impl Objective for Exploding {
+    fn count(&self, groups: &Groups) -> Counts {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Sft.count(groups)
+    }
+
+    fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {
+        let mut loss = Sft.loss(logp, groups, step);
+        if self.0.load(std::sync::atomic::Ordering::Relaxed) >= 3 {
+            loss.gradient.fill(f32::MAX);
+        }
+        loss
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_not_applied() {
+    let exploding = || Tiny { objective: Box::new(Exploding(0.into())), ..Default::default() };
+    let mut tiny = exploding();
+    tiny.options.checkpoint.every = 1;
+    let error = tiny.run().unwrap_err();
+    let wanted = "step 3: the norm of the gradient is ";
+    assert!(error.to_string().starts_with(wanted), "{error}");
+    assert!(error.to_string().contains("data.jsonl:"), "{error}");
+    assert_eq!(tiny.checkpoints(), ["step-000001", "step-000002"]);
+    assert_eq!(tiny.lines().len(), 2);
+
+    // The two good steps are those of a run that stops after them.
+    let mut two = exploding();
+    two.stop_after = Some(2);
+    two.run().unwrap();
+    assert!(two.bytes(2) == tiny.bytes(2));
+}
+
+#[test]
+fn a_run_folder_in_use_is_refused() {
+    let tiny = Tiny::default();
+    let held = albacore_trainer::RunFolder::take(tiny.folder.path()).unwrap();
+    let error = tiny.run().unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    drop(held);
+    tiny.run().unwrap();
+}
