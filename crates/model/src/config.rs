@@ -282,3 +282,6 @@ fn check_unsupported(reader: &mut Reader<'_>, mistral: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,3 +250,6 @@ impl RopeScaling {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,3 +233,6 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     file.write_all(&text).map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("write", path))
 }
+
+#[cfg(test)]
+mod tests;

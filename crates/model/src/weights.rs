@@ -293,3 +293,6 @@ fn widen(dtype: Stored, bytes: &[u8], out: &mut [f32]) {
         _ => unreachable!("other types were refused"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<LlamaConfig> {
     }
     let hidden = count("embedding_length")?;
     let heads = count("attention.head_count")?;
-    let width = match count("attention.key_length")?.or(count("rope.dimension_count")?) {
+    let width = match count("attention.key_length")? {
         None => hidden.zip(heads).map(|(hidden, heads)| hidden / heads.max(1)),
         width => width,
     };
