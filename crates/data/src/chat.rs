@@ -82,7 +82,7 @@ impl ChatTemplate {
         let added = self.environment.add_template_owned(name, marked.into_owned());
         added.map_err(|error| Error::Template {
             place: format!("chat template, line {}", error.line().unwrap_or(1)),
-            message: explain(&error),
+            message: detail(&error),
         })
     }
 
@@ -163,11 +163,14 @@ fn failure(message: String) -> minijinja::Error {
     minijinja::Error::new(ErrorKind::InvalidOperation, message)
 }
 
+fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+}
+
 fn explain(error: &minijinja::Error) -> String {
-    let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
-        Some(line) => format!("{message} (line {line} of the template)"),
-        None => message,
+        Some(line) => format!("{} (line {line} of the template)", detail(error)),
+        None => detail(error),
     }
 }
 

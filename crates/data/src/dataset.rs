@@ -180,7 +180,7 @@ impl Preparation<'_> {
     /// About a hundred times in all.
     fn tell(&self, done: usize, total: usize) {
         if let Some(progress) = self.progress
-            && (done % (total / 100).max(1) == 0 || done == total)
+            && (done.is_multiple_of((total / 100).max(1)) || done == total)
         {
             progress(Progress { done, total });
         }

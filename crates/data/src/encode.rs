@@ -15,7 +15,8 @@ use crate::{Body, Defect, Message, Origin, Record, Template, Tokenizer};
 /// The value of `data.learn`: which tokens the model is trained to predict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Learn {
-    /// `"answers"`: everything that the assistant says, each time up to its end-of-turn token.
+    /// `"answers"`: everything that the assistant says, each time up to its end-of-turn token; not
+    /// the newline that many chat templates write behind it, which nobody generates.
     #[default]
     Answers,
     /// `"last"`: the last thing that the assistant says.

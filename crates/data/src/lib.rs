@@ -47,5 +47,5 @@ pub use report::{Dropped, Report};
 pub use split::HeldOut;
 pub use stream::TextStream;
 pub use template::{Patterns, Template, TemplateChoice};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

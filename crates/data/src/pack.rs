@@ -55,6 +55,7 @@ impl Plan {
     /// one, so that all workers have equally many.
     pub fn new(packing: Packing, epoch: u64, lengths: &[usize]) -> Self {
         let Packing { seed, tokens_per_batch, shuffle, rank, world } = packing;
+        debug_assert!(rank < world, "rank {rank} is one of {world}");
         let order = match shuffle {
             true => shuffled(lengths.len(), Random::new(seed, "shuffle", epoch)),
             false => (0..lengths.len() as u32).collect(),

@@ -6,7 +6,8 @@ use crate::{Defect, Tokenizer};
 const LONGEST_CHARACTER: usize = 4;
 
 /// Turns ids into text one by one. A character that is spread over several tokens comes out with the
-/// last of them; a space that a token only has inside a text is kept.
+/// last of them; a space that a token only has inside a text is kept. Bytes that are no text come out
+/// as U+FFFD.
 #[derive(Debug)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,

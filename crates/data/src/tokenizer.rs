@@ -1,6 +1,7 @@
 //! The tokenizer of a model folder, and what its files say about special tokens.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -12,6 +13,16 @@ use crate::{Defect, Error, Result, TextStream};
 /// Names of the special tokens that chat templates see.
 const SPECIAL: [&str; 7] =
     ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+
+/// The ids of a text and the bytes that each stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The bytes of the text; the tokens of a character that is spread over several all have its
+    /// bytes.
+    pub bytes: Vec<Range<usize>>,
+}
 
 /// Text to ids and back.
 pub struct Tokenizer {
@@ -201,12 +212,10 @@ impl Tokenizer {
     ///
     /// # Errors
     /// If the tokenizer has no token for a part of the text.
-    pub fn encode_with_offsets(
-        &self,
-        text: &str,
-    ) -> Result<(Vec<u32>, Vec<(usize, usize)>), Defect> {
+    pub fn encode_with_bytes(&self, text: &str) -> Result<Tokens, Defect> {
         let encoding = self.inner.encode(text, false).map_err(defect)?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+        let bytes = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(Tokens { ids: encoding.get_ids().to_vec(), bytes: bytes.collect() })
     }
 
     /// The text of some ids.

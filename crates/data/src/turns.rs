@@ -6,19 +6,12 @@
 use std::ops::Range;
 
 use crate::template::conversation;
-use crate::{Body, ChatTemplate, Defect, Encoded, Encoder, Learn, Message, Reason};
+use crate::{Body, ChatTemplate, Defect, Encoded, Encoder, Learn, Message, Reason, Tokens};
 
 /// The marks around the text of message 0; those of the others follow. Both are private use areas of
 /// Unicode, each with room for 65,534 messages.
 const CONTENT_STARTS: u32 = 0xF_0000;
 const CONTENT_ENDS: u32 = 0x10_0000;
-
-/// The ids of a text and the bytes that each stands for.
-#[derive(Default)]
-struct Tokens {
-    ids: Vec<u32>,
-    bytes: Vec<Range<usize>>,
-}
 
 impl Encoder<'_> {
     pub(crate) fn encode_turns(
@@ -87,13 +80,15 @@ impl Encoder<'_> {
         start: usize,
         seams: &[usize],
     ) -> Result<(), Defect> {
-        let (ids, offsets) = self.tokenizer.encode_with_offsets(text)?;
+        let found = self.tokenizer.encode_with_bytes(text)?;
+        // A seam before `start` wraps to a place that no token covers.
         let mut cuts: Vec<usize> = seams.iter().map(|seam| seam.wrapping_sub(start)).collect();
-        cuts.retain(|cut| offsets.iter().any(|(from, to)| from < cut && cut < to));
+        cuts.retain(|cut| found.bytes.iter().any(|bytes| bytes.start < *cut && *cut < bytes.end));
         cuts.dedup();
         if cuts.is_empty() {
-            tokens.ids.extend(ids);
-            tokens.bytes.extend(offsets.iter().map(|(from, to)| start + from..start + to));
+            tokens.ids.extend(found.ids);
+            let bytes = found.bytes.into_iter();
+            tokens.bytes.extend(bytes.map(|bytes| start + bytes.start..start + bytes.end));
             return Ok(());
         }
         cuts.push(text.len());
@@ -111,13 +106,14 @@ impl Encoder<'_> {
     fn learn_span(&self, out: &mut Encoded, tokens: &Tokens, text: &str, span: &Range<usize>) {
         let start = tokens.bytes.partition_point(|bytes| bytes.start < span.start);
         let mut end = tokens.bytes.partition_point(|bytes| bytes.start < span.end);
-        let blank = |token: &usize| text[tokens.bytes[*token].clone()].trim().is_empty();
-        let last = (start..end).rev().find(|token| !blank(token));
+        let ends_text = |token: usize| self.tokenizer.eos_ids().contains(&out.ids[token]);
+        let shown = |token: &usize| !is_blank(text, &tokens.bytes[*token]);
+        let last = (start..end).rev().find(shown);
         if let Some(last) = last.filter(|last| self.tokenizer.is_special(out.ids[*last])) {
             end = last + 1;
-        } else if let Some(next) = (end..out.len()).find(|token| !blank(token))
-            && self.tokenizer.eos_ids().contains(&out.ids[next])
-        {
+        }
+        let next = (end..out.len()).find(shown);
+        if let Some(next) = next.filter(|next| ends_text(*next) && !last.is_some_and(ends_text)) {
             end = next + 1;
         }
         for token in start..end {
@@ -134,7 +130,7 @@ impl Encoder<'_> {
     /// Sees to it that the last answer ends with EOS: what the template writes behind it and is not
     /// learned gives way if it is blank.
     fn close(&self, out: &mut Encoded, tokens: &Tokens, text: &str) {
-        let blank = |token: usize| text[tokens.bytes[token].clone()].trim().is_empty();
+        let blank = |token: usize| is_blank(text, &tokens.bytes[token]);
         let last = (0..out.len()).rev().find(|token| !blank(*token));
         if last.is_some_and(|last| self.tokenizer.eos_ids().contains(&out.ids[last])) {
             return;
@@ -145,6 +141,11 @@ impl Encoder<'_> {
         out.push(self.tokenizer.eos(), true, Reason::AnswerEnd);
         out.eos_added = true;
     }
+}
+
+/// Whether a token stands for nothing but whitespace.
+fn is_blank(text: &str, bytes: &Range<usize>) -> bool {
+    text.get(bytes.clone()).is_some_and(|text| text.trim().is_empty())
 }
 
 /// A conversation and its text, in which its messages are to be found.

@@ -7,6 +7,8 @@ use albacore_data::{
     Template, Tokenizer, preview,
 };
 
+use proptest::prelude::*;
+
 use crate::tiny::{BOS, CHATML, EOS, TURN_ENDS, Tiny};
 
 fn tokenizer(tiny: &Tiny<'_>) -> Tokenizer {
@@ -335,4 +337,56 @@ fn llama_2_style_answers_begin_with_their_space() {
     let found = chat(&tiny, template, Learn::Answers, &turns(&TWO_TURNS)).unwrap();
     assert_eq!(found, "<s>[INST] q [/INST][ a </s>]<s>[INST] r [/INST][ b </s>]");
     assert_ne!(TURN_ENDS, EOS);
+}
+
+#[test]
+fn an_eos_behind_another_special_token_is_learned_too() {
+    let template = "{% for m in messages %}{{ m.role }}: {% generation %}{{ m.content }}<|im_end|>\
+        {% endgeneration %}</s>{% endfor %}";
+    let answer = turns(&[("assistant", "a")]);
+    let found = chat(&Tiny { bos: false, ..Tiny::default() }, template, Learn::Answers, &answer);
+    assert_eq!(found.unwrap(), "assistant: [a<|im_end|></s>]");
+}
+
+#[test]
+fn templates_that_are_wrong_or_refuse() {
+    let tokenizer = tokenizer(&TINY_CHATML);
+    let wrong = ChatTemplate::new("\n{% for %}", tokenizer.special_tokens(), None).unwrap_err();
+    insta::assert_snapshot!(wrong, @"chat template, line 2: unexpected end of block, expected in");
+    let refusal = "\n{{ raise_exception('Who is ' ~ messages[0].role ~ '?') }}";
+    let found = chat(&TINY_CHATML, refusal, Learn::Answers, &turns(&TWO_TURNS)).unwrap_err();
+    insta::assert_snapshot!(found, @"the chat template fails: it refuses the conversation: Who is user? (line 2 of the template)");
+    let missing = "{{ messages[0].content.nothing.more }}";
+    let found = chat(&TINY_CHATML, missing, Learn::Answers, &turns(&TWO_TURNS)).unwrap_err();
+    insta::assert_snapshot!(found, @"the chat template fails: undefined value (line 1 of the template)");
+}
+
+proptest! {
+    #[test]
+    fn answers_are_learned_whole_whatever_they_say(
+        contents in prop::collection::vec("[^\u{FFFD}]{0,12}[a-z\n]{0,3}x[ \n]{0,2}", 4),
+        learn_last in any::<bool>(),
+    ) {
+        let merges = &[("Ċ", "Ċ"), ("x", "Ċ"), ("Ġ", "x"), ("Ã", "¤")];
+        let tokenizer = tokenizer(&Tiny { merges, ..TINY_CHATML });
+        let template = Template::Chat(ChatTemplate::of(&tokenizer, None).unwrap().into());
+        let learn = if learn_last { Learn::Last } else { Learn::Answers };
+        let encoder = Encoder::new(&tokenizer, template, learn);
+        let roles = ["user", "assistant", "user", "assistant"];
+        let conversation: Vec<_> =
+            roles.into_iter().zip(contents.iter().map(String::as_str)).collect();
+        let example = encoder.encode(&turns(&conversation)).unwrap();
+        let learned = example.ids.iter().zip(&example.learned).filter(|(_, learned)| **learned);
+        let learned: Vec<u32> = learned.map(|(id, _)| *id).collect();
+        let first = if learn_last { String::new() } else { format!("{}<|im_end|>", contents[1]) };
+        let expected = format!("{first}{}<|im_end|>", contents[3]);
+        prop_assert_eq!(tokenizer.decode(&learned, false).unwrap(), expected);
+        // what is asked later begins with the same ids
+        let messages: Vec<_> =
+            conversation[..3].iter().map(|(role, content)| Message::new(*role, *content)).collect();
+        let asked = encoder.ask(&messages).unwrap();
+        if learn_last {
+            prop_assert!(example.ids.starts_with(&asked));
+        }
+    }
 }

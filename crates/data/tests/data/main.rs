@@ -1,5 +1,7 @@
 //! Tests of the crate as a whole, on a tiny tokenizer whose every character is a token.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod dataset;
 mod encode;
 mod errors;
