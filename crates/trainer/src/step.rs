@@ -9,40 +9,36 @@ use crate::Result;
 use crate::objective::{Counts, Groups, Objective, Term};
 
 /// What the batches of one step add up to, besides their gradient.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Measured {
     /// The objective's terms, summed over the batches.
     pub(crate) terms: Vec<Term>,
+    /// The share of the loss that came from each batch.
+    pub(crate) shares: Vec<f64>,
     pub(crate) tokens: u64,
     pub(crate) supervised_tokens: u64,
 }
-
-/// The first batch whose loss is not finite, and that loss.
-pub(crate) type NotFinite<'b> = (&'b Batch, f64);
 
 /// Adds up the gradient of the step's loss in the model's parameters.
 ///
 /// The units of all batches are counted first, so that each batch divides by the step's count: the
 /// result does not depend on how the examples are spread over batches, up to rounding.
-pub(crate) fn accumulate<'b>(
+pub(crate) fn accumulate(
     model: &Llama,
     objective: &dyn Objective,
-    batches: &'b [Batch],
+    batches: &[Batch],
     recompute: Recompute,
-) -> Result<Result<Measured, NotFinite<'b>>> {
+) -> Result<Measured> {
     model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
     let mut counts = Counts::default();
     batches.iter().for_each(|batch| counts.add(&objective.count(&groups(batch))));
 
-    let mut measured = Measured { terms: Vec::new(), tokens: 0, supervised_tokens: 0 };
-    for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
+    let mut measured = Measured::default();
+    for batch in batches {
         let terms = backward(model, objective, batch, &counts, recompute)?;
-        if let Some(term) = terms.iter().find(|term| !term.mean().is_finite()) {
-            return Ok(Err((batch, term.mean())));
-        }
-        measured.add(&terms, batch);
+        measured.add(terms, batch);
     }
-    Ok(Ok(measured))
+    Ok(measured)
 }
 
 /// Forward and backward of one batch; returns the objective's terms.
@@ -76,11 +72,12 @@ fn groups(batch: &Batch) -> Groups<'_> {
 }
 
 impl Measured {
-    fn add(&mut self, terms: &[Term], batch: &Batch) {
+    fn add(&mut self, terms: Vec<Term>, batch: &Batch) {
         self.tokens += batch.tokens() as u64;
         self.supervised_tokens += batch.supervised() as u64;
+        self.shares.push(terms.first().map_or(f64::NAN, Term::mean));
         if self.terms.is_empty() {
-            self.terms = terms.to_vec();
+            self.terms = terms;
             return;
         }
         for (total, term) in self.terms.iter_mut().zip(terms) {

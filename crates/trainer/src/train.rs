@@ -118,9 +118,11 @@ impl Loop<'_, '_> {
 
         let (model, recompute) = (training.model, training.options.train.recompute.into());
         let measured = accumulate(model, training.objective, &batches, recompute)?;
-        let measured = measured.map_err(|(batch, value)| {
-            training.not_finite("loss", value, std::slice::from_ref(batch))
-        })?;
+        for (batch, share) in batches.iter().zip(&measured.shares) {
+            if !share.is_finite() {
+                return Err(training.not_finite("loss", *share, std::slice::from_ref(batch)));
+            }
+        }
         let norm = gradient_norm(&self.parameters)?;
         if !norm.is_finite() {
             return Err(training.not_finite("norm of the gradient", norm, &batches));
@@ -132,7 +134,7 @@ impl Loop<'_, '_> {
 
         training.state.step = step;
         training.state.cursor = training.course.cursor();
-        let Measured { terms, tokens, supervised_tokens } = measured;
+        let Measured { terms, tokens, supervised_tokens, .. } = measured;
         let mut terms = terms.iter().map(|term| (term.name.to_owned(), term.mean()));
         Ok(Line {
             step,

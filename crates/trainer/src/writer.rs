@@ -112,10 +112,11 @@ fn remove(folder: &Path) -> Result<()> {
 fn write(checkpoints: &Path, contents: &Contents) -> Result<(PathBuf, u64)> {
     let sealed = checkpoints.join(checkpoint::name_of(contents.state.step));
     let partial = sealed.with_extension("partial");
-    let (needed, free) = (contents.bytes(), free_space(checkpoints)?);
-    let full = || Error::DiskFull { folder: checkpoints.to_owned(), needed, free };
+    let needed = contents.bytes();
+    let full = |free| Error::DiskFull { folder: checkpoints.to_owned(), needed, free };
+    let free = free_space(checkpoints)?;
     if free < needed {
-        return Err(full());
+        return Err(full(free));
     }
     let written = fill(&partial, contents).and_then(|bytes| {
         publish(&partial, &sealed).map_err(Error::file("name", &sealed))?;
@@ -124,7 +125,7 @@ fn write(checkpoints: &Path, contents: &Contents) -> Result<(PathBuf, u64)> {
     written.map_err(|error| {
         // What was written is of no use, and its space may be what is missing.
         let _ = fs::remove_dir_all(&partial);
-        if is_disk_full(&error) { full() } else { error }
+        if is_disk_full(&error) { full(free_space(checkpoints).unwrap_or(0)) } else { error }
     })
 }
 

@@ -108,6 +108,20 @@ fn recomputation_changes_no_bit() {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit() {
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let tiny = eight(4);
+            tiny.run().unwrap();
+            tiny.bytes(4)
+        })
+    };
+    let wanted = with(1);
+    assert!(wanted == with(2) && wanted == with(3));
+}
+
+#[test]
 fn one_batch_can_be_overfitted() {
     let mut tiny = eight(8);
     tiny.options.train.steps = Some(150);

@@ -74,6 +74,20 @@ fn a_path_winds_the_run_back_and_sets_later_checkpoints_aside() {
 }
 
 #[test]
+fn a_run_can_go_on_from_a_checkpoint_of_another() {
+    let mut one = falling();
+    one.options.checkpoint.every = 4;
+    one.run().unwrap();
+    let mut other = falling();
+    other.resume = Resume::From(one.checkpoint(4));
+    other.options.checkpoint.every = 4;
+    other.run().unwrap();
+    assert!(other.bytes(8) == one.bytes(8));
+    assert_eq!(other.lines().len(), 4);
+    assert_eq!(one.checkpoints().len(), 2, "it is only read");
+}
+
+#[test]
 fn starting_afresh_sets_the_old_course_aside() {
     let mut tiny = falling();
     tiny.run().unwrap();
