@@ -1,4 +1,12 @@
 //! Prompt styles: how a record becomes a prompt and an answer.
+//!
+//! | record     | `chat`                                | `alpaca`, FILE              | `none`               |
+//! | ---------- | ------------------------------------- | --------------------------- | -------------------- |
+//! | `alpaca`   | user: instruction, blank line, input  | by the patterns             | the same text, as is |
+//! | `prompt`   | user: prompt, assistant: completion   | the prompt is the instruction | as is              |
+//! | `messages` | as they are                           | refused                     | refused              |
+//! | `tokens`   | ids as they are, under every template |                             |                      |
+//! | `text`     | as it is, under every template, all of it learned |                 |                      |
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +24,8 @@ pub enum TemplateChoice {
     Chat,
     /// `"alpaca"`: the two prompts of Stanford Alpaca.
     Alpaca,
-    /// `"none"`: prompt and answer as they are.
+    /// `"none"`: prompt and answer as they are; an instruction and its input are joined by a blank
+    /// line.
     None,
     /// A TOML file with [`Patterns`].
     File(PathBuf),
