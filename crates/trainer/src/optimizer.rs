@@ -149,6 +149,11 @@ impl AdamW {
         Ok(Self { config, step: 0, moments: moments.collect::<Result<_>>()? })
     }
 
+    /// How many numbers are trained.
+    pub fn trained(&self) -> usize {
+        self.moments.iter().map(|moments| moments.first.elem_count()).sum()
+    }
+
     /// Applies the gradients, whose norm over all trained weights is `norm`. A tensor that no
     /// gradient has reached stays as it is.
     ///

@@ -190,7 +190,7 @@ pub struct Training<'a> {
     pub(crate) optimizer: AdamW,
     pub(crate) state: State,
     /// The checkpoint that it goes on from.
-    resumed: Option<PathBuf>,
+    pub(crate) resumed: Option<PathBuf>,
 }
 
 impl<'a> Training<'a> {

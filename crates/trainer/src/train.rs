@@ -14,6 +14,7 @@ use albacore_data::Batch;
 use albacore_kernels::Parameter;
 use albacore_model::{Dtype, save};
 
+use crate::checkpoint::{State, name_of};
 use crate::event::{End, Evaluator, Event, Outcome, When};
 use crate::metrics::{Line, Metrics, Named};
 use crate::optimizer::gradient_norm;
@@ -29,8 +30,9 @@ struct Loop<'t, 'r> {
     metrics: Metrics,
     writer: Writer,
     report: &'r mut dyn FnMut(Event<'_>),
-    /// When the run began, had it never stopped.
-    began: Instant,
+    since: Instant,
+    /// Seconds of training before that.
+    before_s: f64,
     after: Named,
 }
 
@@ -76,31 +78,17 @@ impl<'t> Training<'t> {
     /// Prepares the run folder: nothing was written before.
     fn begin<'r>(self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
         let set_aside = self.clear_run_folder()?;
-        let parameters = self.model.parameters();
-        let trained = parameters.iter().flat_map(|parameter| {
-            parameter.trainable_rows().into_iter().map(|rows| {
-                rows.len() * parameter.value().elem_count() / parameter.value().dims()[0]
-            })
-        });
-        report(Event::Started {
-            step: self.state.step,
-            steps: self.state.steps,
-            trained: trained.sum(),
-            set_aside: set_aside.as_deref(),
-        });
-        let elapsed = Duration::try_from_secs_f64(self.state.elapsed_s).unwrap_or_default();
-        let now = Instant::now();
+        let State { step, steps, elapsed_s, ref baseline, .. } = self.state;
+        let trained = self.optimizer.trained();
+        report(Event::Started { step, steps, trained, set_aside: set_aside.as_deref() });
+        let elapsed = Duration::try_from_secs_f64(elapsed_s).unwrap_or_default();
         Ok(Loop {
-            metrics: Metrics::open(
-                self.run.path(),
-                self.state.step,
-                elapsed,
-                &self.state.baseline,
-            )?,
+            parameters: self.model.parameters(),
+            metrics: Metrics::open(self.run.path(), step, elapsed, baseline)?,
             writer: Writer::new(self.run.checkpoints(), self.options.checkpoint.clone()),
-            began: now.checked_sub(elapsed).unwrap_or(now),
+            since: Instant::now(),
+            before_s: elapsed_s,
             after: Named::new(),
-            parameters,
             report,
             training: self,
         })
@@ -145,7 +133,7 @@ impl Loop<'_, '_> {
             learning_rate,
             grad_norm: norm,
             tokens_per_second: tokens as f64 / since.elapsed().as_secs_f64(),
-            elapsed_s: self.began.elapsed().as_secs_f64(),
+            elapsed_s: self.elapsed_s(),
             more: terms.collect(),
         })
     }
@@ -184,8 +172,7 @@ impl Loop<'_, '_> {
     fn save(&mut self) -> Result<()> {
         self.wait_for_writer()?;
         self.metrics.sync()?;
-        let state = &mut self.training.state;
-        state.elapsed_s = self.began.elapsed().as_secs_f64();
+        self.training.state.elapsed_s = self.elapsed_s();
         let moments = self.training.optimizer.tensors().into_iter();
         self.writer.start(Contents {
             files: self.training.files.clone(),
@@ -193,9 +180,13 @@ impl Loop<'_, '_> {
             moments: moments
                 .map(|(name, moment)| save::Entry::tensor(name, moment, Dtype::F32))
                 .collect(),
-            state: state.clone(),
+            state: self.training.state.clone(),
         });
         Ok(())
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        self.before_s + self.since.elapsed().as_secs_f64()
     }
 
     fn wait_for_writer(&mut self) -> Result<()> {
@@ -242,11 +233,14 @@ impl Training<'_> {
     }
 
     fn outcome(self, end: End, after: Named) -> Outcome {
-        let checkpoint = crate::checkpoint::name_of(self.state.step);
+        let newest = || self.run.checkpoints().join(name_of(self.state.step));
         Outcome {
             end,
             step: self.state.step,
-            checkpoint: self.run.checkpoints().join(checkpoint),
+            checkpoint: match (end, &self.resumed) {
+                (End::AlreadyFinished, Some(folder)) => folder.clone(),
+                _ => newest(),
+            },
             before: self.state.baseline,
             after,
         }
