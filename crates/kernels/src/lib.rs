@@ -8,20 +8,22 @@
 //! `H` query heads, `G` key/value heads, `D` width of a head, `F` width of the feed-forward layer,
 //! `V` vocabulary, `N` rows of a weight.
 //!
-//! Each operation's file holds, in this order: the plain-loop reference in f64 that specifies it
-//! (tests compare with it), the CPU kernels, and the function that records it on a tape.
+//! Each operation's file holds, in this order: the function that records it on a tape, its CPU
+//! kernels, and among its tests the plain-loop reference in f64 that specifies it.
 
 mod adamw;
 mod add;
 mod attention;
 mod cache;
 mod error;
+mod few_rows;
 mod gather;
 mod global_norm;
 mod head;
 mod heads;
 mod linear;
 pub mod matmul;
+mod memory;
 mod parallel;
 mod parameter;
 mod rms_norm;
@@ -49,6 +51,7 @@ pub use global_norm::squared_norm;
 pub use head::{LOGIT_ROWS, linear_logits, linear_logprob};
 pub use heads::Heads;
 pub use linear::{linear, linear_add};
+pub use memory::keep_freed_memory;
 pub use parameter::{Parameter, Part};
 pub use rms_norm::rms_norm;
 pub use rope::{Angles, rope};

@@ -8,16 +8,17 @@ use std::ops::Range;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::few_rows::{MOST, product_of_few_rows};
 use crate::parallel::SharedMut;
 
 /// A matrix inside a slice of floats, with any strides.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) data: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -44,6 +45,12 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// One row, where its numbers lie without gaps.
+    #[inline(always)]
+    pub(crate) fn row(&self, index: usize) -> &'a [f32] {
+        &self.data[index * self.row_stride..][..self.columns]
+    }
+
     fn row_range(self, rows: Range<usize>) -> Self {
         Self { data: &self.data[rows.start * self.row_stride..], rows: rows.len(), ..self }
     }
@@ -55,10 +62,10 @@ impl<'a> Matrix<'a> {
 
 /// Where a product goes.
 pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
+    pub(crate) data: &'a mut [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
 }
 
 impl<'a> MatrixMut<'a> {
@@ -96,6 +103,9 @@ fn fewest(short: usize) -> usize {
 pub fn product(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
     // Below 2 MFLOP handing out the work costs more than it saves.
     const SMALL: usize = 1 << 20;
+    if out.rows <= MOST && a.column_stride == 1 && b.row_stride == 1 {
+        return product_of_few_rows(out, a, b.transposed(), scale, accumulate);
+    }
     let by_columns = out.columns >= out.rows;
     let (short, long) = (out.rows.min(out.columns), out.rows.max(out.columns));
     let panels = rayon::current_num_threads().min(long / fewest(short));
@@ -185,12 +195,7 @@ pub(crate) unsafe fn product_unchecked(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(len: usize, seed: u32) -> Vec<f32> {
-        let step = |state: u32| state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let states = std::iter::successors(Some(step(seed)), |&state| Some(step(state)));
-        states.take(len).map(|state| (state >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
-    }
+    use crate::support::{numbers, on_threads};
 
     #[test]
     fn a_product_equals_the_sum_of_its_terms_and_adds_where_asked() {
@@ -205,7 +210,7 @@ mod tests {
                         (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[column * k + i]));
                     let wanted = 1.0 + 2.0 * dot.sum::<f64>();
                     let found = f64::from(out[row * n + column]);
-                    // f32 sums of up to 300 terms of at most 1/4.
+                    // f32 sums of up to 300 terms of at most 1.
                     assert!((found - wanted).abs() < 1e-4, "{m}x{n}x{k}: {found} wanted {wanted}");
                 }
             }
@@ -223,21 +228,25 @@ mod tests {
             (30, 65, 1100),
             (64, 129, 1100),
             (330, 5, 1500),
+            (330, 3, 1500),
+            (330, 1, 3300),
             (3, 1000, 1000),
             (1, 1000, 1100),
         ];
         for (m, n, k) in sizes {
             let (a, b) = (numbers(m * k, 3), numbers(n * k, 4));
-            let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut out = vec![0.0; m * n];
-                let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, n, k).transposed());
-                pool.install(|| product(MatrixMut::new(&mut out, m, n), left, right, 1.0, false));
-                out
-            };
-            let alone = run(1);
-            for threads in [2, 3, 5, 12] {
-                assert!(alone == run(threads), "{m}x{n}x{k} differs on {threads} threads");
+            let by_rows = Matrix::new(&b, n, k).transposed();
+            for right in [by_rows, Matrix::new(&b, k, n)] {
+                let run = |threads| {
+                    let mut out = vec![0.0; m * n];
+                    let (target, left) = (MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k));
+                    on_threads(threads, || product(target, left, right, 1.0, false));
+                    out
+                };
+                let alone = run(1);
+                for threads in [2, 3, 5, 12] {
+                    assert!(alone == run(threads), "{m}x{n}x{k} differs on {threads} threads");
+                }
             }
         }
     }
