@@ -198,7 +198,7 @@ pub struct Score {
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// How prompts are wrapped [default: chat if the model has a chat template, else none]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "chat|alpaca|none", hide_possible_values = true)]
     pub template: Option<PromptStyle>,
     /// Do not score the end-of-sequence token after a response
     #[arg(long)]
@@ -217,7 +217,7 @@ pub struct Complete {
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     /// How the prompt is wrapped [default: chat if the model has a chat template, else none]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "chat|alpaca|none", hide_possible_values = true)]
     pub template: Option<PromptStyle>,
     /// The longest answer, in tokens
     #[arg(long, value_name = "N", default_value_t = 256)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Configured;
 use crate::decode::decode;
-use crate::diagnose::Origin;
+use crate::diagnose::{Origin, Problem, nearest};
 use crate::failure::{Failure, OrRefuse, Refusal, Result};
 use crate::model_folder::is_hub_id;
 use crate::tree::{Place, Tree, spell};
@@ -93,22 +93,27 @@ impl Config {
         let text =
             fs::read_to_string(file).map_err(|error| unreadable(file, &error)).or_refuse()?;
         let origin = Origin { file: file.to_owned(), sets: configured.set.clone() };
-        Self::parse(&text, &origin, seed)
-            .map_err(|problems| Failure::Problems(problems.into_iter().map(Into::into).collect()))
+        Self::parse(&text, &origin, seed).map_err(|mut problems| {
+            // In the order of the file; those of no place are last.
+            problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
+            let errors = problems.into_iter().map(|problem| problem.refusal.into());
+            Failure::Problems(errors.collect())
+        })
     }
 
     /// As [`Config::load`], from text.
-    fn parse(text: &str, origin: &Origin, seed: Option<u64>) -> Result<Self, Vec<Refusal>> {
+    fn parse(text: &str, origin: &Origin, seed: Option<u64>) -> Result<Self, Vec<Problem>> {
         let mut tree = Tree::parse(text).map_err(|errors| {
-            let refuse = |(place, message): (_, String)| origin.refuse(Some(place), &message, None);
-            errors.into_iter().map(refuse).collect::<Vec<_>>()
+            let problem =
+                |(place, message): (_, String)| origin.problem(Some(place), &message, None);
+            errors.into_iter().map(problem).collect::<Vec<_>>()
         })?;
         let mut problems = Vec::new();
         let seed = seed.map(|seed| (Place::Seed, format!("run.seed={seed}")));
         let sets = origin.sets.iter().cloned().enumerate();
         for (place, assignment) in sets.map(|(index, set)| (Place::Set(index), set)).chain(seed) {
             if let Err(message) = tree.set(&assignment, place) {
-                problems.push(origin.refuse(Some(place), &message, None));
+                problems.push(origin.problem(Some(place), &message, None));
             }
         }
 
@@ -179,6 +184,24 @@ impl Config {
         missing.map(|(key, path, wanted)| absent(&key, &path, wanted)).collect()
     }
 
+    /// The values that are not the defaults, one a line.
+    pub fn changed(&self) -> String {
+        let tables = |config: &Self| match serde_json::to_value(config) {
+            Ok(serde_json::Value::Object(tables)) => tables,
+            _ => unreachable!("a config is a table of tables"),
+        };
+        let defaults = tables(&Self::default());
+        let mut lines = vec!["config, where it is not the default:".to_owned()];
+        for (table, values) in tables(self) {
+            for (key, value) in values.as_object().into_iter().flatten() {
+                if defaults[&table].get(key) != Some(value) {
+                    lines.push(format!("  {table}.{key} = {value}"));
+                }
+            }
+        }
+        lines.join("\n")
+    }
+
     /// The config as TOML that [`Config::load`] reads back.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("every config is TOML")
@@ -187,13 +210,24 @@ impl Config {
 
 /// A path in the config that leads nowhere.
 fn absent(key: &str, path: &Path, wanted: &str) -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    format!(
-        "`{key}` is `{}`, which does not exist, wanted {wanted}\nhint: paths are relative to the \
-         folder that albacore is started in, `{}`",
-        path.display(),
-        here.display()
-    )
+    let hint = nearest_path(path).unwrap_or_else(|| {
+        let here = std::env::current_dir().unwrap_or_default();
+        format!("paths start from the folder that albacore is run in, `{}`", here.display())
+    });
+    let path = path.display();
+    format!("`{key}` is `{path}`, which does not exist, wanted {wanted}\nhint: {hint}")
+}
+
+/// The name beside a missing path that is most like it.
+fn nearest_path(path: &Path) -> Option<String> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let files = fs::read_dir(parent.unwrap_or(Path::new("."))).ok()?;
+    let mut names: Vec<_> =
+        files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let name = nearest(&path.file_name()?.to_string_lossy(), &names)?;
+    Some(format!("the nearest name there is `{}`", path.with_file_name(name).display()))
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Refusal {
@@ -224,7 +258,9 @@ mod tests {
         let sets = sets.iter().map(|set| (*set).to_owned()).collect();
         let origin = Origin { file: "configs/mine.toml".into(), sets };
         let problems = Config::parse(text, &origin, None);
-        problems.map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+        problems.map_err(|problems| {
+            problems.into_iter().map(|problem| problem.refusal.message).collect()
+        })
     }
 
     /// A config that is whole: this folder is a model, this file its data.

@@ -149,7 +149,7 @@ fn name(found: Unexpected<'_>) -> String {
 /// What was wanted, in words: serde says it in those of Rust.
 fn plain(wanted: &str) -> String {
     match wanted {
-        "u64" | "u32" | "u16" | "usize" => "a whole number, not negative".into(),
+        "u64" | "u32" | "u16" | "usize" => "a whole number, 0 or more".into(),
         "i64" | "i32" | "isize" => "a whole number".into(),
         "f64" | "f32" => "a number".into(),
         "a boolean" => "`true` or `false`".into(),
@@ -358,6 +358,6 @@ mod tests {
     #[test]
     fn a_negative_number_is_out_of_range() {
         let mistakes = mistakes("train.steps = -1\n");
-        assert!(mistakes[0].contains("a whole number, not negative"), "{mistakes:?}");
+        assert!(mistakes[0].contains("a whole number, 0 or more"), "{mistakes:?}");
     }
 }

@@ -15,6 +15,15 @@ pub struct Origin {
     pub sets: Vec<String>,
 }
 
+/// Something wrong with a config.
+#[derive(Debug)]
+pub struct Problem {
+    /// Where, if that is known.
+    pub place: Option<Place>,
+    /// What.
+    pub refusal: Refusal,
+}
+
 impl Origin {
     /// `file:line:column`, or the option.
     pub fn name(&self, place: Place) -> String {
@@ -26,13 +35,13 @@ impl Origin {
     }
 
     /// An error at a place; the file as a whole if no place is known.
-    pub fn refuse(&self, place: Option<Place>, message: &str, hint: Option<String>) -> Refusal {
-        let place = place.map_or_else(|| self.file.display().to_string(), |place| self.name(place));
-        Refusal { message: format!("{place}: {message}"), hint }
+    pub fn problem(&self, place: Option<Place>, message: &str, hint: Option<String>) -> Problem {
+        let name = place.map_or_else(|| self.file.display().to_string(), |place| self.name(place));
+        Problem { place, refusal: Refusal { message: format!("{name}: {message}"), hint } }
     }
 
     /// Says what does not fit. `keys` are all keys that a config may have.
-    pub fn explain(&self, mismatch: &Mismatch, keys: &[String]) -> Refusal {
+    pub fn explain(&self, mismatch: &Mismatch, keys: &[String]) -> Problem {
         let key = spell(&mismatch.path);
         let (message, hint) = match &mismatch.kind {
             Kind::UnknownKey { known, .. } => {
@@ -51,18 +60,18 @@ impl Origin {
             Kind::Missing { key: missing } => (format!("`{key}.{missing}` is missing"), None),
             Kind::Other(message) => (format!("`{key}`: {message}"), None),
         };
-        self.refuse(mismatch.place, &message, hint)
+        self.problem(mismatch.place, &message, hint)
     }
 
     /// Finds the place of a problem that a struct's `validate` names by its key in backticks.
-    pub fn locate(&self, problem: &str, tree: &Tree) -> Refusal {
+    pub fn locate(&self, problem: &str, tree: &Tree) -> Problem {
         let names = problem.split('`').skip(1).step_by(2);
         let place = names.filter_map(|name| tree.get(name)).map(|value| value.place).next();
         let (message, hint) = match problem.split_once("\nhint: ") {
             Some((message, hint)) => (message, Some(hint.to_owned())),
             None => (problem, None),
         };
-        self.refuse(place, message, hint)
+        self.problem(place, message, hint)
     }
 }
 
@@ -105,7 +114,7 @@ fn nearest_key(key: &str, known: &[&str], keys: &[String]) -> String {
 }
 
 /// The known name that is most like `name`, if any is.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let likeness = |known: &str| strsim::jaro_winkler(name, known);
     let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= 0.85).then_some(*best)
@@ -166,7 +175,7 @@ mod tests {
         let origin = Origin { file: "a.toml".into(), sets: vec!["train.steps=0".into()] };
         let mut tree = Tree::parse("[optim]\nepsilon = 0\n").unwrap();
         tree.set(&origin.sets[0], Place::Set(0)).unwrap();
-        let text = |problem: &str| origin.locate(problem, &tree).message;
+        let text = |problem: &str| origin.locate(problem, &tree).refusal.message;
         assert_eq!(
             text("`optim.epsilon` is 0, wanted more"),
             "a.toml:2:11: `optim.epsilon` is 0, wanted more"

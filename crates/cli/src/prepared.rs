@@ -24,8 +24,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads and encodes everything, and says what was left out. `cache` is a folder for the encoded
-    /// records.
+    /// Reads and encodes everything. `cache` is a folder for the encoded records.
     ///
     /// # Errors
     /// Refused if the model or the data cannot be used.
@@ -34,10 +33,17 @@ impl Prepared {
         let shape = LlamaConfig::load(&folder).or_refuse()?;
         let tokenizer = tokenizer(&folder, shape.vocab_size)?;
         let dataset = prepare(config, &tokenizer, cache, terminal)?;
-        for warning in warnings(&dataset.report, &shape) {
-            terminal.warn(&warning);
+        for surprise in surprises(&dataset, &shape) {
+            terminal.warn(&surprise);
         }
         Ok(Self { folder, shape, tokenizer, dataset })
+    }
+
+    /// Says what was left out: for commands that print no counts.
+    pub fn warn_of_losses(&self, terminal: &Terminal) {
+        for loss in losses(&self.dataset.report) {
+            terminal.warn(&loss);
+        }
     }
 }
 
@@ -79,44 +85,59 @@ fn prepare(
     })
 }
 
-/// What may surprise about what became of the records.
-fn warnings(report: &Report, shape: &LlamaConfig) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for dropped in &report.dropped {
-        warnings.push(format!(
-            "left out {} of {} records: {} ({})",
-            count(dropped.count),
-            count(report.records),
-            dropped.reason,
-            first(dropped)
-        ));
-    }
-    if let Some(truncated) = &report.truncated {
-        warnings.push(format!(
-            "cut {} records off at `data.max_tokens`, so that their end is not learned ({})",
-            count(truncated.count),
-            first(truncated)
-        ));
-    }
+/// Which records were left out or cut off.
+fn losses(report: &Report) -> Vec<String> {
+    let of = |lost: &data::Dropped| {
+        format!("{} of {} records", count(lost.count), count(report.records))
+    };
+    let dropped = report.dropped.iter();
+    let mut losses: Vec<_> = dropped
+        .map(|lost| format!("left out {}: {} ({})", of(lost), lost.reason, first(lost)))
+        .collect();
+    losses.extend(report.truncated.iter().map(|lost| {
+        format!(
+            "cut off {} at `data.max_tokens`: their end is not learned ({})",
+            of(lost),
+            first(lost)
+        )
+    }));
+    losses
+}
+
+/// What else may surprise.
+fn surprises(dataset: &Dataset, shape: &LlamaConfig) -> Vec<String> {
+    let report = &dataset.report;
+    let mut surprises = Vec::new();
     if report.eos_added > 0 {
-        warnings.push(format!(
+        surprises.push(format!(
             "the chat template ends {} answers without the end-of-sequence token, which was added",
             count(report.eos_added)
         ));
     }
     if report.longest > shape.max_position_embeddings {
-        warnings.push(format!(
+        surprises.push(format!(
             "the longest example has {} tokens, the model was made for {}",
             count(report.longest),
             count(shape.max_position_embeddings)
         ));
     }
-    warnings
+    if let Some(error) = &dataset.cache_failure {
+        surprises.push(format!("the encoded records could not be kept for a restart: {error}"));
+    }
+    surprises
 }
 
-/// Where the first of them stand.
+/// Where the first of them stand: `a.jsonl:3, 7, 12, …`.
 pub fn first(dropped: &data::Dropped) -> String {
-    let shown: Vec<_> = dropped.first.iter().take(3).map(ToString::to_string).collect();
-    let more = if dropped.count > shown.len() { ", …" } else { "" };
-    shown.join(", ") + more
+    let (mut text, mut file) = (String::new(), None);
+    for origin in dropped.first.iter().take(3) {
+        if !text.is_empty() {
+            text += ", ";
+        }
+        match file.replace(&origin.file) {
+            Some(last) if *last == origin.file => text += &origin.line.to_string(),
+            _ => text += &origin.to_string(),
+        }
+    }
+    if dropped.count > 3 { text + ", …" } else { text }
 }

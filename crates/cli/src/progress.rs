@@ -32,7 +32,7 @@ impl Progress {
         let shows_bar = stderr().is_terminal() && !terminal.quiet && !terminal.json;
         let bar = shows_bar.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-            let style = "{prefix} {wide_bar:.cyan} {pos}/{len} {msg}";
+            let style = "{prefix} {pos}/{len} {wide_bar:.cyan} {msg}";
             bar.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
             bar.set_prefix(what);
             bar.set_position(done);
@@ -61,7 +61,7 @@ impl Progress {
         }
         *spoke = Instant::now();
         let Self { what, total, .. } = self;
-        self.say(&format!("{what}: {done}/{total} {detail}"));
+        self.say(format!("{what} {done}/{total} {detail}").trim_end());
     }
 
     /// Says something in between, above the bar if there is one.

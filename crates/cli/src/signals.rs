@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::terminal::complain;
 
 /// A flag that becomes true when the first signal arrives.
 ///
@@ -18,5 +22,13 @@ pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
         flag::register_conditional_default(signal, Arc::clone(&stop))?;
         flag::register(signal, Arc::clone(&stop))?;
     }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            complain(
+                "stopping: this step is finished and saved first; a second signal stops at once",
+            );
+        }
+    });
     Ok(stop)
 }

@@ -59,8 +59,10 @@ pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result
                 "prompt": prompt, "completion": answer.text, "tokens": tokens, "finish": finish
             });
             terminal.print(&line.to_string())?;
-        } else {
+        } else if prompts.len() == 1 {
             terminal.print(&answer.text)?;
+        } else {
+            terminal.print(&format!("> {prompt}\n{}\n", answer.text))?;
         }
     }
     Ok(Outcome::Done)

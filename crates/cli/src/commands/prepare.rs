@@ -95,7 +95,7 @@ mod tests {
         };
         insta::assert_snapshot!(table(&report, 31, 4096), @r"
         records      1,012  read
-        left out        12  too long (a.jsonl:1, a.jsonl:2, a.jsonl:3, …)
+        left out        12  too long (a.jsonl:1, 2, 3, …)
         held out       100  examples, never trained on
         train          900  examples an epoch
         tokens     123,456  an epoch; the longest example has 812 (a.jsonl:77)

@@ -19,19 +19,21 @@ const MARGIN: usize = 29;
 /// Refused if the config or its data cannot be used.
 pub fn run(options: &Preview, seed: Option<u64>, terminal: &Terminal) -> Result {
     let config = Config::load(&options.configured, seed)?;
-    let Prepared { tokenizer, dataset, .. } = Prepared::new(&config, None, terminal)?;
+    let prepared = Prepared::new(&config, None, terminal)?;
+    prepared.warn_of_losses(terminal);
+    let Prepared { tokenizer, dataset, .. } = &prepared;
     let colour = stdout_has_colour();
     for example in dataset.train.iter().take(options.examples) {
-        let tokens = preview(&tokenizer, example).or_refuse()?;
+        let tokens = preview(tokenizer, example).or_refuse()?;
         if terminal.json {
             let line = serde_json::json!({ "origin": example.origin, "tokens": tokens });
             terminal.print(&line.to_string())?;
         } else {
-            terminal.print(&render(example, &tokens, colour))?;
+            terminal.print(&format!("{}\n", render(example, &tokens, colour)))?;
         }
     }
     if !terminal.json {
-        terminal.print(&legend(&tokenizer, colour))?;
+        terminal.print(&legend(tokenizer, colour))?;
     }
     Ok(Outcome::Done)
 }

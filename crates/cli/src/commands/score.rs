@@ -65,14 +65,17 @@ struct Said {
 
 /// Encodes every line, or names all that cannot be.
 fn encode(lines: Objects, encoder: &Encoder<'_>, rows: usize) -> Result<Vec<Response>> {
-    let mut bad: Vec<_> = lines.bad.into_iter().map(|bad| anyhow!(bad.to_string())).collect();
+    let bad = lines.bad.into_iter().map(|bad| (bad.origin.line, anyhow!(bad.to_string())));
+    let mut bad: Vec<_> = bad.collect();
     let mut responses = Vec::with_capacity(lines.good.len());
     for (origin, object) in lines.good {
         match response(object, origin.clone(), encoder, rows) {
             Ok(response) => responses.push(response),
-            Err(error) => bad.push(error.context(origin.to_string())),
+            Err(error) => bad.push((origin.line, error.context(origin.to_string()))),
         }
     }
+    bad.sort_by_key(|(line, _)| *line);
+    let mut bad: Vec<_> = bad.into_iter().map(|(_, error)| error).collect();
     if bad.len() > SHOWN {
         let more = bad.split_off(SHOWN).len();
         bad.push(anyhow!("{more} more lines cannot be scored"));

@@ -70,6 +70,7 @@ impl Job<'_> {
     fn train(&self, run: &RunFolder) -> Result {
         let found = find(run.path(), &self.options.resume).or_refuse()?;
         let options = self.trainer_options()?;
+        self.prepared.warn_of_losses(self.terminal);
         let mut log = RunLog::new(run.path(), self.terminal);
         let resumed = self.announce(&found, &options, &mut log);
 
@@ -90,6 +91,7 @@ impl Job<'_> {
         .or_refuse()?;
 
         // From here on the run is written.
+        log.say(&self.config.changed());
         let path = run.path().join("config.toml");
         fs::write(&path, self.config.to_toml())
             .with_context(|| format!("cannot write `{}`", path.display()))?;

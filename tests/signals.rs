@@ -1,0 +1,91 @@
+//! Stopping a run by a signal, and going on.
+#![cfg(unix)]
+
+mod support;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use support::Place;
+
+/// Starts a run and waits until it has made a step.
+fn started(place: &Place, arguments: &[&str]) -> Child {
+    let size = || fs::metadata(place.path("runs/tiny/metrics.jsonl")).map_or(0, |file| file.len());
+    let before = size();
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("albacore"))
+        .current_dir(place.path(""))
+        .args(["train", "config.toml", "--threads", "1"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    while size() == before {
+        assert!(child.try_wait().expect("its state").is_none(), "it trains");
+        sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+    assert!(status.expect("kill runs").success());
+}
+
+#[test]
+fn a_stopped_run_saves_says_so_and_goes_on_to_the_same_bytes() {
+    let place = Place::new();
+    place.replace("config.toml", "steps = 4", "steps = 2000");
+    place.replace("config.toml", "every = 2", "every = 0");
+    for name in ["INT", "TERM"] {
+        let child = started(&place, &[]);
+        signal(&child, name);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(75), "{output:?}");
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(stdout.contains("stopped after step"), "{stdout}");
+        assert!(stdout.contains("run the same command again to go on"), "{stdout}");
+        assert!(stderr.contains("a second signal stops at once"), "{stderr}");
+    }
+    assert_eq!(place.train(&["--quiet"]).code, 0);
+
+    let whole = ["--quiet", "--set", "run.name=whole"];
+    assert_eq!(place.train(&whole).code, 0);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes =
+            |run: &str| fs::read(place.path(&format!("runs/{run}/checkpoints/step-002000/{file}")));
+        assert!(
+            bytes("tiny").expect("it is there") == bytes("whole").expect("it is there"),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let place = Place::new();
+    place.replace("config.toml", "steps = 4", "steps = 1000000");
+    // A step that takes long: 4,000 batches.
+    let child = started(
+        &place,
+        &[
+            "--set",
+            "train.batches_per_step=4000",
+            "--set",
+            "train.steps=1000000",
+            "--set",
+            "data.tokens_per_batch=64",
+            "--set",
+            "data.sources.0.repeat=4000",
+        ],
+    );
+    signal(&child, "INT");
+    sleep(Duration::from_millis(50));
+    signal(&child, "INT");
+    let status = child.wait_with_output().expect("it ends").status;
+    assert_ne!(status.code(), Some(75), "it did not wait for the step");
+    assert!(!status.success());
+}
