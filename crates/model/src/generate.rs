@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
-use albacore_kernels::{KeyValueCache, Sequences, Tape, storage};
+use albacore_kernels::{Sequences, storage};
 use rayon::prelude::*;
 
 use crate::sampling::Sampler;

@@ -158,6 +158,10 @@ impl Pass<'_> {
     }
 }
 
+/// Makes a parameter of the named checkpoint tensors with so many rows each, one below another, and
+/// so many columns; `None` for vectors.
+type ParameterSource<'s> = dyn FnMut(&[(String, usize)], Option<usize>) -> Result<Parameter> + 's;
+
 /// A LLaMA with its weights.
 #[derive(Debug)]
 pub struct Llama {
@@ -196,11 +200,8 @@ impl Llama {
         Self::build(config, &mut |parts, columns| initial.parameter(parts, columns, device))
     }
 
-    /// Asks `parameter(parts, columns)` for each parameter in turn; `columns` is `None` for vectors.
-    fn build(
-        config: LlamaConfig,
-        parameter: &mut dyn FnMut(&[(String, usize)], Option<usize>) -> Result<Parameter>,
-    ) -> Result<Self> {
+    /// Asks `parameter` for each of the model's parameters in turn.
+    fn build(config: LlamaConfig, parameter: &mut ParameterSource<'_>) -> Result<Self> {
         let (hidden, heads) = (config.hidden_size, config.heads());
         let mut single = |name: &str, rows, columns| parameter(&[(name.to_owned(), rows)], columns);
         let embed_tokens = single("model.embed_tokens.weight", config.vocab_size, Some(hidden))?;
