@@ -241,10 +241,10 @@ fn keys() -> Vec<String> {
     for line in REFERENCE.lines().map(|line| line.trim_start_matches("# ")) {
         if let Some(name) = line.strip_prefix('[') {
             table = name.trim_matches(['[', ']']).to_owned();
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
-                keys.push(format!("{table}.{key}"));
-            }
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.push(format!("{table}.{key}"));
         }
     }
     keys
