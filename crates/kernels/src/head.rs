@@ -253,7 +253,9 @@ fn into_gradient(
 mod tests {
     use super::*;
     use crate::Recompute;
-    use crate::support::{Passes, floats, gradient, numbers, parameter, passes, prove, tensor};
+    use crate::support::{
+        Passes, assert_close, floats, gradient, numbers, parameter, passes, prove, tensor, wider,
+    };
 
     /// The specification.
     fn reference(hidden: &[f64], weight: &[f64], targets: &[u32], channels: usize) -> Vec<f64> {
@@ -298,6 +300,25 @@ mod tests {
                 linear_logprob(tape, &leaves[0], &weight, &targets, None)
             });
         }
+    }
+
+    #[test]
+    fn the_sum_over_a_large_vocabulary_keeps_its_digits() {
+        let (words, channels) = (49_152, 3);
+        let (hidden, weight) = (tensor((5, channels), 1), parameter((words, channels), 2));
+        let targets = targets(5, words);
+        let found = linear_logprob(
+            &mut Tape::inference(),
+            &Value::constant(hidden.clone()),
+            &weight,
+            &targets,
+            None,
+        );
+        let given = [&hidden, weight.value()].map(|tensor| wider(&floats(tensor)));
+        let wanted = reference(&given[0], &given[1], &targets, channels);
+        // One rounding of numbers between 8 and 16 to f32, 5e-7, and hardly more.
+        let found = floats(found.unwrap().tensor());
+        assert_close("49,152 words", &found, &wanted, 6e-8);
     }
 
     #[test]
