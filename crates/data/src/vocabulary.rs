@@ -57,6 +57,9 @@ const UNKNOWN: f32 = 2.0;
 const CONTROL: f32 = 3.0;
 const USER_DEFINED: f32 = 4.0;
 
+/// Longest token in bytes that is cut up for merges: a hostile file must not take forever.
+const LONGEST: usize = 1024;
+
 impl Vocabulary {
     /// Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and, if there is
     /// one, `chat_template.jinja`.
@@ -194,7 +197,9 @@ impl Vocabulary {
     /// score first, then by the ids of the whole, of the left and of the right part. From LLaMA 2's
     /// scores this gives the 61,249 merges of its `tokenizer.json` in their order.
     fn merges_by_score(&self, ids: &HashMap<&str, u32>) -> Vec<String> {
-        let formed = |id: usize| matches!(self.kind(id), NORMAL | USER_DEFINED);
+        let formed = |id: usize| {
+            matches!(self.kind(id), NORMAL | USER_DEFINED) && self.tokens[id].len() <= LONGEST
+        };
         let mut merges = Vec::new();
         for (id, token) in self.tokens.iter().enumerate().filter(|(id, _)| formed(*id)) {
             // Adding 0 makes -0 equal to 0: the first piece of a trained vocabulary has it.
