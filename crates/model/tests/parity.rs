@@ -8,6 +8,8 @@
 //! (-logprobs.sum() / count).backward()
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
