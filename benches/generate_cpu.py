@@ -15,7 +15,8 @@ How it measures. transformers: the time of the call to `generate`, in a process 
 the time of the process, less that of one which loads the same model and writes one token (so a little of the prompt's
 work is taken off at most, and everything around generation is left on). `first token` is the whole process with one new token
 for each prompt, imports and loading included, on both sides. No prompt's answer may end before `--new-tokens`: the
-script stops if one does. Nothing else may run meanwhile; `cpu/wall` and the GEMM probe beside each side show if it did.
+script stops if one does. Nothing else may run meanwhile: `others` is how many cores other processes used, and above a tenth of one the numbers are
+marked CONTAMINATED and say nothing. The GEMM probe beside each side shows how fast the machine was just then.
 """
 import argparse
 import json
@@ -67,9 +68,17 @@ def transformers_side(arguments):
                       "texts": [tokenizer.decode(row, skip_special_tokens=True) for row in new]}))
 
 
+others = 0.0  # the most cores that other processes used during any child of a side
+
+
+def ticks_of_machine():
+    user, nice, system, _, _, irq, soft, *_ = map(int, pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
+
+
 def child(command, environment):
     """Runs it; returns stdout, seconds, CPU seconds and peak memory in MiB."""
-    start = time.perf_counter()
+    start, machine = time.perf_counter(), ticks_of_machine()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     output = process.stdout.read()  # stderr is short: warnings and progress
     errors = process.stderr.read()
@@ -77,7 +86,10 @@ def child(command, environment):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)}\nexit status {process.returncode}\n{output}{errors}")
-    return output, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, round(usage.ru_maxrss / 1024)
+    seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    global others
+    others = max(others, (ticks_of_machine() - machine - cpu) / seconds)
+    return output, seconds, cpu, round(usage.ru_maxrss / 1024)
 
 
 def gemm_probe(threads, seconds=0.4):
@@ -132,13 +144,16 @@ def main():
     sides, results = arguments.sides.split(","), []
     for round_number in range(arguments.rounds):
         for side in sides if round_number % 2 == 0 else reversed(sides):
-            probe, load = gemm_probe(arguments.threads), os.getloadavg()[0]
+            global others
+            others, probe, load = 0.0, gemm_probe(arguments.threads), os.getloadavg()[0]
             result = {"side": side, "round": round_number, "probe_gflops": round(probe, 1), "loadavg_before": round(load, 2)}
             result |= (run_transformers if side == "transformers" else run_albacore)(arguments, environment)
+            result["others"] = round(others, 2)
             result["tokens_per_s"] = len(PROMPTS) * arguments.new_tokens / result["seconds"]
             results.append(result)
             print(f"round {round_number} {side:12} {result['tokens_per_s']:7.1f} tokens/s  first token {result['first_token_s']:5.2f} s  "
-                  f"{result['peak_rss_mib']:5} MiB  cpu/wall {result['cpu_per_wall']}  probe {probe:.0f} GFLOP/s  load {load:.2f}", flush=True)
+                  f"{result['peak_rss_mib']:5} MiB  cpu/wall {result['cpu_per_wall']}  others {others:.2f}  probe {probe:.0f} GFLOP/s  "
+                  f"load {load:.2f}{'  CONTAMINATED' if others > 0.1 else ''}", flush=True)
             if arguments.output:
                 arguments.output.write_text(json.dumps({"cores": os.cpu_count(), "threads": arguments.threads, "runs": results}, indent=1) + "\n")
     print("\n| side | tokens/s | first token (s) | peak RSS (MiB) | cpu/wall | probe (GFLOP/s) |\n| --- | --- | --- | --- | --- | --- |")
@@ -152,7 +167,8 @@ def main():
         pairs = list(zip(chosen["transformers"], chosen["albacore"]))
         ratio = [statistics.median(ours[key] / theirs[key] for theirs, ours in pairs) for key in keys]
         same = sum(one == two for one, two in zip(pairs[0][0]["texts"], pairs[0][1]["texts"]))
-        print(f"| **ratio** | **{ratio[0]:.2f}x** | **{ratio[1]:.2f}x** | **{ratio[2]:.2f}x** | same text: {same} of {len(PROMPTS)} | |")
+        print(f"| **ratio** | **{ratio[0]:.2f}x** | **{ratio[1]:.2f}x** | **{ratio[2]:.2f}x** | same text: {same} of {len(PROMPTS)} | "
+              f"{'CONTAMINATED' if any(run['others'] > 0.1 for run in results) else 'quiet'} |")
 
 
 if __name__ == "__main__":

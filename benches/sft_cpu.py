@@ -21,7 +21,8 @@ a step is done, and the watcher notes the time, so a step lasts from one line to
 between. The first `--warmup` steps are not counted. Memory is the child's `ru_maxrss`. Nothing else may run: `cpu/wall`
 near the number of threads says that a step had its cores to itself (idle waiting of PyTorch's threads counts as use),
 `others` how many cores other processes used meanwhile, and the GEMM probe before each side how fast the machine was
-just then (some machines change speed by 2x for minutes: compare only sides with like probes).
+just then (some machines change speed by 2x for minutes: compare only sides with like probes). A run during which others
+used more than a tenth of a core is marked CONTAMINATED, and so is every ratio it enters: such numbers say nothing.
 """
 import argparse
 import json
@@ -141,6 +142,14 @@ def gemm_probe(threads, seconds=0.4):
     return 2 * 1024**3 / best / 1e9
 
 
+def machine():
+    """The processor's name and the widest vectors it has."""
+    text = pathlib.Path("/proc/cpuinfo").read_text()
+    names = [row.split(":", 1)[1].strip() for row in text.splitlines() if row.startswith(("model name", "flags"))] or [platform.machine(), ""]
+    wide = [flag for flag in ("avx2", "avx512f") if flag in names[-1].split()]
+    return f"{names[0]} ({' '.join(wide)})"
+
+
 def ticks_of(pid):
     """CPU seconds of a process so far; None once it is gone."""
     try:
@@ -213,6 +222,10 @@ def measure(arguments, side, recompute):
     }
 
 
+def contaminated(run):
+    return run["others"] is None or run["others"] > 0.1
+
+
 def summary(results, recompute):
     """One row for each side and one for their ratios; a ratio is taken within each round, then the middle one."""
     chosen = {side: [row for row in results if row["side"] == side and row["recompute"] == recompute] for side in ("trl", "albacore")}
@@ -227,7 +240,8 @@ def summary(results, recompute):
         ratio = {key: middle(ours[key] / theirs[key] for theirs, ours in pairs) for key in ("tokens_per_s", "first_step_s", "peak_rss_mib")}
         losses = max(abs(one - two) for theirs, ours in pairs for one, two in zip(theirs["losses"], ours["losses"]))
         rows.append(f"| **ratio** | {recompute} | **{ratio['tokens_per_s']:.2f}x** | **{ratio['first_step_s']:.2f}x** | "
-                    f"**{ratio['peak_rss_mib']:.2f}x** | losses within {losses:.1e} | |")
+                    f"**{ratio['peak_rss_mib']:.2f}x** | losses within {losses:.1e} | "
+                    f"{'CONTAMINATED' if any(contaminated(run) for pair in pairs for run in pair) else 'quiet'} |")
     return rows
 
 
@@ -260,9 +274,9 @@ def main():
             results.append(result)
             print(f"round {round_number} {side:9} recompute {mode:5} {result['tokens_per_s']:7.1f} tokens/s  first step "
                   f"{result['first_step_s']:6.2f} s  {result['peak_rss_mib']:5} MiB  cpu/wall {result['cpu_per_wall']}  others "
-                  f"{result['others']}  probe {result['probe_gflops']:.0f} GFLOP/s  load {result['loadavg_before']}", flush=True)
+                  f"{result['others']}  probe {result['probe_gflops']:.0f} GFLOP/s  load {result['loadavg_before']}{'  CONTAMINATED' if contaminated(result) else ''}", flush=True)
             if arguments.output:  # after each run: what was measured is not lost when a later one fails
-                about = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "arguments":
+                about = {"machine": machine(), "cores": os.cpu_count(), "arguments":
                          {key: str(value) for key, value in vars(arguments).items() if key not in ("model", "albacore", "work", "output", "side")}}
                 arguments.output.write_text(json.dumps(about | {"runs": results}, indent=1) + "\n")
     print("\n| side | recompute | tokens/s | first step (s) | peak RSS (MiB) | cpu/wall | probe (GFLOP/s) |\n| --- | --- | --- | --- | --- | --- | --- |")
