@@ -250,7 +250,7 @@ fn a_corrupted_checkpoint_is_named_and_the_one_before_it_is_used() {
         fs::read(place.path("runs/tiny/checkpoints/step-000004/model.safetensors")).unwrap();
     assert!(found == wanted, "the same bytes as before");
 
-    edit(&place.path("runs/tiny/checkpoints/step-000004/state.json"), |bytes| bytes.truncate(10));
+    edit(&place.path("runs/tiny/checkpoints/step-000004/model.safetensors"), |bytes| bytes.truncate(10));
     let run = place.train(&["--resume", "runs/tiny/checkpoints/step-000004"]);
     assert_eq!(run.code, 2);
     insta::assert_snapshot!(told(&run));
@@ -298,9 +298,9 @@ fn a_run_in_use_by_another_process() {
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = fs::read(path).unwrap();
+    let mut bytes = fs::read(path).expect("the file is there");
     change(&mut bytes);
-    fs::write(path, bytes).unwrap();
+    fs::write(path, bytes).expect("the file can be written");
 }
 
 /// Runs on a file system of 200 KiB, where one checkpoint fits and two do not. Where the system does

@@ -21,15 +21,21 @@ const CARRIED: [&str; 9] = [
     CHAT_TEMPLATE,
     GENERATION,
 ];
+const CONFIG: &str = "config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 const GENERATION: &str = "generation_config.json";
+
+/// Whether a file is one of those that stand beside the weights.
+pub fn is_companion(file: &str) -> bool {
+    file == CONFIG || CARRIED.contains(&file)
+}
 
 /// The files of the model in `folder`, for weights stored as `dtype`.
 ///
 /// # Errors
 /// If one of them cannot be read.
 pub fn of_model(folder: &Path, shape: &LlamaConfig, dtype: Dtype) -> anyhow::Result<SmallFiles> {
-    let mut files = vec![("config.json".to_owned(), json_bytes(&shape.to_json(dtype).into()))];
+    let mut files = vec![(CONFIG.to_owned(), json_bytes(&shape.to_json(dtype).into()))];
     for name in CARRIED {
         let path = folder.join(name);
         if path.is_file() {

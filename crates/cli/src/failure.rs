@@ -71,10 +71,11 @@ impl std::error::Error for Refusal {}
 
 /// What to do about an error, if any error behind it knows.
 fn hint(error: &anyhow::Error) -> Option<String> {
+    // Also finds one that was added as the context of another error.
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return refusal.hint.clone();
+    }
     error.chain().find_map(|cause| {
-        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
-            return refusal.hint.clone();
-        }
         let data = || cause.downcast_ref::<albacore_data::Error>()?.hint();
         let defect = || cause.downcast_ref::<albacore_data::Defect>()?.hint();
         let model = || cause.downcast_ref::<albacore_model::Error>()?.hint();

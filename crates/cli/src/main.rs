@@ -13,6 +13,7 @@ mod decode;
 mod diagnose;
 mod evaluator;
 mod failure;
+mod hub;
 mod loaded;
 mod model_folder;
 mod prepared;

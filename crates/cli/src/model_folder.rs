@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use albacore_trainer::{Scrutiny, newest};
 
 use crate::failure::{OrRefuse, Refusal, Result};
+use crate::hub;
 use crate::terminal::Terminal;
 
 /// The folder of weights, configuration and tokenizer that `model` stands for.
@@ -18,6 +19,9 @@ pub fn resolve(model: &str, terminal: &Terminal) -> Result<PathBuf> {
     }
     if path.join("checkpoints").is_dir() {
         return newest_checkpoint(path, terminal);
+    }
+    if !path.exists() && is_hub_id(model) {
+        return hub::folder(model, terminal);
     }
     Err(unknown(model)).or_refuse()
 }
@@ -54,7 +58,7 @@ fn unknown(model: &str) -> Refusal {
         format!("turn the GGUF into a folder first: `albacore import {model} OUT`")
     } else {
         "name a Hugging Face folder (`config.json`, `*.safetensors`, `tokenizer.json`) or a run \
-         folder"
+         folder, or a hub id `org/name`"
             .into()
     };
     Refusal::new(message, hint)

@@ -1,0 +1,239 @@
+//! Models of the hub, `org/name[@revision]`: downloaded once, and found again without a network.
+//!
+//! The cache is the one that huggingface_hub keeps, so a model that it has downloaded is used as it
+//! is, and the other way round:
+//!
+//! ```text
+//! HF_HOME/hub/models--org--name/  refs/main                 the commit that the name stands for
+//!                                 snapshots/COMMIT/…        its files
+//! ```
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+
+use crate::companions::is_companion;
+use crate::failure::{Failure, OrRefuse, Refusal, Result};
+use crate::progress::{Progress, size};
+use crate::terminal::Terminal;
+
+/// The folder of a model of the hub, downloaded if it is not in the cache.
+///
+/// # Errors
+/// Refused if there is no such model or it may not be read; fails if the hub cannot be reached.
+pub fn folder(model: &str, terminal: &Terminal) -> Result<PathBuf> {
+    let (id, revision) = model.split_once('@').unwrap_or((model, "main"));
+    let repository = cache()?.join(format!("models--{}", id.replace('/', "--")));
+    let reference = repository.join("refs").join(revision);
+    let commit = fs::read_to_string(&reference).unwrap_or_else(|_| revision.to_owned());
+    let snapshot = repository.join("snapshots").join(commit.trim());
+    if is_whole(&snapshot) {
+        return Ok(snapshot);
+    }
+    let hub = Hub::new();
+    let info = hub.info(id, revision)?;
+    let snapshot = repository.join("snapshots").join(&info.sha);
+    fs::create_dir_all(&snapshot)?;
+    for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()) {
+        if is_wanted(file) && !snapshot.join(file).exists() {
+            hub.download(id, &info.sha, file, &snapshot, terminal)?;
+        }
+    }
+    fs::create_dir_all(repository.join("refs"))?;
+    fs::write(&reference, &info.sha)?;
+    Ok(snapshot)
+}
+
+/// Where huggingface_hub keeps what it has downloaded.
+fn cache() -> Result<PathBuf> {
+    let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || path("HOME").map(|home| home.join(".cache"));
+    let huggingface = || {
+        let cache = || path("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("huggingface"));
+        path("HF_HOME").or_else(cache)
+    };
+    let found = path("HF_HUB_CACHE").or_else(|| huggingface().map(|home| home.join("hub")));
+    let hint = "set HF_HOME to a folder";
+    found
+        .ok_or_else(|| Refusal::new("there is no folder to keep downloaded models in", hint))
+        .or_refuse()
+}
+
+/// Files that albacore reads, or carries along when it saves.
+fn is_wanted(file: &str) -> bool {
+    let weights = file.starts_with("model") && file.ends_with(".safetensors");
+    weights || file == INDEX || is_companion(file)
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Whether a snapshot has all that is wanted of it.
+fn is_whole(snapshot: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let has = |file: &str| snapshot.join(file).is_file();
+    let all_shards = || {
+        let text = fs::read(snapshot.join(INDEX)).ok()?;
+        let index: Index = serde_json::from_slice(&text).ok()?;
+        Some(index.weight_map.values().all(|file| has(file)))
+    };
+    let weights = has("model.safetensors") || all_shards().unwrap_or(false);
+    weights && has("config.json") && has("tokenizer.json")
+}
+
+/// What the hub says about a revision.
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+struct Hub {
+    agent: Agent,
+    endpoint: String,
+    token: Option<String>,
+}
+
+impl Hub {
+    fn new() -> Self {
+        let endpoint = env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
+        let token = env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
+        let agent = Agent::config_builder().http_status_as_error(false).build().into();
+        Self { agent, endpoint, token }
+    }
+
+    fn info(&self, id: &str, revision: &str) -> Result<Info> {
+        let address = format!("{}/api/models/{id}/revision/{revision}", self.endpoint);
+        let mut response = self.get(&address, 0)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                return Err(Refusal::new(
+                    format!("the hub shows no model `{id}` at revision `{revision}`, and there is no such folder"),
+                    "check the name; for a gated or private model, accept its licence on the hub and \
+                     set HF_TOKEN",
+                ))
+                .or_refuse();
+            }
+            other => return Err(anyhow!("`{address}` answers {other}").into()),
+        }
+        let text = response.body_mut().read_to_string()?;
+        let info: Info = serde_json::from_str(&text)
+            .with_context(|| format!("`{address}` answers something else than a model"))?;
+        // These become names of files.
+        let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !plain(&info.sha) || info.sha.is_empty() {
+            return Err(anyhow!("`{address}` names the commit `{}`", info.sha).into());
+        }
+        Ok(info)
+    }
+
+    /// Downloads a file, going on where an interrupted download ended.
+    fn download(
+        &self,
+        id: &str,
+        commit: &str,
+        file: &str,
+        snapshot: &Path,
+        terminal: &Terminal,
+    ) -> Result<()> {
+        let address = format!("{}/{id}/resolve/{commit}/{file}", self.endpoint);
+        let partial = snapshot.join(format!("{file}.partial"));
+        let begun = partial.metadata().map_or(0, |found| found.len());
+        let response = self.get(&address, begun)?;
+        let (mut out, begun) = match response.status() {
+            StatusCode::PARTIAL_CONTENT => (File::options().append(true).open(&partial)?, begun),
+            StatusCode::OK => (File::create(&partial)?, 0),
+            other => return Err(anyhow!("`{address}` answers {other}").into()),
+        };
+        let left = response.body().content_length();
+        let whole = begun + left.unwrap_or(0);
+        terminal.note(&format!("downloading {file} of {id}, {}", size(whole)));
+        let progress = Progress::new(terminal, "downloading MiB", begun >> 20, whole >> 20);
+        let copied = copy(response.into_body().into_reader(), &mut out, |copied| {
+            progress.set((begun + copied) >> 20, "");
+        });
+        let copied = copied.map_err(|error| unreachable_hub(&address, error))?;
+        if left.is_some_and(|left| left != copied) {
+            let found = size(begun + copied);
+            let error =
+                io::Error::other(format!("the connection ended after {found} of {}", size(whole)));
+            return Err(unreachable_hub(&address, error));
+        }
+        out.sync_all()?;
+        Ok(fs::rename(&partial, snapshot.join(file))?)
+    }
+
+    fn get(&self, address: &str, from: u64) -> Result<Response<ureq::Body>> {
+        let mut request = self.agent.get(address);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        request.call().map_err(|error| unreachable_hub(address, error))
+    }
+}
+
+/// Copies all there is; returns how many bytes.
+fn copy(mut from: impl Read, to: &mut impl Write, mut tell: impl FnMut(u64)) -> io::Result<u64> {
+    let (mut buffer, mut copied) = (vec![0; 1 << 20], 0);
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(copied);
+        }
+        to.write_all(&buffer[..read])?;
+        copied += read as u64;
+        tell(copied);
+    }
+}
+
+fn unreachable_hub(address: &str, error: impl Into<anyhow::Error>) -> Failure {
+    let refusal = Refusal::new(
+        format!("cannot download `{address}`"),
+        "run the same command again to go on; or download the model elsewhere and name its folder",
+    );
+    Failure::Failed(error.into().context(refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_repository_only_what_is_read_is_wanted() {
+        for file in [
+            "config.json",
+            "model.safetensors",
+            "model-00001-of-00002.safetensors",
+            INDEX,
+            "tokenizer.json",
+        ] {
+            assert!(is_wanted(file), "{file}");
+        }
+        for file in [
+            "pytorch_model.bin",
+            "original/model.safetensors",
+            "../config.json",
+            "README.md",
+            "consolidated.safetensors",
+        ] {
+            assert!(!is_wanted(file), "{file}");
+        }
+    }
+}
