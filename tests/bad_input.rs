@@ -250,7 +250,9 @@ fn a_corrupted_checkpoint_is_named_and_the_one_before_it_is_used() {
         fs::read(place.path("runs/tiny/checkpoints/step-000004/model.safetensors")).unwrap();
     assert!(found == wanted, "the same bytes as before");
 
-    edit(&place.path("runs/tiny/checkpoints/step-000004/model.safetensors"), |bytes| bytes.truncate(10));
+    edit(&place.path("runs/tiny/checkpoints/step-000004/model.safetensors"), |bytes| {
+        bytes.truncate(10)
+    });
     let run = place.train(&["--resume", "runs/tiny/checkpoints/step-000004"]);
     assert_eq!(run.code, 2);
     insta::assert_snapshot!(told(&run));

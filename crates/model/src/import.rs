@@ -11,12 +11,12 @@
 mod metadata;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Map;
 
 use crate::save::{self, Entry, SHARD_BYTES};
-use crate::{Dtype, Error, Gguf, LlamaConfig, Misfit, Result};
+use crate::{Dtype, Error, Gguf, LlamaConfig, Misfit, Result, Staging};
 use metadata::{ROPE_FACTORS, read_config};
 
 /// What an import wrote.
@@ -58,18 +58,18 @@ pub fn import<E: From<Error>>(
     config.original = config.to_json(dtype);
 
     let staging = Staging::new(out)?;
-    save::write_json(&staging.path.join("config.json"), &config.original)?;
+    save::write_json(&staging.path().join("config.json"), &config.original)?;
     let generation = ["bos_token_id", "eos_token_id", "pad_token_id"]
         .into_iter()
         .filter_map(|key| Some((key, config.original.get(key).filter(|id| !id.is_null())?)));
     let generation: Map<_, _> = generation.map(|(key, id)| (key.into(), id.clone())).collect();
-    save::write_json(&staging.path.join("generation_config.json"), &generation)?;
-    tokenizer(&staging.path)?;
+    save::write_json(&staging.path().join("generation_config.json"), &generation)?;
+    tokenizer(staging.path())?;
     let entries = tensors.iter().map(|tensor| {
         Entry::computed(&tensor.name, tensor.shape.clone(), dtype, || tensor.numbers(gguf))
     });
-    let bytes = save::write_weights(&staging.path, entries.collect(), SHARD_BYTES)?;
-    staging.finish(out)?;
+    let bytes = save::write_weights(staging.path(), entries.collect(), SHARD_BYTES)?;
+    staging.finish()?;
 
     let mut stored_as = BTreeMap::new();
     for tensor in &tensors {
@@ -185,43 +185,5 @@ fn check(gguf: &Gguf, wanted: &[Mapped]) -> Result<()> {
     match misfits.is_empty() {
         true => Ok(()),
         false => Err(Error::Misfits { from: gguf.path().into(), misfits }),
-    }
-}
-
-/// A folder that is being made beside the one that it will become.
-struct Staging {
-    path: PathBuf,
-    done: bool,
-}
-
-impl Staging {
-    fn new(out: &Path) -> Result<Self> {
-        let empty = match std::fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-        };
-        if !empty {
-            return Err(Error::Exists { path: out.into() });
-        }
-        let name = out.file_name().ok_or_else(|| Error::Exists { path: out.into() })?;
-        let path = out.with_file_name(format!("{}.{}.partial", name.display(), std::process::id()));
-        std::fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
-        Ok(Self { path, done: false })
-    }
-
-    /// Gives the folder its name.
-    fn finish(mut self, out: &Path) -> Result<()> {
-        std::fs::rename(&self.path, out).map_err(Error::io("rename", &self.path))?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if !self.done {
-            // Nothing better can be done about a folder that cannot be removed.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
     }
 }

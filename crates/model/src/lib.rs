@@ -24,6 +24,7 @@ mod llama;
 mod rope;
 mod sampling;
 pub mod save;
+mod staging;
 mod weights;
 
 pub use config::LlamaConfig;
@@ -35,4 +36,5 @@ pub use import::{Imported, import};
 pub use llama::{Llama, Packed};
 pub use rope::{Rope, RopeScaling, rope_angles};
 pub use sampling::Sampling;
+pub use staging::Staging;
 pub use weights::{Misfit, Weights};

@@ -1,9 +1,8 @@
 //! `albacore export`: a run becomes a folder that transformers and vLLM load.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use albacore_model::{Error as ModelError, Llama, save};
+use albacore_model::{Llama, Staging, save};
 use anyhow::Context;
 use candle_core::Device;
 use serde_json::json;
@@ -22,19 +21,18 @@ use crate::terminal::Terminal;
 /// The folder is complete or does not exist.
 pub fn run(options: &Export, terminal: &Terminal) -> Result {
     let folder = model_folder::resolve(&options.run, terminal)?;
-    let out = Beside::new(&options.out).or_refuse()?;
     let model = Llama::load(&folder, &Device::Cpu).or_refuse()?;
     let files = companions::of_model(&folder, model.config(), options.dtype).or_refuse()?;
 
-    out.create()?;
+    let out = Staging::new(&options.out).or_refuse()?;
     for (name, bytes) in &files {
-        let path = out.partial.join(name);
+        let path = out.path().join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     let entries = save::entries(model.parameters(), options.dtype)?;
     let numbers: usize = entries.iter().map(|entry| entry.shape.iter().product::<usize>()).sum();
-    let bytes = save::write_weights(&out.partial, entries, save::SHARD_BYTES)?;
-    out.publish()?;
+    let bytes = save::write_weights(out.path(), entries, save::SHARD_BYTES)?;
+    out.finish()?;
 
     if terminal.json {
         let line = json!({
@@ -53,42 +51,4 @@ pub fn run(options: &Export, terminal: &Terminal) -> Result {
         ))?;
     }
     Ok(Outcome::Done)
-}
-
-/// A folder that is written beside its place and renamed when it is complete.
-struct Beside {
-    out: PathBuf,
-    partial: PathBuf,
-}
-
-impl Beside {
-    /// Checks that the place is free.
-    fn new(out: &Path) -> Result<Self, ModelError> {
-        let taken = || ModelError::Exists { path: out.to_owned() };
-        let is_empty =
-            |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        if out.exists() && !is_empty(out) {
-            return Err(taken());
-        }
-        let name = out.file_name().ok_or_else(taken)?.to_string_lossy().into_owned();
-        let partial = out.with_file_name(format!("{name}.{}.partial", std::process::id()));
-        Ok(Self { out: out.to_owned(), partial })
-    }
-
-    fn create(&self) -> anyhow::Result<()> {
-        let cannot = || format!("cannot make folder `{}`", self.partial.display());
-        fs::create_dir_all(&self.partial).with_context(cannot)
-    }
-
-    fn publish(self) -> anyhow::Result<()> {
-        let cannot = || format!("cannot name `{}`", self.out.display());
-        fs::rename(&self.partial, &self.out).with_context(cannot)
-    }
-}
-
-impl Drop for Beside {
-    /// What is not complete is of no use. After a rename there is nothing to remove.
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.partial);
-    }
 }
