@@ -47,7 +47,9 @@ pub enum Error {
         wanted: String,
     },
     /// Query heads cannot be shared out evenly.
-    #[error("{operation}: found {found:?}, wanted query heads in a multiple of the key/value heads")]
+    #[error(
+        "{operation}: found {found:?}, wanted query heads in a multiple of the key/value heads"
+    )]
     Heads {
         /// The operation that was called.
         operation: &'static str,
