@@ -90,7 +90,7 @@ fn a_run_trains_and_says_what_to_type_next() {
     let run = place.train(&held_out);
     assert_eq!(run.code, 0, "{}", run.stderr);
     for part in
-        ["finished: 4 steps", "loss", "exact match", "wanted", "albacore complete runs/tiny"]
+        ["finished step 4 after", "loss", "exact match", "wanted", "albacore complete runs/tiny"]
     {
         assert!(run.stdout.contains(part), "{part} in {}", run.stdout);
     }
@@ -105,6 +105,10 @@ fn a_run_trains_and_says_what_to_type_next() {
     let again = place.train(&held_out);
     assert_eq!(again.code, 0);
     assert!(again.stdout.contains("had finished already"), "{}", again.stdout);
+    let table = |text: &str| {
+        text.split("\n\n").find(|part| part.contains("exact match")).map(str::to_owned)
+    };
+    assert_eq!(table(&again.stdout), table(&run.stdout));
     assert!(again.stdout.contains("--set train.steps=N"), "{}", again.stdout);
 }
 

@@ -1,12 +1,14 @@
 //! The end of a run: what was learned, and what to type next.
 
 use std::path::Path;
+use std::time::Duration;
 
 use albacore_eval::Answer;
 use albacore_trainer::{End, Outcome};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::progress::time;
 use crate::run_log::shown;
 
 /// What is known at the end of a run.
@@ -17,6 +19,8 @@ pub struct Summary<'a> {
     pub config: &'a Config,
     /// How it ended.
     pub outcome: &'a Outcome,
+    /// How long this process took.
+    pub took: Duration,
     /// Held-out answers, before and after.
     pub samples: &'a [Vec<Answer>; 2],
 }
@@ -39,7 +43,10 @@ impl Summary<'_> {
         let Outcome { end, step, checkpoint, .. } = self.outcome;
         let (run, checkpoint) = (self.run.display(), checkpoint.display());
         match end {
-            End::Finished => format!("finished: {step} steps, the model is in `{checkpoint}`"),
+            End::Finished => format!(
+                "finished step {step} after {}, the model is in `{checkpoint}`",
+                time(self.took)
+            ),
             End::AlreadyFinished => format!(
                 "run `{run}` had finished already: {step} steps, the model is in `{checkpoint}`"
             ),

@@ -25,6 +25,13 @@ pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result
     let ids = prompts.iter().map(|prompt| encode(&encoder, options, prompt));
     let ids = ids.collect::<Result<Vec<_>>>()?;
 
+    let longest = ids.iter().map(Vec::len).max().unwrap_or(0) + options.max_new_tokens;
+    let made_for = loaded.model.config().max_position_embeddings;
+    if longest > made_for {
+        terminal.warn(&format!(
+            "prompt and answer may take {longest} tokens, the model was made for {made_for}"
+        ));
+    }
     let limits = Limits {
         max_new_tokens: options.max_new_tokens,
         stop_ids: loaded.tokenizer.eos_ids().to_vec(),

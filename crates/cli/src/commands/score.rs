@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::Score;
-use crate::failure::{Failure, OrRefuse, Outcome, Result};
+use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::loaded::Loaded;
 use crate::progress::Progress;
 use crate::terminal::Terminal;
@@ -31,6 +31,11 @@ const SHOWN: usize = 10;
 /// Refused if the model or a line of the input cannot be used; fails if the output cannot be written.
 pub fn run(options: &Score, terminal: &Terminal) -> Result {
     let lines = read_objects(&options.input).or_refuse()?;
+    let folder = options.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("there is no folder `{}` to write the scores in", folder.display());
+        return Err(Refusal::new(message, "make it first")).or_refuse();
+    }
     let loaded = Loaded::new(&options.model, terminal)?;
     // Of a conversation, the last answer is the response.
     let mut encoder = loaded.encoder(options.template, Learn::Last)?;

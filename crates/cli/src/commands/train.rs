@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use albacore_data::Packing;
+use albacore_eval::EvalConfig;
 use albacore_model::Llama;
 use albacore_trainer::{
-    Checkpoint, End, Evaluator, Found, Options, RunFolder, Training, TrainingData, find,
+    Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, Training, TrainingData,
+    find,
 };
 use anyhow::Context;
 use candle_core::Device;
+use serde_json::{Map, Value};
 
 use crate::args::Train;
 use crate::commands::dry_run;
@@ -71,6 +75,9 @@ impl Job<'_> {
         let found = find(run.path(), &self.options.resume).or_refuse()?;
         let options = self.trainer_options()?;
         self.prepared.warn_of_losses(self.terminal);
+        if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
+            self.terminal.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
+        }
         let mut log = RunLog::new(run.path(), self.terminal);
         let resumed = self.announce(&found, &options, &mut log);
 
@@ -104,13 +111,23 @@ impl Job<'_> {
         );
         let measures: Option<&mut dyn Evaluator> =
             if dataset.held_out.is_empty() { None } else { Some(&mut evaluator) };
-        let outcome = training
-            .run(measures, &|| stop.load(Ordering::Relaxed), &mut |event| log.event(&event))?;
+        let since = Instant::now();
+        let mut outcome =
+            training
+                .run(measures, &|| stop.load(Ordering::Relaxed), &mut |event| log.event(&event))?;
         log.close();
+        if outcome.end == End::AlreadyFinished {
+            outcome.after = last_measured(run.path());
+        }
 
         let samples = evaluator.samples;
-        let summary =
-            Summary { run: run.path(), config: self.config, outcome: &outcome, samples: &samples };
+        let summary = Summary {
+            run: run.path(),
+            config: self.config,
+            outcome: &outcome,
+            took: since.elapsed(),
+            samples: &samples,
+        };
         self.terminal.print(&summary.text(self.terminal.json))?;
         Ok(if outcome.end == End::Stopped { Outcome::Stopped } else { Outcome::Done })
     }
@@ -179,6 +196,15 @@ impl Job<'_> {
             fingerprint: &dataset.fingerprint,
         }
     }
+}
+
+/// What the last step of a run's metrics says about the held-out examples.
+fn last_measured(run: &Path) -> Named {
+    let text = fs::read_to_string(run.join(METRICS)).unwrap_or_default();
+    let last =
+        text.lines().last().and_then(|line| serde_json::from_str::<Map<_, Value>>(line).ok());
+    let held_out = last.into_iter().flatten().filter(|(name, _)| name.starts_with("held_out_"));
+    held_out.filter_map(|(name, value)| Some((name, value.as_f64()?))).collect()
 }
 
 /// Removes a run folder that was made for nothing: a refusal touches nothing. Whatever is not empty
