@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use albacore_data::{self as data, Dataset, Preparation, Report, Tokenizer};
+use albacore_data::{self as data, Dataset, Preparation, Tokenizer};
 use albacore_model::LlamaConfig;
 
 use crate::config::Config;
@@ -39,11 +39,24 @@ impl Prepared {
         Ok(Self { folder, shape, tokenizer, dataset })
     }
 
-    /// Says what was left out: for commands that print no counts.
-    pub fn warn_of_losses(&self, terminal: &Terminal) {
-        for loss in losses(&self.dataset.report) {
-            terminal.warn(&loss);
-        }
+    /// Which records were left out or cut off.
+    pub fn losses(&self) -> Vec<String> {
+        let report = &self.dataset.report;
+        let of = |lost: &data::Dropped| {
+            format!("{} of {} records", count(lost.count), count(report.records))
+        };
+        let dropped = report.dropped.iter();
+        let mut losses: Vec<_> = dropped
+            .map(|lost| format!("left out {}: {} ({})", of(lost), lost.reason, first(lost)))
+            .collect();
+        losses.extend(report.truncated.iter().map(|lost| {
+            format!(
+                "cut off {} at `data.max_tokens`: their end is not learned ({})",
+                of(lost),
+                first(lost)
+            )
+        }));
+        losses
     }
 }
 
@@ -83,25 +96,6 @@ fn prepare(
         }
         error => Failure::Refused(error.into()),
     })
-}
-
-/// Which records were left out or cut off.
-fn losses(report: &Report) -> Vec<String> {
-    let of = |lost: &data::Dropped| {
-        format!("{} of {} records", count(lost.count), count(report.records))
-    };
-    let dropped = report.dropped.iter();
-    let mut losses: Vec<_> = dropped
-        .map(|lost| format!("left out {}: {} ({})", of(lost), lost.reason, first(lost)))
-        .collect();
-    losses.extend(report.truncated.iter().map(|lost| {
-        format!(
-            "cut off {} at `data.max_tokens`: their end is not learned ({})",
-            of(lost),
-            first(lost)
-        )
-    }));
-    losses
 }
 
 /// What else may surprise.

@@ -20,7 +20,7 @@ const MARGIN: usize = 29;
 pub fn run(options: &Preview, seed: Option<u64>, terminal: &Terminal) -> Result {
     let config = Config::load(&options.configured, seed)?;
     let prepared = Prepared::new(&config, None, terminal)?;
-    prepared.warn_of_losses(terminal);
+    prepared.losses().iter().for_each(|loss| terminal.warn(loss));
     let Prepared { tokenizer, dataset, .. } = &prepared;
     let colour = stdout_has_colour();
     for example in dataset.train.iter().take(options.examples) {

@@ -40,17 +40,22 @@ pub fn run(options: &Train, seed: Option<u64>, terminal: &Terminal) -> Result {
         return job.dry_run();
     }
     let folder = config.run.folder();
-    let is_new = !folder.exists();
+    // Refused, a run leaves nothing behind.
+    let fresh: Vec<_> = folder.ancestors().take_while(|path| is_new(path)).collect();
     let run = RunFolder::take(&folder).or_refuse()?;
     let cache = folder.join(CACHE);
     let result = Prepared::new(&config, Some(&cache), terminal).and_then(|prepared| {
         Job { options, config: &config, prepared: &prepared, terminal }.train(&run)
     });
-    if is_new && matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
+    if matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
         drop(run);
-        leave_nothing(&folder);
+        leave_nothing(&fresh);
     }
     result
+}
+
+fn is_new(folder: &Path) -> bool {
+    !folder.as_os_str().is_empty() && !folder.exists()
 }
 
 /// Encoded records, in the run's folder: a restart need not make them again.
@@ -74,11 +79,11 @@ impl Job<'_> {
     fn train(&self, run: &RunFolder) -> Result {
         let found = find(run.path(), &self.options.resume).or_refuse()?;
         let options = self.trainer_options()?;
-        self.prepared.warn_of_losses(self.terminal);
-        if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
-            self.terminal.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
-        }
         let mut log = RunLog::new(run.path(), self.terminal);
+        self.prepared.losses().iter().for_each(|loss| log.warn(loss));
+        if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
+            log.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
+        }
         let resumed = self.announce(&found, &options, &mut log);
 
         let mut model = self.model(resumed)?;
@@ -207,11 +212,15 @@ fn last_measured(run: &Path) -> Named {
     held_out.filter_map(|(name, value)| Some((name, value.as_f64()?))).collect()
 }
 
-/// Removes a run folder that was made for nothing: a refusal touches nothing. Whatever is not empty
-/// stays, and a folder that cannot be removed does no harm.
-fn leave_nothing(folder: &Path) {
-    let _ = fs::remove_file(folder.join(".lock"));
-    let _ = fs::remove_dir(folder.join("checkpoints"));
-    let _ = fs::remove_dir_all(folder.join(CACHE));
-    let _ = fs::remove_dir(folder);
+/// Removes folders that were made for nothing, the run's first. Whatever is not empty stays, and one
+/// that cannot be removed does no harm.
+fn leave_nothing(folders: &[&Path]) {
+    if let Some(run) = folders.first() {
+        let _ = fs::remove_file(run.join(".lock"));
+        let _ = fs::remove_dir(run.join("checkpoints"));
+        let _ = fs::remove_dir_all(run.join(CACHE));
+    }
+    for folder in folders {
+        let _ = fs::remove_dir(folder);
+    }
 }
