@@ -112,12 +112,12 @@ impl Misfit {
                 "if this model uses its embedding as output matrix, set `\"tie_word_embeddings\": true`"
             }
             _ if misfits.iter().all(|misfit| matches!(misfit, Misfit::Missing { .. })) => {
-                "a file of weights is probably missing: copy or download the folder again"
+                "part of the weights is probably missing: copy or download them again"
             }
             _ if misfits.iter().any(|misfit| matches!(misfit, Misfit::Type { .. })) => {
                 "use the model's unquantised weights"
             }
-            _ => "`config.json` and the weights probably come from different models",
+            _ => "the configuration and the weights probably come from different models",
         };
         Some(hint.into())
     }
@@ -261,7 +261,7 @@ impl Weights {
         chunks.for_each(|(out, bytes)| widen(entry.info.dtype, bytes, out));
     }
 
-    /// Tells the caller of a tied model that a stored output matrix is the embedding again.
+    /// Leaves a stored tensor out of account: the output matrix of a model that uses its embedding.
     pub fn forget(&mut self, name: &str) {
         self.tensors.remove(name);
     }
