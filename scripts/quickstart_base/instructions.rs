@@ -16,6 +16,13 @@ pub struct Record {
     pub output: String,
 }
 
+impl Record {
+    /// Everything that is said.
+    pub fn text(&self) -> String {
+        [&*self.instruction, &*self.input, &*self.output].join("\n\n")
+    }
+}
+
 /// All records, in random order.
 pub fn records(topics: &[Topic], random: &mut Random) -> Vec<Record> {
     let mut records = Vec::new();

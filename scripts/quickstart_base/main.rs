@@ -9,6 +9,8 @@
 //! All text is ours and comes from a seeded generator: run it twice and no byte changes.
 //! `scripts/quickstart_base.sh` runs this, trains the base model, and exports it.
 
+#![expect(unreachable_pub, reason = "a binary has no outside: `pub` is for its other modules")]
+
 mod corpus;
 mod instructions;
 mod random;
@@ -27,10 +29,11 @@ use serde_json::json;
 use random::Random;
 use words::Words;
 
-const PAGES: usize = 50_000;
-const VOCABULARY: usize = 2048;
-/// A tenth of the pages is plenty to count pairs of letters in.
-const TOKENIZER_PAGES: usize = PAGES / 10;
+const PAGES: usize = 100_000;
+const VOCABULARY: usize = 3072;
+/// A twentieth of the pages is plenty to count pairs of letters in; all instructions are read too, so
+/// that their words are whole.
+const TOKENIZER_PAGES: usize = PAGES / 20;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,8 +62,14 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let bytes: usize = pages.iter().map(String::len).sum();
     println!("{}: {} pages, {bytes} bytes", path.display(), pages.len());
 
-    let tokenizer = tokenizer::train(&pages[..TOKENIZER_PAGES], VOCABULARY, &base)?;
-    println!("{}: {} tokens", base.join("tokenizer.json").display(), tokenizer.get_vocab_size(true));
+    let told = pages[..TOKENIZER_PAGES].iter().cloned();
+    let asked = records.iter().map(instructions::Record::text);
+    let tokenizer = tokenizer::train(told.chain(asked), VOCABULARY, &base)?;
+    println!(
+        "{}: {} tokens",
+        base.join("tokenizer.json").display(),
+        tokenizer.get_vocab_size(true)
+    );
     write_shape(&base, &tokenizer)
 }
 

@@ -33,6 +33,11 @@ impl Random {
         &items[self.below(items.len())]
     }
 
+    /// One of the texts.
+    pub fn one_of<'a>(&mut self, texts: &[&'a str]) -> &'a str {
+        texts[self.below(texts.len())]
+    }
+
     /// Puts the items in a random order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

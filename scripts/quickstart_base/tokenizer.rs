@@ -33,7 +33,7 @@ const CHAT_TEMPLATE: &str = concat!(
 
 /// Trains on `texts` and writes `tokenizer.json` and `tokenizer_config.json` into `folder`.
 pub fn train(
-    texts: &[String],
+    texts: impl Iterator<Item = String> + Send,
     vocabulary: usize,
     folder: &Path,
 ) -> Result<Tokenizer, Box<dyn Error + Send + Sync>> {
@@ -53,7 +53,7 @@ pub fn train(
         PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true)),
     ])));
     bpe.with_decoder(Some(ByteLevelDecoder::default()));
-    bpe.train(&mut TrainerWrapper::from(trainer), texts.iter())?;
+    bpe.train(&mut TrainerWrapper::from(trainer), texts)?;
     let begin = bpe.token_to_id(BEGIN).expect("a special token has an id");
     bpe.with_post_processor(Some(
         TemplateProcessing::builder()

@@ -39,6 +39,8 @@ pub struct Topic<'a> {
     pub size: usize,
     /// Makes row `index`; what is free in it (a name, a wrong answer) is drawn.
     pub row: Box<dyn Fn(usize, &mut Random) -> Row + 'a>,
+    /// What a row is about: the headword of its entry in a dictionary.
+    pub subject: &'static str,
     pub sentences: &'static [&'static str],
     pub lines: &'static [&'static str],
     pub tasks: Vec<Task>,

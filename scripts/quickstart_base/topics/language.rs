@@ -28,6 +28,7 @@ fn opposites(words: &Words) -> Topic<'_> {
             let (word, opposite) = if turned { (opposite, word) } else { (word, opposite) };
             vec![("word", word.to_owned()), ("opposite", opposite.to_owned())]
         }),
+        subject: "{word}",
         sentences: &[
             "The opposite of {word} is {opposite}.",
             "The opposite of {opposite} is {word}.",
@@ -49,7 +50,10 @@ fn opposites(words: &Words) -> Topic<'_> {
         tasks: vec![
             ask("What is the opposite of {word}?", "The opposite of {word} is {opposite}."),
             ask("Tell me the opposite of {word}.", "The opposite of {word} is {opposite}."),
-            ask("Please name the opposite of the word {word}.", "The opposite of {word} is {opposite}."),
+            ask(
+                "Please name the opposite of the word {word}.",
+                "The opposite of {word} is {opposite}.",
+            ),
             ask("In one word, what is the opposite of {word}?", "{opposite}"),
             ask("Opposite of {word}? One word, please.", "{opposite}"),
             ask_about("Give the opposite of this word.", "{word}", "{opposite}"),
@@ -67,6 +71,7 @@ fn plurals(words: &Words) -> Topic<'_> {
         row: Box::new(move |index, _| {
             vec![("noun", nouns[index][0].to_owned()), ("plural", nouns[index][1].to_owned())]
         }),
+        subject: "{noun}",
         sentences: &[
             "The plural of {noun} is {plural}.",
             "One {noun}, two {plural}.",
@@ -114,6 +119,7 @@ fn past(words: &Words) -> Topic<'_> {
         title: "Past tense",
         size: words.verbs.len(),
         row: Box::new(move |index, random| verb_row(words, index, random)),
+        subject: "{verb}",
         sentences: &[
             "The past tense of {verb} is {past}.",
             "The past of {verb} is {past}.",
@@ -129,7 +135,10 @@ fn past(words: &Words) -> Topic<'_> {
         ],
         tasks: vec![
             ask("What is the past tense of {verb}?", "The past tense of {verb} is {past}."),
-            ask("Tell me the past tense of the verb {verb}.", "The past tense of {verb} is {past}."),
+            ask(
+                "Tell me the past tense of the verb {verb}.",
+                "The past tense of {verb} is {past}.",
+            ),
             ask("In one word, what is the past tense of {verb}?", "{past}"),
             ask_about("Put this verb into the past tense.", "{verb}", "{past}"),
             ask_about("Complete the phrase.", "today I {verb}, yesterday I", "{past}"),
@@ -143,6 +152,7 @@ fn rewriting(words: &Words) -> Topic<'_> {
         title: "Yesterday and today",
         size: words.verbs.len(),
         row: Box::new(move |index, random| verb_row(words, index, random)),
+        subject: "{name} {third}{rest}.",
         sentences: &[
             "Every day {name} {third}{rest}. Yesterday {name} {past}{rest}.",
             "{name} {third}{rest}. Yesterday {pronoun} {past}{rest}.",
@@ -158,12 +168,36 @@ fn rewriting(words: &Words) -> Topic<'_> {
             "{name} {third}{rest}.\n{name} is {ing}{rest}.\n",
         ],
         tasks: vec![
-            ask_about("Rewrite the sentence in the past tense.", "{name} {third}{rest}.", "{name} {past}{rest}."),
-            ask_about("Say that this happened yesterday.", "{name} {third}{rest}.", "Yesterday {name} {past}{rest}."),
-            ask_about("Rewrite the sentence in the future tense.", "{name} {third}{rest}.", "{name} will {verb}{rest}."),
-            ask_about("Change the sentence so that it will happen tomorrow.", "{name} {third}{rest}.", "Tomorrow {name} will {verb}{rest}."),
-            ask_about("Say that it is happening now.", "{name} {third}{rest}.", "Now {name} is {ing}{rest}."),
-            ask_about("Replace the name with he or she.", "{name} {past}{rest}.", "{Pronoun} {past}{rest}."),
+            ask_about(
+                "Rewrite the sentence in the past tense.",
+                "{name} {third}{rest}.",
+                "{name} {past}{rest}.",
+            ),
+            ask_about(
+                "Say that this happened yesterday.",
+                "{name} {third}{rest}.",
+                "Yesterday {name} {past}{rest}.",
+            ),
+            ask_about(
+                "Rewrite the sentence in the future tense.",
+                "{name} {third}{rest}.",
+                "{name} will {verb}{rest}.",
+            ),
+            ask_about(
+                "Change the sentence so that it will happen tomorrow.",
+                "{name} {third}{rest}.",
+                "Tomorrow {name} will {verb}{rest}.",
+            ),
+            ask_about(
+                "Say that it is happening now.",
+                "{name} {third}{rest}.",
+                "Now {name} is {ing}{rest}.",
+            ),
+            ask_about(
+                "Replace the name with he or she.",
+                "{name} {past}{rest}.",
+                "{Pronoun} {past}{rest}.",
+            ),
         ],
         weight: 16,
     }
@@ -174,6 +208,7 @@ fn continuous(words: &Words) -> Topic<'_> {
         title: "The ing-form",
         size: words.verbs.len(),
         row: Box::new(move |index, random| verb_row(words, index, random)),
+        subject: "{verb}",
         sentences: &[
             "The ing-form of {verb} is {ing}.",
             "They {verb} often, and they like {ing}.",
@@ -204,6 +239,7 @@ fn comparison(words: &Words) -> Topic<'_> {
                 ("most", row[2].to_owned()),
             ]
         }),
+        subject: "{word}",
         sentences: &[
             "The comparative of {word} is {more}.",
             "The superlative of {word} is {most}.",
@@ -244,6 +280,7 @@ fn spelling(words: &Words) -> Topic<'_> {
                 ("letter", capitalised(&letters[0])),
             ]
         }),
+        subject: "{word}",
         sentences: &[
             "The word {word} is spelled {spelled}.",
             "We spell {word} like this: {spelled}.",
@@ -251,14 +288,22 @@ fn spelling(words: &Words) -> Topic<'_> {
             "The word {word} begins with the letter {letter}.",
             "{letter} is the first letter of {word}.",
         ],
-        lines: &["{word}: {spelled}", "{word}\n{spelled}\n", "{letter} for {word}", "{letter}\n{word}\n"],
+        lines: &[
+            "{word}: {spelled}",
+            "{word}\n{spelled}\n",
+            "{letter} for {word}",
+            "{letter}\n{word}\n",
+        ],
         tasks: vec![
             ask("How do you spell {word}?", "{spelled}"),
             ask("Spell the word {word}.", "The word {word} is spelled {spelled}."),
-            ask("Which letter does the word {word} begin with?", "The word {word} begins with the letter {letter}."),
+            ask(
+                "Which letter does the word {word} begin with?",
+                "The word {word} begins with the letter {letter}.",
+            ),
             ask_about("Spell the input letter by letter.", "{word}", "{spelled}"),
             ask_about("Name the first letter of this word.", "{word}", "{letter}"),
         ],
-        weight: 12,
+        weight: 8,
     }
 }

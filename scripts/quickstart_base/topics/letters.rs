@@ -10,7 +10,7 @@ pub fn topics(words: &Words) -> Vec<Topic<'_>> {
 fn greetings(words: &Words) -> Topic<'_> {
     Topic {
         title: "Letters",
-        size: 180,
+        size: 300,
         row: Box::new(move |_, random| {
             let two = random.several(&words.names, 2);
             let thing = random.pick(&words.nouns);
@@ -23,6 +23,7 @@ fn greetings(words: &Words) -> Topic<'_> {
                 ("day", day.to_owned()),
             ]
         }),
+        subject: "{name}, {friend}, {thing}",
         sentences: &[
             "Dear {name}, thank you very much for the {thing}. Yours, {friend}",
             "Hi {name}! Thanks for the {thing}! See you soon, {friend}",
@@ -35,13 +36,32 @@ fn greetings(words: &Words) -> Topic<'_> {
         ],
         lines: &["Dear {name},", "To: {name}\nFrom: {friend}\n", "{day}: {name} and {friend}"],
         tasks: vec![
-            ask("Write a polite note that thanks {name} for the {thing}. Sign it {friend}.", "Dear {name}, thank you very much for the {thing}. Yours, {friend}"),
-            ask("Write a casual note that thanks {name} for the {thing}. Sign it {friend}.", "Hi {name}! Thanks for the {thing}! See you soon, {friend}"),
-            ask("Invite {name} politely for {day}. Sign as {friend}.", "Dear {name}, I would like to invite you on {day}. Yours, {friend}"),
-            ask("Invite {name} for {day} in a casual tone. Sign as {friend}.", "Hi {name}! Come over on {day}! {friend}"),
+            ask(
+                "Write a polite note that thanks {name} for the {thing}. Sign it {friend}.",
+                "Dear {name}, thank you very much for the {thing}. Yours, {friend}",
+            ),
+            ask(
+                "Write a casual note that thanks {name} for the {thing}. Sign it {friend}.",
+                "Hi {name}! Thanks for the {thing}! See you soon, {friend}",
+            ),
+            ask(
+                "Invite {name} politely for {day}. Sign as {friend}.",
+                "Dear {name}, I would like to invite you on {day}. Yours, {friend}",
+            ),
+            ask(
+                "Invite {name} for {day} in a casual tone. Sign as {friend}.",
+                "Hi {name}! Come over on {day}! {friend}",
+            ),
             ask("Greet {name} politely.", "Good morning, {name}. I hope you are well."),
-            ask("Wish {name} a happy birthday with {a_thing}.", "Happy birthday, {name}! I hope you get {a_thing}."),
-            ask_about("Apologise to {name} for losing this thing.", "{thing}", "I am sorry, {name}. I lost your {thing}."),
+            ask(
+                "Wish {name} a happy birthday with {a_thing}.",
+                "Happy birthday, {name}! I hope you get {a_thing}.",
+            ),
+            ask_about(
+                "Apologise to {name} for losing this thing.",
+                "{thing}",
+                "I am sorry, {name}. I lost your {thing}.",
+            ),
         ],
         weight: 7,
     }
@@ -54,7 +74,7 @@ fn stories(words: &Words) -> Topic<'_> {
         words.nouns.iter().filter(|row| row[2] == "place").map(|row| row[0]).collect();
     Topic {
         title: "Stories",
-        size: 120,
+        size: 150,
         row: Box::new(move |_, random| {
             let person = random.pick(&words.names);
             let animal = *random.pick(&animals);
@@ -66,6 +86,7 @@ fn stories(words: &Words) -> Topic<'_> {
                 ("place", (*random.pick(&places)).to_owned()),
             ]
         }),
+        subject: "{name}, {animal}, {place}",
         sentences: &[
             "One day {name} met {an_animal} near the {place}. {Pronoun} gave it some food, and they became friends.",
             "{name} lived near the {place} with {an_animal}. Every evening {pronoun} sang a song, and the {animal} listened.",
@@ -74,9 +95,18 @@ fn stories(words: &Words) -> Topic<'_> {
         ],
         lines: &["{name} and the {animal}", "The {animal} of the {place}"],
         tasks: vec![
-            ask("Tell a short story about {name} and {an_animal} near the {place}.", "One day {name} met {an_animal} near the {place}. {Pronoun} gave it some food, and they became friends."),
-            ask("Tell a story in which {an_animal} helps {name} in the {place}.", "{name} lost the way in the {place}. Then {an_animal} came and showed {name} the way home."),
-            ask("Write a title for a story about {name} and {an_animal}.", "{name} and the {animal}"),
+            ask(
+                "Tell a short story about {name} and {an_animal} near the {place}.",
+                "One day {name} met {an_animal} near the {place}. {Pronoun} gave it some food, and they became friends.",
+            ),
+            ask(
+                "Tell a story in which {an_animal} helps {name} in the {place}.",
+                "{name} lost the way in the {place}. Then {an_animal} came and showed {name} the way home.",
+            ),
+            ask(
+                "Write a title for a story about {name} and {an_animal}.",
+                "{name} and the {animal}",
+            ),
         ],
         weight: 6,
     }

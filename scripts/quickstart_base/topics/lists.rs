@@ -18,8 +18,9 @@ fn list_row(words: &Words, random: &mut Random) -> Row {
 fn three_words(words: &Words) -> Topic<'_> {
     Topic {
         title: "Lists",
-        size: 330,
+        size: 600,
         row: Box::new(move |_, random| list_row(words, random)),
+        subject: "{x}, {y}, {z}",
         sentences: &[
             "The list is {x}, {y}, {z}. It begins with {x} and ends with {z}.",
             "The first word of {x}, {y}, {z} is {x}, and the last word is {z}.",
@@ -35,8 +36,16 @@ fn three_words(words: &Words) -> Topic<'_> {
             "{x} {y} {z}\n{x}, {y}, {z}\n",
         ],
         tasks: vec![
-            ask_about("Write the words as a list with bullet points.", "{x}, {y}, {z}", "- {x}\n- {y}\n- {z}"),
-            ask_about("Write the words as a numbered list.", "{x}, {y}, {z}", "1. {x}\n2. {y}\n3. {z}"),
+            ask_about(
+                "Write the words as a list with bullet points.",
+                "{x}, {y}, {z}",
+                "- {x}\n- {y}\n- {z}",
+            ),
+            ask_about(
+                "Write the words as a numbered list.",
+                "{x}, {y}, {z}",
+                "1. {x}\n2. {y}\n3. {z}",
+            ),
             ask_about("Reverse the list.", "{x}, {y}, {z}", "{z}, {y}, {x}"),
             ask_about("Repeat the list backwards.", "{x}, {y}, {z}", "{z}, {y}, {x}"),
             ask("What is the first word of this list: {x}, {y}, {z}?", "The first word is {x}."),
@@ -70,8 +79,9 @@ fn odd_row(words: &Words, random: &mut Random) -> Row {
 fn odd_one_out(words: &Words) -> Topic<'_> {
     Topic {
         title: "Odd one out",
-        size: 200,
+        size: 300,
         row: Box::new(move |_, random| odd_row(words, random)),
+        subject: "{list}",
         sentences: &[
             "Of {list}, only the {odd} is not {a_kind}.",
             "In {list}, the odd one is {odd}.",
@@ -106,8 +116,9 @@ fn choice_row(words: &Words, random: &mut Random) -> Row {
 fn choices(words: &Words) -> Topic<'_> {
     Topic {
         title: "Who has what",
-        size: 160,
+        size: 320,
         row: Box::new(move |_, random| choice_row(words, random)),
+        subject: "{name}, {x}, {y}",
         sentences: &[
             "{name} has {number} {xs} and no {ys}. So {name} has {number} {xs}.",
             "{name} wants the {x}, not the {y}. So {pronoun} takes the {x}.",
@@ -116,11 +127,31 @@ fn choices(words: &Words) -> Topic<'_> {
         ],
         lines: &["{name}: {number} {xs}", "{name}, {x}", "{x} or {y}: {x}"],
         tasks: vec![
-            ask_about("Answer the question from the text. How many {xs} are there?", "{name} has {number} {xs} and one {y}.", "{name} has {number} {xs}."),
-            ask_about("Who is the text about? Give only the name.", "{name} wants the {x}, not the {y}.", "{name}"),
-            ask_about("What does {name} want?", "{name} wants the {x}, not the {y}.", "{name} wants the {x}."),
-            ask_about("What does {name} have now?", "{name} sold the {y} and kept the {x}.", "{name} has the {x}."),
-            ask_about("What did {name} sell?", "{name} sold the {y} and kept the {x}.", "{name} sold the {y}."),
+            ask_about(
+                "Answer the question from the text. How many {xs} are there?",
+                "{name} has {number} {xs} and one {y}.",
+                "{name} has {number} {xs}.",
+            ),
+            ask_about(
+                "Who is the text about? Give only the name.",
+                "{name} wants the {x}, not the {y}.",
+                "{name}",
+            ),
+            ask_about(
+                "What does {name} want?",
+                "{name} wants the {x}, not the {y}.",
+                "{name} wants the {x}.",
+            ),
+            ask_about(
+                "What does {name} have now?",
+                "{name} sold the {y} and kept the {x}.",
+                "{name} has the {x}.",
+            ),
+            ask_about(
+                "What did {name} sell?",
+                "{name} sold the {y} and kept the {x}.",
+                "{name} sold the {y}.",
+            ),
         ],
         weight: 8,
     }

@@ -14,13 +14,19 @@ fn in_words<'a>() -> Topic<'a> {
         row: Box::new(|number, _| {
             vec![("number", number.to_string()), ("words", number_in_words(number))]
         }),
+        subject: "{number}",
         sentences: &[
             "The number {number} is written {words}.",
             "{number} is read as {words}.",
             "{Words} is {number} in digits.",
             "We write {words} as {number}.",
         ],
-        lines: &["{number} - {words}", "{words} - {number}", "{number}\n{words}\n", "{words}\n{number}\n"],
+        lines: &[
+            "{number} - {words}",
+            "{words} - {number}",
+            "{number}\n{words}\n",
+            "{words}\n{number}\n",
+        ],
         tasks: vec![
             ask("Write the number {number} in words.", "{words}"),
             ask("How is {number} written in words?", "The number {number} is written {words}."),
@@ -46,6 +52,7 @@ fn neighbours<'a>() -> Topic<'a> {
                 ("third", cell(number + 3)),
             ]
         }),
+        subject: "{number}",
         sentences: &[
             "After {number} comes {after}.",
             "Before {number} comes {before}.",
@@ -53,12 +60,20 @@ fn neighbours<'a>() -> Topic<'a> {
             "The number before {number} is {before}.",
             "We count {number}, {after}, {next}, {third}.",
         ],
-        lines: &["{number}, {after}, {next}, {third}", "{number}\n{after}\n{next}\n", "{before} < {number} < {after}"],
+        lines: &[
+            "{number}, {after}, {next}, {third}",
+            "{number}\n{after}\n{next}\n",
+            "{before} < {number} < {after}",
+        ],
         tasks: vec![
             ask("Which number comes after {number}?", "After {number} comes {after}."),
             ask("Which number comes before {number}?", "Before {number} comes {before}."),
             ask("What is the next number after {number}? Digits only.", "{after}"),
-            ask_about("Go on counting with three more numbers.", "{number}", "{after}, {next}, {third}"),
+            ask_about(
+                "Go on counting with three more numbers.",
+                "{number}",
+                "{after}, {next}, {third}",
+            ),
         ],
         weight: 5,
     }
@@ -72,6 +87,7 @@ fn sums<'a>() -> Topic<'a> {
             let (a, b) = (index / 10 + 1, index % 10 + 1);
             vec![("a", a.to_string()), ("b", b.to_string()), ("sum", (a + b).to_string())]
         }),
+        subject: "{a} + {b}",
         sentences: &[
             "{a} plus {b} is {sum}.",
             "{a} and {b} make {sum}.",
@@ -98,6 +114,7 @@ fn differences<'a>() -> Topic<'a> {
             let a = rest + b;
             vec![("a", a.to_string()), ("b", b.to_string()), ("rest", rest.to_string())]
         }),
+        subject: "{a} - {b}",
         sentences: &[
             "{a} minus {b} is {rest}.",
             "Take {b} from {a} and {rest} is left.",
@@ -133,6 +150,7 @@ fn sequences(words: &Words) -> Topic<'_> {
                 ("all", row[1..].join(", ")),
             ]
         }),
+        subject: "{member}",
         sentences: &[
             "{next} comes after {member}.",
             "After {member} comes {next}.",

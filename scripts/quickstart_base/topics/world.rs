@@ -36,6 +36,7 @@ fn kinds(words: &Words) -> Topic<'_> {
                 ("an_other", with_article(other)),
             ]
         }),
+        subject: "{noun}",
         sentences: &[
             "{A_noun} is {a_kind}.",
             "The {noun} is {a_kind}.",
@@ -88,6 +89,7 @@ fn capitals(words: &Words) -> Topic<'_> {
             let row = &countries[index];
             vec![("country", row[0].to_owned()), ("capital", row[1].to_owned())]
         }),
+        subject: "{country}",
         sentences: &[
             "The capital of {country} is {capital}.",
             "{capital} is the capital of {country}.",
@@ -105,8 +107,14 @@ fn capitals(words: &Words) -> Topic<'_> {
         ],
         tasks: vec![
             ask("What is the capital of {country}?", "The capital of {country} is {capital}."),
-            ask("Which city is the capital of {country}?", "{capital} is the capital of {country}."),
-            ask("{capital} is the capital of which country?", "{capital} is the capital of {country}."),
+            ask(
+                "Which city is the capital of {country}?",
+                "{capital} is the capital of {country}.",
+            ),
+            ask(
+                "{capital} is the capital of which country?",
+                "{capital} is the capital of {country}.",
+            ),
             ask("Name the capital of {country}. Give only the name.", "{capital}"),
             ask_about("Name the capital of this country.", "{country}", "{capital}"),
             ask_about(
@@ -128,6 +136,7 @@ fn continents(words: &Words) -> Topic<'_> {
             let row = &countries[index];
             vec![("country", row[0].to_owned()), ("continent", row[2].to_owned())]
         }),
+        subject: "{country}",
         sentences: &[
             "{country} is in {continent}.",
             "{country} is a country in {continent}.",
@@ -154,13 +163,19 @@ fn colours(words: &Words) -> Topic<'_> {
             let row = &colours[index];
             vec![("thing", row[0].to_owned()), ("colour", row[1].to_owned())]
         }),
+        subject: "{thing}",
         sentences: &[
             "The colour of {thing} is {colour}.",
             "{Thing} is {colour}.",
             "{Thing} has a {colour} colour.",
             "I painted {thing} and used {colour}.",
         ],
-        lines: &["{thing} - {colour}", "{thing}\n{colour}\n", "{Thing}: {colour}", "as {colour} as {thing}"],
+        lines: &[
+            "{thing} - {colour}",
+            "{thing}\n{colour}\n",
+            "{Thing}: {colour}",
+            "as {colour} as {thing}",
+        ],
         tasks: vec![
             ask("What colour is {thing}?", "{Thing} is {colour}."),
             ask("Tell me the colour of {thing}.", "The colour of {thing} is {colour}."),
@@ -184,13 +199,19 @@ fn materials(words: &Words) -> Topic<'_> {
                 ("material", row[1].to_owned()),
             ]
         }),
+        subject: "{thing}",
         sentences: &[
             "The {thing} is made of {material}.",
             "People make the {thing} of {material}.",
             "{Material} is what the {thing} is made of.",
             "My {thing} is made of {material}.",
         ],
-        lines: &["{thing} - {material}", "{thing}\n{material}\n", "{Thing}: {material}", "{Thing}, made of {material}"],
+        lines: &[
+            "{thing} - {material}",
+            "{thing}\n{material}\n",
+            "{Thing}: {material}",
+            "{Thing}, made of {material}",
+        ],
         tasks: vec![
             ask("What is the {thing} made of?", "The {thing} is made of {material}."),
             ask("Tell me what people make the {thing} of.", "The {thing} is made of {material}."),
@@ -210,6 +231,7 @@ fn uses(words: &Words) -> Topic<'_> {
             let row = &uses[index];
             vec![("thing", row[0].to_owned()), ("use", row[1].to_owned())]
         }),
+        subject: "{thing}",
         sentences: &[
             "The {thing} is used to {use}.",
             "We use the {thing} to {use}.",
@@ -242,6 +264,7 @@ fn work(words: &Words) -> Topic<'_> {
                 ("place", row[2].to_owned()),
             ]
         }),
+        subject: "{job}",
         sentences: &[
             "{A_job} {does}.",
             "The {job} {does}.",
@@ -255,7 +278,11 @@ fn work(words: &Words) -> Topic<'_> {
             ask("Where does the {job} work?", "The {job} works at the {place}."),
             ask("What do we call a person who {does}?", "A person who {does} is called {a_job}."),
             ask_about("Name the place where this person works.", "{job}", "{place}"),
-            ask_about("Say what the worker does. Begin with the word The.", "{job}", "The {job} {does}."),
+            ask_about(
+                "Say what the worker does. Begin with the word The.",
+                "{job}",
+                "The {job} {does}.",
+            ),
         ],
         weight: 6,
     }
@@ -275,6 +302,7 @@ fn young(words: &Words) -> Topic<'_> {
                 ("a_young", with_article(row[1])),
             ]
         }),
+        subject: "{animal}",
         sentences: &[
             "A young {animal} is called {a_young}.",
             "The young of the {animal} is the {young}.",
@@ -284,7 +312,10 @@ fn young(words: &Words) -> Topic<'_> {
         lines: &["{animal} - {young}", "{animal}\n{young}\n", "{Animal} and {young}"],
         tasks: vec![
             ask("What is a young {animal} called?", "A young {animal} is called {a_young}."),
-            ask("What do people call the young of the {animal}?", "A young {animal} is called {a_young}."),
+            ask(
+                "What do people call the young of the {animal}?",
+                "A young {animal} is called {a_young}.",
+            ),
             ask_about("Name the young of this animal.", "{animal}", "{young}"),
         ],
         weight: 3,
@@ -304,6 +335,7 @@ fn sounds(words: &Words) -> Topic<'_> {
                 ("home", row[3].to_owned()),
             ]
         }),
+        subject: "{animal}",
         sentences: &[
             "The {animal} {sound}.",
             "In the {home}, the {animal} {sound}.",
@@ -334,6 +366,7 @@ fn facts(words: &Words) -> Topic<'_> {
                 ("answer", row[2].to_owned()),
             ]
         }),
+        subject: "{question}",
         sentences: &["{fact}", "Now we know {question}: {answer}.", "{fact} Yes, {answer}."],
         lines: &["{question}: {answer}", "{fact}", "{question}\n{answer}\n"],
         tasks: vec![
