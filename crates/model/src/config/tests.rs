@@ -70,7 +70,9 @@ fn what_was_read_is_written_back() {
     // A file of transformers 5 keeps its newer keys.
     let newer = json!({ "dtype": "bfloat16", "rope_parameters": { "rope_theta": 1e4, "rope_type": "default" } });
     let mut json = small();
-    ["rope_theta", "rope_scaling", "torch_dtype"].map(|key| json.remove(key));
+    for key in ["rope_theta", "rope_scaling", "torch_dtype"] {
+        json.remove(key);
+    }
     json.extend(object(newer));
     let config = LlamaConfig::from_json(json.clone(), "").unwrap();
     assert_eq!(config.rope, Rope::default());
