@@ -31,6 +31,9 @@ pub const fn ask_about(
     Task { instruction, input, output }
 }
 
+/// Makes the row of this number, by chance where there is a choice.
+pub type RowMaker<'a> = Box<dyn Fn(usize, &mut Random) -> Row + 'a>;
+
 /// Facts of one sort and the ways to tell them and to ask for them.
 pub struct Topic<'a> {
     /// Heads the pages of the corpus.
@@ -38,7 +41,7 @@ pub struct Topic<'a> {
     /// How many rows there are; for skills without end, how many records are wanted.
     pub size: usize,
     /// Makes row `index`; what is free in it (a name, a wrong answer) is drawn.
-    pub row: Box<dyn Fn(usize, &mut Random) -> Row + 'a>,
+    pub row: RowMaker<'a>,
     /// What a row is about: the headword of its entry in a dictionary.
     pub subject: &'static str,
     pub sentences: &'static [&'static str],
