@@ -111,5 +111,9 @@ fn a_model_of_the_hub_is_downloaded_once() {
 
     let (code, _, stderr) = ask("org/other", &hub.address);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("no model `org/other` at revision `main`"), "{stderr}");
+    assert!(
+        stderr
+            .contains("no folder `org/other`, and as the name of a model the hub does not show it"),
+        "{stderr}"
+    );
 }

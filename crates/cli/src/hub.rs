@@ -12,6 +12,7 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
@@ -109,26 +110,44 @@ struct Hub {
 
 impl Hub {
     fn new() -> Self {
-        let endpoint = env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
-        let token = env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-        let agent = Agent::config_builder().http_status_as_error(false).build().into();
-        Self { agent, endpoint, token }
+        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_resolve(Some(Duration::from_secs(5)))
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .build();
+        Self {
+            agent: agent.into(),
+            endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
+            token: set("HF_TOKEN"),
+        }
     }
 
+    /// What stands behind a name. That there is nothing is found here, before anything is written.
     fn info(&self, id: &str, revision: &str) -> Result<Info> {
+        let refuse = |why: String, hint: &str| {
+            let message = format!("there is no folder `{id}`, and as the name of a model {why}");
+            Err(Refusal::new(message, hint)).or_refuse()
+        };
+        if env::var("HF_HUB_OFFLINE").is_ok_and(|value| value == "1") {
+            let hint = "name a folder, or unset HF_HUB_OFFLINE";
+            return refuse("it is not among those downloaded".into(), hint);
+        }
         let address = format!("{}/api/models/{id}/revision/{revision}", self.endpoint);
-        let mut response = self.get(&address, 0)?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
-                return Err(Refusal::new(
-                    format!("the hub shows no model `{id}` at revision `{revision}`, and there is no such folder"),
-                    "check the name; for a gated or private model, accept its licence on the hub and \
-                     set HF_TOKEN",
-                ))
-                .or_refuse();
+        let mut response = match self.get(&address, 0) {
+            Ok(response) => response,
+            Err(error) => {
+                let hint = "name a folder; a model can be downloaded elsewhere and copied here";
+                return refuse(format!("it cannot be looked up on the hub: {error}"), hint);
             }
-            other => return Err(anyhow!("`{address}` answers {other}").into()),
+        };
+        if response.status() != StatusCode::OK {
+            let answer = response.status();
+            return refuse(
+                format!("the hub does not show it at revision `{revision}`: {answer}"),
+                "check the name; for a gated or private model, accept its licence on the hub and \
+                 set HF_TOKEN",
+            );
         }
         let text = response.body_mut().read_to_string()?;
         let info: Info = serde_json::from_str(&text)
@@ -153,7 +172,7 @@ impl Hub {
         let address = format!("{}/{id}/resolve/{commit}/{file}", self.endpoint);
         let partial = snapshot.join(format!("{file}.partial"));
         let begun = partial.metadata().map_or(0, |found| found.len());
-        let response = self.get(&address, begun)?;
+        let response = self.get(&address, begun).map_err(|error| broken(&address, error))?;
         let (mut out, begun) = match response.status() {
             StatusCode::PARTIAL_CONTENT => (File::options().append(true).open(&partial)?, begun),
             StatusCode::OK => (File::create(&partial)?, 0),
@@ -166,18 +185,18 @@ impl Hub {
         let copied = copy(response.into_body().into_reader(), &mut out, |copied| {
             progress.set((begun + copied) >> 20, "");
         });
-        let copied = copied.map_err(|error| unreachable_hub(&address, error))?;
+        let copied = copied.map_err(|error| broken(&address, error))?;
         if left.is_some_and(|left| left != copied) {
             let found = size(begun + copied);
             let error =
                 io::Error::other(format!("the connection ended after {found} of {}", size(whole)));
-            return Err(unreachable_hub(&address, error));
+            return Err(broken(&address, error));
         }
         out.sync_all()?;
         Ok(fs::rename(&partial, snapshot.join(file))?)
     }
 
-    fn get(&self, address: &str, from: u64) -> Result<Response<ureq::Body>> {
+    fn get(&self, address: &str, from: u64) -> Result<Response<ureq::Body>, ureq::Error> {
         let mut request = self.agent.get(address);
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -185,7 +204,7 @@ impl Hub {
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
         }
-        request.call().map_err(|error| unreachable_hub(address, error))
+        request.call()
     }
 }
 
@@ -203,7 +222,7 @@ fn copy(mut from: impl Read, to: &mut impl Write, mut tell: impl FnMut(u64)) -> 
     }
 }
 
-fn unreachable_hub(address: &str, error: impl Into<anyhow::Error>) -> Failure {
+fn broken(address: &str, error: impl Into<anyhow::Error>) -> Failure {
     let refusal = Refusal::new(
         format!("cannot download `{address}`"),
         "run the same command again to go on; or download the model elsewhere and name its folder",
