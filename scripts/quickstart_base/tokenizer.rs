@@ -4,7 +4,9 @@ use std::error::Error;
 use std::path::Path;
 
 use serde_json::json;
-use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::decoders::DecoderWrapper;
+use tokenizers::decoders::sequence::Sequence as DecoderSequence;
+use tokenizers::decoders::strip::Strip;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -47,12 +49,17 @@ pub fn train(
         .build();
 
     let mut bpe = Tokenizer::new(BPE::default());
-    // Digits stand alone: a sum is then the same small task for every number.
+    // As in LLaMA, a text begins with a space that is not there: the first word of an answer is
+    // then the same token as inside a sentence. Digits stand alone: a sum is one small task for
+    // every number.
     bpe.with_pre_tokenizer(Some(Sequence::new(vec![
+        PreTokenizerWrapper::ByteLevel(ByteLevel::new(true, false, true)),
         PreTokenizerWrapper::Digits(Digits::new(true)),
-        PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true)),
     ])));
-    bpe.with_decoder(Some(ByteLevelDecoder::default()));
+    bpe.with_decoder(Some(DecoderSequence::new(vec![
+        DecoderWrapper::ByteLevel(ByteLevel::default()),
+        DecoderWrapper::Strip(Strip::new(' ', 1, 0)),
+    ])));
     bpe.train(&mut TrainerWrapper::from(trainer), texts)?;
     let begin = bpe.token_to_id(BEGIN).expect("a special token has an id");
     bpe.with_post_processor(Some(

@@ -10,7 +10,7 @@ pub fn topics(words: &Words) -> Vec<Topic<'_>> {
 fn greetings(words: &Words) -> Topic<'_> {
     Topic {
         title: "Letters",
-        size: 300,
+        size: 400,
         row: Box::new(move |_, random| {
             let two = random.several(&words.names, 2);
             let thing = random.pick(&words.nouns);
@@ -59,7 +59,7 @@ fn greetings(words: &Words) -> Topic<'_> {
             ),
             ask_about(
                 "Apologise to {name} for losing this thing.",
-                "{thing}",
+                "Thing: {thing}",
                 "I am sorry, {name}. I lost your {thing}.",
             ),
         ],
@@ -74,7 +74,7 @@ fn stories(words: &Words) -> Topic<'_> {
         words.nouns.iter().filter(|row| row[2] == "place").map(|row| row[0]).collect();
     Topic {
         title: "Stories",
-        size: 150,
+        size: 200,
         row: Box::new(move |_, random| {
             let person = random.pick(&words.names);
             let animal = *random.pick(&animals);

@@ -1,12 +1,12 @@
 //! Small skills with lists: the answer stands in the text and has to be put into form.
 
-use super::world::kind_apart_from;
+use super::world::are_apart;
 use crate::random::Random;
 use crate::topic::{Row, Topic, ask, ask_about};
 use crate::words::{Words, number_in_words, with_article};
 
 pub fn topics(words: &Words) -> Vec<Topic<'_>> {
-    vec![three_words(words), odd_one_out(words), choices(words)]
+    vec![three_words(words), matches(words), choices(words)]
 }
 
 fn list_row(words: &Words, random: &mut Random) -> Row {
@@ -18,7 +18,7 @@ fn list_row(words: &Words, random: &mut Random) -> Row {
 fn three_words(words: &Words) -> Topic<'_> {
     Topic {
         title: "Lists",
-        size: 600,
+        size: 900,
         row: Box::new(move |_, random| list_row(words, random)),
         subject: "{x}, {y}, {z}",
         sentences: &[
@@ -38,62 +38,63 @@ fn three_words(words: &Words) -> Topic<'_> {
         tasks: vec![
             ask_about(
                 "Write the words as a list with bullet points.",
-                "{x}, {y}, {z}",
+                "List: {x}, {y}, {z}",
                 "- {x}\n- {y}\n- {z}",
             ),
             ask_about(
                 "Write the words as a numbered list.",
-                "{x}, {y}, {z}",
+                "List: {x}, {y}, {z}",
                 "1. {x}\n2. {y}\n3. {z}",
             ),
-            ask_about("Reverse the list.", "{x}, {y}, {z}", "{z}, {y}, {x}"),
-            ask_about("Repeat the list backwards.", "{x}, {y}, {z}", "{z}, {y}, {x}"),
+            ask_about("Reverse the list.", "List: {x}, {y}, {z}", "{z}, {y}, {x}"),
+            ask_about("Repeat the list backwards.", "List: {x}, {y}, {z}", "{z}, {y}, {x}"),
             ask("What is the first word of this list: {x}, {y}, {z}?", "The first word is {x}."),
             ask("What is the last word of this list: {x}, {y}, {z}?", "The last word is {z}."),
-            ask_about("Which word is in the middle of the list?", "{x}, {y}, {z}", "{y}"),
-            ask_about("Put commas between the words.", "{x} {y} {z}", "{x}, {y}, {z}"),
-            ask_about("Join the words with and.", "{x}, {y}, {z}", "{x} and {y} and {z}"),
+            ask_about("Which word is in the middle of the list?", "List: {x}, {y}, {z}", "{y}"),
+            ask_about("Put commas between the words.", "Words: {x} {y} {z}", "{x}, {y}, {z}"),
+            ask_about("Join the words with and.", "List: {x}, {y}, {z}", "{x} and {y} and {z}"),
             ask("Write the word {x} three times.", "{x} {x} {x}"),
-            ask_about("Remove the word {y} from the list.", "{x}, {y}, {z}", "{x}, {z}"),
+            ask_about("Remove the word {y} from the list.", "List: {x}, {y}, {z}", "{x}, {z}"),
         ],
         weight: 14,
     }
 }
 
-fn odd_row(words: &Words, random: &mut Random) -> Row {
-    let odd = random.pick(&words.nouns);
-    let kind = kind_apart_from(odd[2], &words.nouns, random);
-    let same: Vec<&str> =
-        words.nouns.iter().filter(|row| row[2] == kind).map(|row| row[0]).collect();
-    let pair = random.several(&same, 2);
-    let mut three = [odd[0], *pair[0], *pair[1]];
+fn match_row(words: &Words, random: &mut Random) -> Row {
+    let one = random.pick(&words.nouns);
+    let mut other = || loop {
+        let noun = random.pick(&words.nouns);
+        if are_apart(one[2], noun[2]) {
+            break noun[0];
+        }
+    };
+    let mut three = [one[0], other(), other()];
     random.shuffle(&mut three);
     vec![
-        ("odd", odd[0].to_owned()),
-        ("kind", kind.to_owned()),
-        ("a_kind", with_article(kind)),
+        ("one", one[0].to_owned()),
+        ("kind", one[2].to_owned()),
+        ("a_kind", with_article(one[2])),
         ("list", three.join(", ")),
     ]
 }
 
-fn odd_one_out(words: &Words) -> Topic<'_> {
+fn matches(words: &Words) -> Topic<'_> {
     Topic {
-        title: "Odd one out",
+        title: "Finding one",
         size: 300,
-        row: Box::new(move |_, random| odd_row(words, random)),
+        row: Box::new(move |_, random| match_row(words, random)),
         subject: "{list}",
         sentences: &[
-            "Of {list}, only the {odd} is not {a_kind}.",
-            "In {list}, the odd one is {odd}.",
-            "Not every one of {list} is {a_kind}: the {odd} is not.",
+            "Of {list}, only the {one} is {a_kind}.",
+            "In {list} there is {a_kind}: the {one}.",
+            "From {list} we choose {a_kind}, the {one}.",
         ],
-        lines: &["{list}\n{odd}\n", "{list}: {odd}"],
+        lines: &["{kind}: {list}\n{one}\n", "{kind} in {list}: {one}"],
         tasks: vec![
-            ask_about("Which word does not belong to the others?", "{list}", "{odd}"),
-            ask("Which of these is not {a_kind}: {list}?", "The {odd} is not {a_kind}."),
-            ask_about("Find the odd one out.", "{list}", "{odd}"),
+            ask("Which of these is {a_kind}: {list}?", "The {one} is {a_kind}."),
+            ask_about("Pick {a_kind} from the list.", "List: {list}", "{one}"),
         ],
-        weight: 6,
+        weight: 8,
     }
 }
 
@@ -116,7 +117,7 @@ fn choice_row(words: &Words, random: &mut Random) -> Row {
 fn choices(words: &Words) -> Topic<'_> {
     Topic {
         title: "Who has what",
-        size: 320,
+        size: 480,
         row: Box::new(move |_, random| choice_row(words, random)),
         subject: "{name}, {x}, {y}",
         sentences: &[

@@ -31,7 +31,7 @@ fn in_words<'a>() -> Topic<'a> {
             ask("Write the number {number} in words.", "{words}"),
             ask("How is {number} written in words?", "The number {number} is written {words}."),
             ask("Write {words} in digits.", "{number}"),
-            ask_about("Turn the digits into words.", "{number}", "{words}"),
+            ask_about("Turn the digits into words.", "Number: {number}", "{words}"),
         ],
         weight: 5,
     }
@@ -71,7 +71,7 @@ fn neighbours<'a>() -> Topic<'a> {
             ask("What is the next number after {number}? Digits only.", "{after}"),
             ask_about(
                 "Go on counting with three more numbers.",
-                "{number}",
+                "Number: {number}",
                 "{after}, {next}, {third}",
             ),
         ],
@@ -99,9 +99,9 @@ fn sums<'a>() -> Topic<'a> {
             ask("What is {a} plus {b}?", "{a} plus {b} is {sum}."),
             ask("Add {a} and {b}.", "The sum of {a} and {b} is {sum}."),
             ask("Work out {a} + {b}. Give only the number.", "{sum}"),
-            ask_about("Copy the sum and write the result.", "{a} + {b}", "{a} + {b} = {sum}"),
+            ask_about("Copy it and write the result.", "Sum: {a} + {b}", "{a} + {b} = {sum}"),
         ],
-        weight: 5,
+        weight: 8,
     }
 }
 
@@ -125,9 +125,9 @@ fn differences<'a>() -> Topic<'a> {
             ask("What is {a} minus {b}?", "{a} minus {b} is {rest}."),
             ask("Take {b} away from {a}.", "{a} minus {b} is {rest}."),
             ask("Work out {a} - {b}. Give only the number.", "{rest}"),
-            ask_about("Copy the sum and write the result.", "{a} - {b}", "{a} - {b} = {rest}"),
+            ask_about("Copy it and write the result.", "Sum: {a} - {b}", "{a} - {b} = {rest}"),
         ],
-        weight: 5,
+        weight: 8,
     }
 }
 
@@ -163,7 +163,7 @@ fn sequences(words: &Words) -> Topic<'_> {
             ask("What comes after {member}?", "After {member} comes {next}."),
             ask("What comes before {next}?", "{member} comes before {next}."),
             ask("Among the {name}, which one follows {member}?", "{member} is followed by {next}."),
-            ask_about("Name what comes next.", "{member}", "{next}"),
+            ask_about("Name what comes next.", "Now: {member}", "{next}"),
         ],
         weight: 3,
     }

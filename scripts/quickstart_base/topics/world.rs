@@ -1,8 +1,7 @@
 //! What there is in the world: kinds of things, countries, colours, materials, work, animals.
 
-use crate::random::Random;
 use crate::topic::{Topic, ask, ask_about};
-use crate::words::{Cells, Words, with_article};
+use crate::words::{Words, with_article};
 
 pub fn topics(words: &Words) -> Vec<Topic<'_>> {
     vec![
@@ -26,7 +25,10 @@ fn kinds(words: &Words) -> Topic<'_> {
         size: nouns.len(),
         row: Box::new(move |index, random| {
             let row = &nouns[index];
-            let other = kind_apart_from(row[2], nouns, random);
+            let mut other = random.pick(nouns)[2];
+            while !are_apart(row[2], other) {
+                other = random.pick(nouns)[2];
+            }
             vec![
                 ("noun", row[0].to_owned()),
                 ("a_noun", with_article(row[0])),
@@ -50,8 +52,8 @@ fn kinds(words: &Words) -> Topic<'_> {
             ask("What kind of thing is {a_noun}?", "{A_noun} is {a_kind}."),
             ask("Say in a sentence what {a_noun} is.", "{A_noun} is {a_kind}."),
             ask("What is {a_noun}?", "{A_noun} is {a_kind}."),
-            ask_about("Name the kind of this thing.", "{noun}", "{kind}"),
-            ask_about("Classify the input. Give only the class.", "{noun}", "{kind}"),
+            ask_about("Name the kind of this thing.", "Thing: {noun}", "{kind}"),
+            ask_about("Classify the thing. Give only the class.", "Thing: {noun}", "{kind}"),
             ask("Is {a_noun} {a_kind}?", "Yes, {a_noun} is {a_kind}."),
             ask("Is {a_noun} {an_other}?", "No, {a_noun} is {a_kind}."),
         ],
@@ -59,14 +61,9 @@ fn kinds(words: &Words) -> Topic<'_> {
     }
 }
 
-/// A kind that the things of `kind` do not belong to, in a wider sense either.
-pub fn kind_apart_from(kind: &str, nouns: &[Cells], random: &mut Random) -> &'static str {
-    loop {
-        let other = random.pick(nouns)[2];
-        if wider(other) != wider(kind) {
-            return other;
-        }
-    }
+/// Whether no thing of one kind is of the other, in a wider sense either: a bird is an animal.
+pub fn are_apart(kind: &str, other: &str) -> bool {
+    wider(kind) != wider(other)
 }
 
 fn wider(kind: &str) -> &str {
@@ -116,10 +113,10 @@ fn capitals(words: &Words) -> Topic<'_> {
                 "{capital} is the capital of {country}.",
             ),
             ask("Name the capital of {country}. Give only the name.", "{capital}"),
-            ask_about("Name the capital of this country.", "{country}", "{capital}"),
+            ask_about("Name the capital of this country.", "Country: {country}", "{capital}"),
             ask_about(
                 "Write the country and its capital as JSON.",
-                "{country}",
+                "Country: {country}",
                 "{{\"country\": \"{country}\", \"capital\": \"{capital}\"}}",
             ),
         ],
@@ -148,7 +145,7 @@ fn continents(words: &Words) -> Topic<'_> {
             ask("On which continent is {country}?", "{country} is in {continent}."),
             ask("Where in the world is {country}?", "{country} is a country in {continent}."),
             ask("Which continent does {country} belong to? Give only the name.", "{continent}"),
-            ask_about("Name the continent of this country.", "{country}", "{continent}"),
+            ask_about("Name the continent of this country.", "Country: {country}", "{continent}"),
         ],
         weight: 6,
     }
@@ -180,7 +177,7 @@ fn colours(words: &Words) -> Topic<'_> {
             ask("What colour is {thing}?", "{Thing} is {colour}."),
             ask("Tell me the colour of {thing}.", "The colour of {thing} is {colour}."),
             ask("I want to paint {thing}. Which colour do I need? One word.", "{colour}"),
-            ask_about("Name the colour of the input.", "{thing}", "{colour}"),
+            ask_about("Name the colour of this thing.", "Thing: {thing}", "{colour}"),
         ],
         weight: 6,
     }
@@ -216,7 +213,7 @@ fn materials(words: &Words) -> Topic<'_> {
             ask("What is the {thing} made of?", "The {thing} is made of {material}."),
             ask("Tell me what people make the {thing} of.", "The {thing} is made of {material}."),
             ask("The {thing} is made of what? Give only the material.", "{material}"),
-            ask_about("Name the material of this thing.", "{thing}", "{material}"),
+            ask_about("Name the material of this thing.", "Thing: {thing}", "{material}"),
         ],
         weight: 6,
     }
@@ -244,7 +241,11 @@ fn uses(words: &Words) -> Topic<'_> {
             ask("What is the {thing} used for?", "The {thing} is used to {use}."),
             ask("What can you do with the {thing}?", "With the {thing} you can {use}."),
             ask("I want to {use}. What do I need?", "To {use}, take the {thing}."),
-            ask_about("Say what people do with this thing, without naming it.", "{thing}", "{use}"),
+            ask_about(
+                "Say what people do with this thing, without naming it.",
+                "Thing: {thing}",
+                "{use}",
+            ),
         ],
         weight: 6,
     }
@@ -277,10 +278,10 @@ fn work(words: &Words) -> Topic<'_> {
             ask("What does {a_job} do?", "{A_job} {does}."),
             ask("Where does the {job} work?", "The {job} works at the {place}."),
             ask("What do we call a person who {does}?", "A person who {does} is called {a_job}."),
-            ask_about("Name the place where this person works.", "{job}", "{place}"),
+            ask_about("Name the place where this person works.", "Worker: {job}", "{place}"),
             ask_about(
                 "Say what the worker does. Begin with the word The.",
-                "{job}",
+                "Worker: {job}",
                 "The {job} {does}.",
             ),
         ],
@@ -316,7 +317,7 @@ fn young(words: &Words) -> Topic<'_> {
                 "What do people call the young of the {animal}?",
                 "A young {animal} is called {a_young}.",
             ),
-            ask_about("Name the young of this animal.", "{animal}", "{young}"),
+            ask_about("Name the young of this animal.", "Animal: {animal}", "{young}"),
         ],
         weight: 3,
     }
@@ -347,7 +348,7 @@ fn sounds(words: &Words) -> Topic<'_> {
             ask("Where does the {animal} live?", "The {animal} lives in the {home}."),
             ask("What is the home of the {animal}?", "The home of the {animal} is the {home}."),
             ask("What does the {animal} do?", "The {animal} {sound}."),
-            ask_about("Name the home of this animal.", "{animal}", "{home}"),
+            ask_about("Name the home of this animal.", "Animal: {animal}", "{home}"),
         ],
         weight: 3,
     }
