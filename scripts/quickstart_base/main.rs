@@ -29,11 +29,11 @@ use serde_json::json;
 use random::Random;
 use words::Words;
 
-const PAGES: usize = 100_000;
+const PAGES: usize = 130_000;
 const VOCABULARY: usize = 3072;
-/// A twentieth of the pages is plenty to count pairs of letters in; all instructions are read too, so
+/// A few thousand pages are plenty to count pairs of letters in; all instructions are read too, so
 /// that their words are whole.
-const TOKENIZER_PAGES: usize = PAGES / 20;
+const TOKENIZER_PAGES: usize = PAGES / 26;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -104,7 +104,7 @@ fn write_shape(
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
-        "initializer_range": 0.02,
+        "initializer_range": 0.06,
         "tie_word_embeddings": true,
         "attention_bias": false,
         "mlp_bias": false,
