@@ -29,11 +29,11 @@ use serde_json::json;
 use random::Random;
 use words::Words;
 
-const PAGES: usize = 130_000;
+const PAGES: usize = 100_000;
 const VOCABULARY: usize = 3072;
 /// A few thousand pages are plenty to count pairs of letters in; all instructions are read too, so
 /// that their words are whole.
-const TOKENIZER_PAGES: usize = PAGES / 26;
+const TOKENIZER_PAGES: usize = PAGES / 20;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
