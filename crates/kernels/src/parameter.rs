@@ -1,10 +1,8 @@
 //! A parameter: its values, and the place where its gradient adds up.
 
-use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use candle_core::Tensor;
+use parking_lot::Mutex;
+use std::ops::Range;
 
 use crate::{Result, storage};
 
@@ -27,9 +25,9 @@ pub struct Part {
 pub struct Parameter {
     value: Tensor,
     parts: Vec<Part>,
-    gradient: OnceLock<Tensor>,
-    /// Whether `gradient` holds a sum already, or garbage that the next contribution overwrites.
-    written: AtomicBool,
+    /// The sum so far, once something has reached it. Its buffer is held no longer than its
+    /// numbers: while a step runs forward, the same memory serves the activations.
+    gradient: Mutex<Option<Tensor>>,
 }
 
 impl Parameter {
@@ -43,7 +41,7 @@ impl Parameter {
         });
         let parts = parts.collect();
         debug_assert_eq!(start, value.dims()[0], "the parts fill the parameter");
-        Self { value, parts, gradient: OnceLock::new(), written: AtomicBool::new(false) }
+        Self { value, parts, gradient: Mutex::default() }
     }
 
     /// A parameter that is one checkpoint tensor.
@@ -76,8 +74,8 @@ impl Parameter {
     /// # Errors
     /// Never for a part of this parameter.
     pub fn part_gradient(&self, part: &Part) -> Result<Option<Tensor>> {
-        match self.gradient.get() {
-            Some(gradient) if part.trainable && self.written.load(Ordering::Relaxed) => {
+        match &*self.gradient.lock() {
+            Some(gradient) if part.trainable => {
                 Ok(Some(gradient.narrow(0, part.rows.start, part.rows.len())?))
             }
             _ => Ok(None),
@@ -108,9 +106,9 @@ impl Parameter {
         ranges
     }
 
-    /// Forgets the gradient: the next contribution overwrites it.
+    /// Forgets the gradient and frees its memory.
     pub fn clear_gradient(&self) {
-        self.written.store(false, Ordering::Relaxed);
+        *self.gradient.lock() = None;
     }
 
     /// Lets `add` contribute to the gradient of each trained range of rows.
@@ -127,13 +125,12 @@ impl Parameter {
         if !self.is_trainable() {
             return Ok(());
         }
-        if self.gradient.get().is_none() {
-            let buffer = storage::empty(self.value.shape().clone(), self.value.device())?;
-            // A buffer that another thread was quicker to make serves as well.
-            let _ = self.gradient.set(buffer);
-        }
-        let gradient = self.gradient.get().expect("set above");
-        let accumulate = self.written.swap(true, Ordering::Relaxed);
+        let mut gradient = self.gradient.lock();
+        let accumulate = gradient.is_some();
+        let gradient = match &mut *gradient {
+            Some(sum) => sum,
+            none => none.insert(storage::empty(self.value.shape().clone(), self.value.device())?),
+        };
         for rows in self.trainable_rows() {
             add(&gradient.narrow(0, rows.start, rows.len())?, rows, accumulate)?;
         }

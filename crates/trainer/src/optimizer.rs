@@ -154,8 +154,8 @@ impl AdamW {
         self.moments.iter().map(|moments| moments.first.elem_count()).sum()
     }
 
-    /// Applies the gradients, whose norm over all trained weights is `norm`. A tensor that no
-    /// gradient has reached stays as it is.
+    /// Applies the gradients, whose norm over all trained weights is `norm`, and frees their memory
+    /// for the activations of the next step. A tensor that no gradient has reached stays as it is.
     ///
     /// # Errors
     /// If a tensor cannot be written.
@@ -181,6 +181,7 @@ impl AdamW {
             };
             adamw(&weights, &gradient, &moments.first, &moments.second, &update)?;
         }
+        parameters.iter().for_each(|parameter| parameter.clear_gradient());
         Ok(())
     }
 
