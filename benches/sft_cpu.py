@@ -233,7 +233,8 @@ def summary(results, recompute):
     for side, runs in chosen.items():
         if runs:
             values = [middle(run[key] for run in runs) for key in ("tokens_per_s", "first_step_s", "peak_rss_mib")]
-            rows.append(f"| {side} | {recompute} | {values[0]:.1f} | {values[1]:.2f} | {values[2]:.0f} | "
+            mode = "none" if side == "trl" and recompute != "block" else recompute
+            rows.append(f"| {side} | {mode} | {values[0]:.1f} | {values[1]:.2f} | {values[2]:.0f} | "
                         f"{'/'.join(str(run['cpu_per_wall']) for run in runs)} | {'/'.join(str(round(run['probe_gflops'])) for run in runs)} |")
     if all(chosen.values()):
         pairs = list(zip(chosen["trl"], chosen["albacore"]))
@@ -254,7 +255,7 @@ def main():
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=256, help="a row")
     parser.add_argument("--prompt-tokens", type=int, default=0, help="how many at the start of each row are not learned")
-    parser.add_argument("--recompute", default="none,block", help="`none`, `block` or both, with a comma")
+    parser.add_argument("--recompute", default="selective,block", help="albacore's modes, with commas; TRL recomputes nothing, or everything beside `block`")
     parser.add_argument("--sides", default="trl,albacore")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
