@@ -83,7 +83,13 @@ impl<'a> MatrixMut<'a> {
 
 fn assert_fits(len: usize, rows: usize, columns: usize, row_stride: usize) {
     assert!(columns <= row_stride || rows <= 1, "rows of a matrix overlap");
-    assert!(rows == 0 || (rows - 1) * row_stride + columns <= len, "matrix exceeds its slice");
+    let last = rows.saturating_sub(1).checked_mul(row_stride);
+    let end = last.and_then(|last| last.checked_add(columns));
+    assert!(rows == 0 || end.is_some_and(|end| end <= len), "matrix exceeds its slice");
+}
+
+fn assert_shapes(out: (usize, usize), a: Matrix, b: Matrix) {
+    assert_eq!((a.rows, b.columns, a.columns), (out.0, out.1, b.rows), "shapes of a product");
 }
 
 /// Rows or columns of whole cache lines, so that no two threads write to one.
@@ -100,7 +106,11 @@ fn fewest(short: usize) -> usize {
 ///
 /// The result has the same bits at any thread count: the threads share out the longer side of
 /// `out`, in panels large enough for the order of an element's terms not to depend on their size.
+///
+/// # Panics
+/// If the shapes do not fit each other.
 pub fn product(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
+    assert_shapes((out.rows, out.columns), a, b);
     // Below 2 MFLOP handing out the work costs more than it saves.
     const SMALL: usize = 1 << 20;
     if out.rows <= MOST && a.column_stride == 1 && b.row_stride == 1 {
@@ -134,6 +144,9 @@ pub fn product(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: boo
 }
 
 /// As [`product`], on the calling thread alone.
+///
+/// # Panics
+/// If the shapes do not fit each other.
 pub fn product_here(out: MatrixMut, a: Matrix, b: Matrix, scale: f32, accumulate: bool) {
     let (rows, columns, row_stride) = (out.rows, out.columns, out.row_stride);
     // SAFETY: `MatrixMut` has checked that its rows and columns lie inside its slice.
@@ -165,7 +178,7 @@ pub(crate) unsafe fn product_unchecked(
     scale: f32,
     accumulate: bool,
 ) {
-    assert_eq!((a.rows, b.columns, a.columns), (rows, columns, b.rows), "shapes of a product");
+    assert_shapes((rows, columns), a, b);
     // SAFETY: `Matrix` has checked its bounds, and the caller vouches for `out`.
     unsafe {
         gemm::gemm(
@@ -215,6 +228,39 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Whether `f` panics.
+    fn panics(f: impl FnOnce() + Send) -> bool {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err()
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_each_other_are_refused_on_every_path() {
+        let numbers = vec![0.0; 200 * 200];
+        // Few rows; panels of columns; panels of rows.
+        for (m, n, k) in [(1, 200, 100), (150, 200, 100), (200, 150, 100)] {
+            let run = |m_a, k_a, k_b, n_b| {
+                let mut out = vec![0.0; m * n];
+                let (a, b) = (Matrix::new(&numbers, m_a, k_a), Matrix::new(&numbers, n_b, k_b));
+                let target = MatrixMut::new(&mut out, m, n);
+                on_threads(2, || product(target, a, b.transposed(), 1.0, false));
+            };
+            run(m, k, k, n);
+            for (m_a, k_a, k_b, n_b) in
+                [(m - 1, k, k, n), (m, k - 1, k, n), (m, k, k - 1, n), (m, k, k, n - 1)]
+            {
+                assert!(panics(|| run(m_a, k_a, k_b, n_b)), "{m_a}x{k_a} by {k_b}x{n_b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_whose_size_overflows_is_refused() {
+        // Times two, this is 2 again.
+        let rows = usize::MAX / 2 + 3;
+        assert!(panics(|| _ = Matrix::strided(&[0.0; 4], rows, 1, 2)));
+        assert!(panics(|| _ = MatrixMut::strided(&mut [0.0; 4], 2, 3, usize::MAX - 1)));
     }
 
     #[test]
