@@ -82,8 +82,10 @@ impl Parameter {
         }
     }
 
-    /// Freezes or frees the parts, by name.
+    /// Freezes or frees the parts, by name. Forgets the gradient, which has no numbers for what was
+    /// frozen so far.
     pub fn set_trainable(&mut self, trainable: impl Fn(&str) -> bool) {
+        *self.gradient.get_mut() = None;
         for part in &mut self.parts {
             part.trainable = trainable(&part.name);
         }
@@ -117,7 +119,8 @@ impl Parameter {
     /// overwrites all of it if not: a step's first contribution needs no zeros.
     ///
     /// # Errors
-    /// If the buffer cannot be allocated, or whatever `add` returns.
+    /// If the buffer cannot be allocated, or whatever `add` returns; the gradient is forgotten then,
+    /// since part of the contribution may have reached it.
     pub fn accumulate(
         &self,
         mut add: impl FnMut(&Tensor, Range<usize>, bool) -> Result<()>,
@@ -126,14 +129,70 @@ impl Parameter {
             return Ok(());
         }
         let mut gradient = self.gradient.lock();
-        let accumulate = gradient.is_some();
-        let gradient = match &mut *gradient {
-            Some(sum) => sum,
-            none => none.insert(storage::empty(self.value.shape().clone(), self.value.device())?),
+        let (sum, accumulate) = match gradient.take() {
+            Some(sum) => (sum, true),
+            None => {
+                let (shape, device) = (self.value.shape().clone(), self.value.device());
+                (storage::empty(shape, device)?, false)
+            }
         };
         for rows in self.trainable_rows() {
-            add(&gradient.narrow(0, rows.start, rows.len())?, rows, accumulate)?;
+            add(&sum.narrow(0, rows.start, rows.len())?, rows, accumulate)?;
         }
+        *gradient = Some(sum);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use crate::support::{floats, tensor};
+
+    fn filled(parameter: &Parameter, number: f32) -> Result<()> {
+        parameter.accumulate(|sum, _, _| {
+            storage::write(sum, |sum| {
+                sum.fill(number);
+                Ok(())
+            })
+        })
+    }
+
+    #[test]
+    fn a_contribution_that_fails_leaves_no_gradient_behind() {
+        let parameter = Parameter::single("weight", tensor((3, 2), 1));
+        for had_one in [false, true] {
+            if had_one {
+                filled(&parameter, 1.0).unwrap();
+            }
+            let failed = parameter.accumulate(|_, _, accumulate| {
+                assert_eq!(accumulate, had_one);
+                Err(Error::Index { operation: "test", what: "row", index: 1, len: 1 })
+            });
+            assert!(failed.is_err());
+            assert!(parameter.part_gradient(&parameter.parts()[0]).unwrap().is_none());
+        }
+        // The next contribution is the first again.
+        let mut fresh = false;
+        let first = parameter.accumulate(|_, _, accumulate| {
+            fresh = !accumulate;
+            Ok(())
+        });
+        assert!(first.is_ok() && fresh);
+    }
+
+    #[test]
+    fn what_was_frozen_has_no_gradient_once_it_is_trained() {
+        let parts = [("frozen".to_owned(), 1), ("trained".to_owned(), 2)];
+        let mut parameter = Parameter::new(tensor((3, 2), 1), parts);
+        parameter.set_trainable(|name| name == "trained");
+        filled(&parameter, 2.0).unwrap();
+        let trained = parameter.part_gradient(&parameter.parts()[1]).unwrap().unwrap();
+        assert_eq!(floats(&trained), [2.0; 4]);
+        parameter.set_trainable(|_| true);
+        for part in parameter.parts() {
+            assert!(parameter.part_gradient(part).unwrap().is_none(), "{}", part.name);
+        }
     }
 }
