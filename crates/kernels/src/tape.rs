@@ -143,6 +143,11 @@ impl Slots {
         }
         Ok(())
     }
+
+    /// The gradient of a leaf, if any reached it.
+    pub fn of(&self, leaf: &Value<'_>) -> Option<&Tensor> {
+        self.gradients[leaf.slot?].as_ref()
+    }
 }
 
 type Backward<'a> = Box<dyn FnOnce(&mut Slots, Tensor) -> Result<()> + 'a>;
@@ -153,12 +158,14 @@ pub struct Tape<'a> {
     slots: usize,
     recording: bool,
     recompute: Recompute,
+    /// Whether an operation needed a gradient, recording or not.
+    needed: bool,
 }
 
 impl<'a> Tape<'a> {
     /// A tape that remembers what a backward pass needs.
     pub fn recording(recompute: Recompute) -> Self {
-        Self { entries: Vec::new(), slots: 0, recording: true, recompute }
+        Self { entries: Vec::new(), slots: 0, recording: true, recompute, needed: false }
     }
 
     /// A tape that remembers nothing: evaluation and generation.
@@ -187,6 +194,7 @@ impl<'a> Tape<'a> {
         needed: bool,
         backward: impl FnOnce(&mut Slots, Tensor) -> Result<()> + 'a,
     ) -> Value<'a> {
+        self.needed |= needed;
         if !self.recording || !needed {
             return Value::constant(output);
         }
@@ -202,7 +210,8 @@ impl<'a> Tape<'a> {
     }
 
     /// Runs `block` on `input` and, if this tape recomputes blocks, keeps only `input`: the backward
-    /// pass runs `block` again and then back.
+    /// pass runs `block` again and then back. A block in which nothing is trained, on an input that
+    /// needs no gradient, is run once and leaves nothing behind.
     ///
     /// # Errors
     /// Whatever `block` returns.
@@ -214,15 +223,20 @@ impl<'a> Tape<'a> {
         if !self.recording || self.recompute != Recompute::Block {
             return block(self, input);
         }
-        let output = block(&mut Tape::inference(), &Value::constant(input.tensor.clone()))?.tensor;
         let (tensor, slot) = (input.tensor.clone(), input.slot);
-        // A block holds parameters that may be trained even where its input needs no gradient.
-        Ok(self.record(output, true, move |slots, gradient| {
+        let mut trial = Tape::inference();
+        let output = block(&mut trial, &Value::constant(tensor.clone()))?.tensor;
+        // On a constant, only a trained parameter makes an operation need a gradient.
+        let needed = slot.is_some() || trial.needed;
+        Ok(self.record(output, needed, move |slots, gradient| {
             let mut tape = Tape::recording(Recompute::Selective);
-            let leaf = tape.leaf(tensor);
-            let output = block(&mut tape, &leaf)?;
+            let input = match slot {
+                Some(_) => tape.leaf(tensor),
+                None => Value::constant(tensor),
+            };
+            let output = block(&mut tape, &input)?;
             let mut inner = tape.backward(&output, gradient)?;
-            match inner.gradients[leaf.slot.expect("a recording tape gives leaves a slot")].take() {
+            match input.slot.and_then(|leaf| inner.gradients[leaf].take()) {
                 Some(gradient) => slots.give(slot, gradient),
                 None => Ok(()),
             }
@@ -252,12 +266,5 @@ impl<'a> Tape<'a> {
     fn new_slot(&mut self) -> usize {
         self.slots += 1;
         self.slots - 1
-    }
-}
-
-impl Slots {
-    /// The gradient of a leaf, if any reached it.
-    pub fn of(&self, leaf: &Value<'_>) -> Option<&Tensor> {
-        self.gradients[leaf.slot?].as_ref()
     }
 }

@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::cell::RefCell;
+
 use albacore_kernels::{
     Angles, Heads, Parameter, Recompute, Result, Sequences, Tape, Value, attention, embedding,
     linear, linear_add, linear_logprob, rms_norm, rope, select_rows, swiglu,
@@ -196,6 +198,29 @@ fn every_trained_part_receives_a_gradient_and_no_frozen_one_does() {
             }
         }
     }
+}
+
+#[test]
+fn a_frozen_block_runs_once_and_the_input_of_the_lowest_trained_one_gets_no_gradient() {
+    let (mut model, batch) = (Model::new(), Batch::new(&[5, 30]));
+    model.train_only(|name| name.starts_with("2.") || name == "norm");
+    // Whether each run of each block was to bring a gradient for its input.
+    let runs = [RefCell::new(Vec::new()), RefCell::new(Vec::new())];
+    let mut tape = Tape::recording(Recompute::Block);
+    let mut x = embedding(&mut tape, &model.embedding, &batch.ids).unwrap();
+    for (layer, runs) in model.layers.iter().zip(&runs) {
+        let batch = &batch;
+        let run = tape.checkpoint(&x, move |tape, x| {
+            runs.borrow_mut().push(x.slot().is_some());
+            layer.forward(tape, x, batch)
+        });
+        x = run.unwrap();
+    }
+    let x = rms_norm(&mut tape, &x, &model.norm, 1e-5).unwrap();
+    let seed = tensor(x.tensor().shape().clone(), 9);
+    tape.backward(&x, seed).unwrap();
+    assert_eq!(runs[0].take(), [false]);
+    assert_eq!(runs[1].take(), [false, false]);
 }
 
 #[test]
