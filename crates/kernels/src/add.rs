@@ -32,7 +32,8 @@ pub fn add<'a>(tape: &mut Tape<'a>, x: &Value<'a>, y: &Value<'a>) -> Result<Valu
 
 /// A copy with storage of its own.
 pub(crate) fn copy(x: &Tensor) -> Result<Tensor> {
-    let out = storage::empty(x.shape().clone(), x.device())?;
+    // SAFETY: all of it is copied below.
+    let out = unsafe { storage::empty(x.shape().clone(), x.device())? };
     let from = storage::read(x)?;
     storage::write(&out, |to| {
         let chunks = to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK));

@@ -61,7 +61,9 @@ impl KeyValueCache {
         check("cached attention", qkv, self.heads, fresh)?;
         let (found, wanted) = (fresh.count(), self.sequences.len());
         expect_shape("cached attention", "the batch of sequences", &[found], &[wanted])?;
-        let out = storage::empty((fresh.tokens(), self.heads.output_channels()), qkv.device())?;
+        let shape = (fresh.tokens(), self.heads.output_channels());
+        // SAFETY: the tasks below write each head of each new token.
+        let out = unsafe { storage::empty(shape, qkv.device())? };
         let qkv = storage::read(qkv)?;
         self.append(&qkv, fresh);
         storage::write(&out, |out| {

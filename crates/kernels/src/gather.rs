@@ -56,7 +56,8 @@ pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> R
 
 fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
     let (_, columns) = table.dims2()?;
-    let out = storage::empty((indices.len(), columns), table.device())?;
+    // SAFETY: each row is copied below.
+    let out = unsafe { storage::empty((indices.len(), columns), table.device())? };
     let table = storage::read(table)?;
     storage::write(&out, |out| {
         let rows = out.par_chunks_mut(columns).zip(indices).with_min_len(FEWEST);

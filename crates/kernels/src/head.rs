@@ -84,7 +84,8 @@ pub fn linear_logits(hidden: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let (words, channels) = weight.dims2()?;
     let rows = hidden.dims().first().copied().unwrap_or(0);
     expect_shape("linear_logits", "hidden", hidden.dims(), &[rows, channels])?;
-    let out = storage::empty((rows, words), hidden.device())?;
+    // SAFETY: the product writes all of it.
+    let out = unsafe { storage::empty((rows, words), hidden.device())? };
     linear::forward(&out, hidden, weight, false)?;
     Ok(out)
 }
@@ -118,7 +119,9 @@ struct Head<'t> {
 impl<'t> Head<'t> {
     fn new(hidden: &Tensor, weight: &'t Parameter, targets: &'t [u32]) -> Result<Self> {
         let rows = targets.len().min(LOGIT_ROWS);
-        let buffer = storage::empty((rows, weight.value().dims()[0]), hidden.device())?;
+        let words = weight.value().dims()[0];
+        // SAFETY: `logits`, which alone hands out its rows, writes these first.
+        let buffer = unsafe { storage::empty((rows, words), hidden.device())? };
         Ok(Self { hidden: hidden.clone(), weight, targets, buffer })
     }
 
@@ -145,9 +148,11 @@ impl<'t> Head<'t> {
         Ok((Tensor::from_vec(logprobs, rows, self.hidden.device())?, normalisers))
     }
 
+    /// A place for the gradient of `hidden`.
     fn d_hidden(&self, wanted: bool) -> Result<Option<Tensor>> {
-        let empty = || storage::empty(self.hidden.shape().clone(), self.hidden.device());
-        wanted.then(empty).transpose()
+        let (shape, device) = (self.hidden.shape().clone(), self.hidden.device());
+        // SAFETY: it is handed on once `back` has written the rows of every chunk.
+        wanted.then(|| unsafe { storage::empty(shape, device) }).transpose()
     }
 
     /// The logits of `rows`, in the buffer.

@@ -21,7 +21,8 @@ pub fn linear<'a>(
     bias: Option<&'a Parameter>,
 ) -> Result<Value<'a>> {
     let (tokens, rows) = check("linear", x.tensor(), weight)?;
-    let out = storage::empty((tokens, rows), x.tensor().device())?;
+    // SAFETY: the product writes all of it.
+    let out = unsafe { storage::empty((tokens, rows), x.tensor().device())? };
     forward(&out, x.tensor(), weight.value(), false)?;
     if let Some(bias) = bias {
         add_bias(&out, bias.value())?;

@@ -133,7 +133,8 @@ impl Parameter {
             Some(sum) => (sum, true),
             None => {
                 let (shape, device) = (self.value.shape().clone(), self.value.device());
-                (storage::empty(shape, device)?, false)
+                // SAFETY: `add` overwrites the trained rows; the others are never handed out.
+                (unsafe { storage::empty(shape, device)? }, false)
             }
         };
         for rows in self.trainable_rows() {

@@ -6,7 +6,9 @@
 
 use std::cell::Cell;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, DType, Device, DeviceLocation, InplaceOp1, Layout, Shape, Storage, Tensor,
+};
 use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::{Error, Result};
@@ -26,7 +28,7 @@ pub fn read(tensor: &Tensor) -> Result<Floats<'_>> {
         }
         _ => None,
     });
-    floats.map_err(|_| wrong_storage(tensor.dtype(), layout))
+    floats.map_err(|_| wrong_storage(tensor))
 }
 
 /// Lets `f` write the numbers of a contiguous f32 tensor on the CPU, in place.
@@ -36,32 +38,43 @@ pub fn read(tensor: &Tensor) -> Result<Floats<'_>> {
 /// # Errors
 /// If the tensor is strided, of another type or on another device, or if `f` fails.
 pub fn write<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
+    let plain = tensor.dtype() == DType::F32 && tensor.is_contiguous();
+    if !plain || !tensor.device().is_cpu() {
+        return Err(wrong_storage(tensor));
+    }
     let op = Write { f: Cell::new(Some(f)), result: Cell::new(None) };
     tensor.inplace_op1(&op)?;
     op.result.into_inner().expect("Candle runs an in-place operation exactly once")
 }
 
-/// Allocates a tensor whose numbers are not yet written: the caller must write all of them.
+/// Allocates a tensor whose numbers are not yet written.
 ///
 /// Filling a large buffer costs as much as the operation that overwrites it.
 ///
+/// # Safety
+/// Each number must be written before it is read.
+///
 /// # Errors
 /// If the device cannot allocate.
-#[allow(clippy::uninit_vec)]
-pub fn empty(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+pub(crate) unsafe fn empty(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     if !device.is_cpu() {
-        // SAFETY: the caller writes every element before it is read.
+        // SAFETY: the caller writes before reading.
         return Ok(unsafe { Tensor::empty(shape, DType::F32, device)? });
     }
-    Ok(Tensor::from_vec(empty_vec(shape.elem_count()), shape, device)?)
+    // SAFETY: the caller writes before reading.
+    let data = unsafe { empty_vec(shape.elem_count()) };
+    Ok(Tensor::from_vec(data, shape, device)?)
 }
 
 /// Scratch memory of `len` floats whose numbers are not yet written.
+///
+/// # Safety
+/// Each number must be written before it is read.
 #[allow(clippy::uninit_vec)]
-pub fn empty_vec(len: usize) -> Vec<f32> {
+pub(crate) unsafe fn empty_vec(len: usize) -> Vec<f32> {
     let mut data = Vec::<f32>::with_capacity(len);
-    // SAFETY: every bit pattern is a valid f32, and callers write each element before reading it.
+    // SAFETY: the capacity is there, and the caller writes each number before reading it.
     unsafe { data.set_len(len) };
     data
 }
@@ -77,23 +90,26 @@ impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let dtype = match storage {
-            CpuStorage::F32(_) => DType::F32,
-            _ => DType::U8,
-        };
         let f = self.f.take().expect("Candle runs an in-place operation exactly once");
-        let result = match (storage, layout.contiguous_offsets()) {
-            (CpuStorage::F32(data), Some((start, end))) => f(&mut data[start..end]),
-            _ => Err(wrong_storage(dtype, layout)),
+        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
+            unreachable!("`write` has checked type and layout");
         };
-        self.result.set(Some(result));
+        self.result.set(Some(f(&mut data[start..end])));
         Ok(())
     }
 }
 
-fn wrong_storage(dtype: DType, layout: &Layout) -> Error {
-    let strided = if layout.is_contiguous() { "contiguous" } else { "strided" };
-    Error::Storage { found: format!("{strided} {dtype:?} tensor of shape {:?}", layout.dims()) }
+fn wrong_storage(tensor: &Tensor) -> Error {
+    let layout = if tensor.is_contiguous() { "contiguous" } else { "strided" };
+    let (dtype, dims) = (tensor.dtype(), tensor.dims());
+    let place = match tensor.device().location() {
+        DeviceLocation::Cpu => "the CPU".to_owned(),
+        DeviceLocation::Cuda { gpu_id } | DeviceLocation::Metal { gpu_id } => {
+            format!("GPU {gpu_id}")
+        }
+    };
+    Error::Storage { found: format!("{layout} {dtype:?} tensor of shape {dims:?} on {place}") }
 }
 
 #[cfg(test)]
@@ -113,11 +129,19 @@ mod tests {
     }
 
     #[test]
-    fn a_strided_or_half_tensor_is_refused() {
+    fn a_tensor_of_another_layout_or_type_is_refused_by_what_it_is() {
         let whole = Tensor::zeros((4, 2), DType::F32, &Device::Cpu).unwrap();
-        assert!(read(&whole.t().unwrap()).is_err());
-        let half = whole.to_dtype(DType::BF16).unwrap();
-        let error = write(&half, |_| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("wanted a contiguous f32 tensor"), "{error}");
+        let wrong = [
+            (whole.t().unwrap(), "strided F32 tensor of shape [2, 4] on the CPU"),
+            (
+                whole.to_dtype(DType::BF16).unwrap(),
+                "contiguous BF16 tensor of shape [4, 2] on the CPU",
+            ),
+        ];
+        for (tensor, found) in wrong {
+            let wanted = format!("found a {found}, wanted a contiguous f32 tensor on the CPU");
+            assert_eq!(read(&tensor).unwrap_err().to_string(), wanted);
+            assert_eq!(write(&tensor, |_| Ok(())).unwrap_err().to_string(), wanted);
+        }
     }
 }

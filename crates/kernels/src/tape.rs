@@ -119,7 +119,8 @@ impl Slots {
         match &self.gradients[slot] {
             Some(gradient) => add(gradient, true),
             None => {
-                let gradient = storage::empty(shape.clone(), device)?;
+                // SAFETY: `add` overwrites all of it before anyone else sees it.
+                let gradient = unsafe { storage::empty(shape.clone(), device)? };
                 add(&gradient, false)?;
                 self.gradients[slot] = Some(gradient);
                 Ok(())

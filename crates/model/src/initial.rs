@@ -1,7 +1,7 @@
 //! Random initial weights, the same on every machine for the same seed.
 
 use albacore_kernels::{Parameter, storage};
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Normal};
@@ -29,7 +29,7 @@ impl Initial {
     ) -> Result<Parameter> {
         let rows = parts.iter().map(|(_, rows)| rows).sum::<usize>();
         let shape = std::iter::once(rows).chain(columns).collect::<Vec<_>>();
-        let value = storage::empty(shape, device)?;
+        let value = Tensor::zeros(shape, DType::F32, device)?;
         storage::write(&value, |data| {
             let bias = parts[0].0.ends_with(".bias");
             match columns {

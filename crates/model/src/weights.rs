@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use albacore_kernels::{Parameter, storage};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use safetensors::Dtype as Stored;
@@ -168,7 +168,7 @@ impl Weights {
     /// A parameter whose rows are the tensors `parts` (name, rows), each `columns` wide, or vectors
     /// where `columns` is `None`.
     ///
-    /// Its numbers are undefined until [`Self::finish`].
+    /// Its numbers are zeros until [`Self::finish`].
     ///
     /// # Errors
     /// If memory cannot be allocated. Tensors that do not fit are reported by [`Self::finish`].
@@ -185,7 +185,7 @@ impl Weights {
             parts.iter().all(|(name, rows)| self.shape(name) == Some(&shape(*rows, columns)));
         // Sizes that no file confirms are not allocated: the configuration may be nonsense.
         let width = if fits { columns } else { columns.map(|_| 0) };
-        let value = storage::empty(shape(rows, width), device)?;
+        let value = Tensor::zeros(shape(rows, width), DType::F32, device)?;
         let mut first = 0;
         for (name, rows) in parts {
             let target = (value.clone(), first);
@@ -246,7 +246,7 @@ impl Weights {
                 Ok(())
             })?);
         }
-        let mut numbers = storage::empty_vec(wanted.shape.iter().product());
+        let mut numbers = vec![0.0; wanted.shape.iter().product()];
         self.convert(&wanted.name, &mut numbers);
         let numbers = Tensor::from_vec(numbers, wanted.shape.as_slice(), device)?;
         Ok(parameter.slice_set(&numbers, 0, *row)?)

@@ -73,7 +73,8 @@ impl Attention<'_> {
     /// `δ`, the sum of output times gradient of each head and token: `(H, T)`.
     fn row_products(&self, output: &[f32], gradient: &[f32]) -> Vec<f32> {
         let channels = self.heads.output_channels();
-        let mut delta = storage::empty_vec(self.heads.query * self.sequences.tokens());
+        // SAFETY: each row is written below.
+        let mut delta = unsafe { storage::empty_vec(self.heads.query * self.sequences.tokens()) };
         let rows = delta.par_chunks_mut(self.sequences.tokens()).enumerate();
         rows.for_each(|(head, row)| {
             wide!(|| {
@@ -141,9 +142,10 @@ impl Attention<'_> {
             Rows::new(&all.gradient[first * out_channels..], heads.q(head), out_channels)
                 .matrix(queries.clone());
 
-        let mut weights = storage::empty_vec(2 * keys.len() * QUERIES);
+        // SAFETY: the products write the lanes of all queries before they are read, and lanes
+        // without a query are filled here.
+        let mut weights = unsafe { storage::empty_vec(2 * keys.len() * QUERIES) };
         if queries.len() < QUERIES {
-            // The products write the lanes of the queries alone.
             weights.fill(0.0);
         }
         let (weights, slopes) = weights.split_at_mut(keys.len() * QUERIES);

@@ -74,9 +74,10 @@ impl Tile<'_> {
     /// Writes the output of the queries and returns the log-sum-exps of their scores.
     pub(crate) fn attend(&self, out: &mut Block) -> [f32; QUERIES] {
         let keys = self.first.map_or(self.keys, |first| self.keys.min(first + self.queries));
-        let mut scores = storage::empty_vec(KEYS.min(keys) * QUERIES);
+        // SAFETY: each product writes the lanes of all queries before they are read, and lanes
+        // without a query are filled here.
+        let mut scores = unsafe { storage::empty_vec(KEYS.min(keys) * QUERIES) };
         if self.queries < QUERIES {
-            // The products write the lanes of the queries alone.
             scores.fill(0.0);
         }
         let mut softmax = Softmax::new();
