@@ -131,16 +131,16 @@ impl Rope {
             (!object.is_empty()).then_some((key, object))
         });
         let (key, object) = scaling.unwrap_or(("rope_scaling", &nothing));
-        let outer_theta = reader.number("rope_theta", 10_000.0);
-        let outer_length = match reader.number("original_max_position_embeddings", 0.0) {
-            0.0 => None,
-            length => Some(length),
-        };
+        let outer_theta = reader.positive("rope_theta", Some(10_000.0));
+        let trained_outside = "original_max_position_embeddings";
+        let outer_length =
+            reader.present(trained_outside).map(|_| reader.positive(trained_outside, None));
         let trained = reader.number("max_position_embeddings", 2048.0);
         let mut inner = Reader::within(object, key);
         let theta = inner.positive("rope_theta", Some(outer_theta));
-        let kind = object.get("rope_type").or(object.get("type")).and_then(Value::as_str);
-        let scaling = match kind.unwrap_or("default") {
+        let kind = inner.present("rope_type").or(inner.present("type"));
+        let kind = kind.map(|kind| kind.as_str().map_or_else(|| kind.to_string(), str::to_owned));
+        let scaling = match kind.as_deref().unwrap_or("default") {
             "default" => RopeScaling::Default,
             "linear" => RopeScaling::Linear { factor: inner.positive("factor", None) },
             "dynamic" => RopeScaling::Dynamic { factor: inner.positive("factor", None) },

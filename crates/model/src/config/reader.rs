@@ -52,7 +52,8 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn present(&self, key: &str) -> Option<&'j Value> {
+    /// The value under `key`, where there is one and it is not null.
+    pub(crate) fn present(&self, key: &str) -> Option<&'j Value> {
         self.json.get(key).filter(|value| !value.is_null())
     }
 

@@ -154,6 +154,28 @@ fn sizes_that_contradict_one_another_are_refused() {
 }
 
 #[test]
+fn frequencies_that_make_no_sense_are_refused_wherever_they_stand() {
+    for theta in [0, -1] {
+        let message = problems(json!({ "rope_theta": theta }));
+        let wanted = format!("`rope_theta` is `{theta}`, wanted a number above 0");
+        assert!(message.contains(&wanted), "{message}");
+    }
+    let message = problems(json!({ "original_max_position_embeddings": 0 }));
+    assert!(message.contains("`original_max_position_embeddings` is `0`, wanted"), "{message}");
+    let message = problems(json!({ "rope_scaling": { "rope_type": 3 } }));
+    assert!(message.contains("`rope_scaling.rope_type` is `3`, wanted `default`"), "{message}");
+}
+
+#[test]
+fn a_scaling_may_be_named_by_its_older_key_beside_a_null() {
+    let scaling = json!({ "rope_type": null, "type": "linear", "factor": 2.0 });
+    let config = with(json!({ "rope_scaling": scaling })).unwrap();
+    assert_eq!(config.rope.scaling, RopeScaling::Linear { factor: 2.0 });
+    let config = with(json!({ "rope_scaling": { "rope_type": null } })).unwrap();
+    assert_eq!(config.rope.scaling, RopeScaling::Default);
+}
+
+#[test]
 fn mistral_without_a_window_is_the_same_model() {
     let mistral = |window: Value| {
         with(json!({
