@@ -43,6 +43,8 @@ reference.json of each variant:
                     Each step's loss is its sum over all micro-batches divided once by its supervised tokens, before the
                     update; grad_norm is taken before clipping; the clip factor is min(1, max / (norm + 1e-6))
     greedy          [{prompt, continuation}]: no stop token, margin_min: the smallest gap between first and second logit
+    growing         `dynamic` alone: as greedy, by `use_cache=True` and across `max_position_embeddings`: a token keeps
+                    the key that it had when it was new, and later ones turn by the frequencies of the length so far
     noise           how far transformers differs from itself when attention is `sdpa` instead of `eager`:
                     logits (absolute), gradients (largest of any parameter, relative to its norm), losses (largest of
                     the ten, absolute), after (largest of any parameter's entries after ten steps, absolute)
@@ -288,6 +290,24 @@ def greedy(model, prompts):
     return {"runs": results, "margin_min": number(margin)}
 
 
+@torch.no_grad()
+def growing(model, prompts):
+    results, margin = [], float("inf")
+    for prompt in prompts:
+        rotary = model.model.rotary_emb
+        model.model.rotary_emb = type(rotary)(config=model.config)
+        cache, fresh, continuation = None, list(prompt), []
+        for _ in range(2 * NEW_TOKENS):
+            output = model(torch.tensor([fresh]), past_key_values=cache, use_cache=True)
+            best = output.logits[0, -1].topk(2)
+            margin = min(margin, (best.values[0] - best.values[1]).item())
+            cache, fresh = output.past_key_values, [best.indices[0].item()]
+            continuation += fresh
+        results.append({"prompt": prompt, "continuation": continuation})
+    assert margin > 1e-3, f"a near tie ({margin:.1e}) would make the continuation depend on rounding: take other prompts"
+    return {"runs": results, "margin_min": number(margin)}
+
+
 def reference(folder, name, seed):
     generator = torch.Generator().manual_seed(seed)
     write_folder(folder, name, config_of(name), generator)
@@ -306,6 +326,8 @@ def reference(folder, name, seed):
     with torch.no_grad():
         other_logits = torch.cat([logits_alone(other, sequence["ids"]) for sequence in sequences])
     trained, other_trained = train(copy.deepcopy(model), sequences), train(copy.deepcopy(other), sequences)
+    # Short of the limit, at it, beyond it, and one that never reaches it.
+    crossing = [sequences[0]["ids"][:25], sequences[4]["ids"][:32], sequences[4]["ids"][:50], sequences[2]["ids"][:3]]
     prompts = [sequences[0]["ids"][:9], sequences[4]["ids"][:1], sequences[2]["ids"][:17], sequences[7]["ids"][:4]]
     return {
         "made_by": {"torch": torch.__version__, "transformers": transformers.__version__, "seed": seed},
@@ -316,6 +338,7 @@ def reference(folder, name, seed):
         "loss": number(loss.detach()),
         "gradients": digest(full.items()),
         "greedy": greedy(model, prompts),
+        **({"growing": growing(model, crossing)} if name == "dynamic" else {}),
         "noise": {
             "logits": number((logits - other_logits).abs().max()),
             "gradients": number(max(((full[key] - other_full[key]).norm() / full[key].norm()).item() for key in full)),

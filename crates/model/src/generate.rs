@@ -1,13 +1,15 @@
 //! Generation with a key/value cache: prompts of different lengths in one batch.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use albacore_kernels::{Sequences, storage};
+use albacore_kernels::{Angles, Sequences, storage};
 use rayon::prelude::*;
 
+use crate::rope::newest_angles;
 use crate::sampling::Sampler;
-use crate::{Error, Llama, Result, Sampling, rope_angles};
+use crate::{Error, Llama, LlamaConfig, Result, Sampling};
 
 /// When a generation ends.
 #[derive(Clone, Debug)]
@@ -42,8 +44,6 @@ pub struct Generated {
 struct Growing {
     /// Which prompt it belongs to.
     index: usize,
-    /// The row of the angle table for its position 0.
-    first_row: u32,
     ids: Vec<u32>,
     sampler: Sampler,
 }
@@ -51,7 +51,8 @@ struct Growing {
 /// Continues each of `prompts`.
 ///
 /// `on_token(prompt, id)` is called for every new token as it comes and may end its sequence.
-/// Results do not depend on which prompts are generated together.
+/// Results do not depend on which prompts are generated together, up to rounding: the products of a
+/// larger batch may differ in their last bits, and with them a choice between near equals.
 ///
 /// # Errors
 /// If a prompt is empty or names a token outside the vocabulary.
@@ -68,21 +69,18 @@ pub fn generate(
     if prompts.is_empty() || limits.max_new_tokens == 0 {
         return Ok(results);
     }
-    let lengths = prompts.iter().map(|prompt| prompt.len() + limits.max_new_tokens);
-    let (angles, first_rows) = rope_angles(model.config(), &lengths.collect::<Vec<_>>())?;
     let caches = RefCell::new(model.new_caches(prompts.len()));
-    let growing = prompts.iter().enumerate().map(|(index, prompt)| Growing {
-        index,
-        first_row: first_rows[index],
-        ids: prompt.clone(),
-        sampler: Sampler::new(sampling, index as u64),
+    let mut asked = HashMap::new();
+    let growing = prompts.iter().enumerate().map(|(index, prompt)| {
+        let times = asked.entry(prompt).and_modify(|times| *times += 1).or_insert(0);
+        Growing { index, ids: prompt.clone(), sampler: Sampler::new(sampling, prompt, *times) }
     });
     let mut growing = growing.collect::<Vec<_>>();
     // First each whole prompt, then one token a round.
     let mut fresh = prompts.iter().map(Vec::len).collect::<Vec<_>>();
     while !growing.is_empty() {
-        let input = Step::new(&growing, &fresh)?;
-        let logits = model.next_logits(&input, &angles, &caches)?;
+        let input = Step::new(model.config(), &growing, &fresh)?;
+        let logits = model.next_logits(&input, &caches)?;
         let chosen = choose(&mut growing, &logits, model.config().vocab_size)?;
         let mut keep = vec![true; growing.len()];
         for (slot, (sequence, &id)) in growing.iter_mut().zip(&chosen).enumerate() {
@@ -116,6 +114,9 @@ pub fn generate(
 /// The tokens that are new to the caches, packed.
 pub(crate) struct Step {
     pub(crate) ids: Vec<u32>,
+    /// Those of each token, in a row of its own.
+    pub(crate) angles: Angles,
+    /// The row of `angles` for each token.
     pub(crate) positions: Vec<u32>,
     pub(crate) sequences: Sequences,
     /// The last token of each sequence: what follows it is to be chosen.
@@ -123,17 +124,19 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn new(growing: &[Growing], fresh: &[usize]) -> Result<Self> {
-        let (mut ids, mut positions, mut starts) = (Vec::new(), Vec::new(), vec![0]);
-        for (sequence, &fresh) in growing.iter().zip(fresh) {
-            let first = sequence.ids.len() - fresh;
-            ids.extend(&sequence.ids[first..]);
-            let row = |position: usize| sequence.first_row + position as u32;
-            positions.extend(row(first)..row(sequence.ids.len()));
-            starts.push(ids.len() as u32);
-        }
-        let last = starts[1..].iter().map(|end| end - 1).collect();
-        Ok(Self { ids, positions, sequences: Sequences::new(starts)?, last })
+    fn new(config: &LlamaConfig, growing: &[Growing], fresh: &[usize]) -> Result<Self> {
+        let sequences = Sequences::from_lengths(fresh.iter().copied())?;
+        let newest = || {
+            growing.iter().zip(fresh).map(|(sequence, fresh)| {
+                let length = sequence.ids.len();
+                (sequence, length - fresh..length)
+            })
+        };
+        let ids = newest().flat_map(|(sequence, range)| &sequence.ids[range]).copied().collect();
+        let angles = newest_angles(config, newest().map(|(_, range)| range))?;
+        let positions = (0..sequences.tokens() as u32).collect();
+        let last = sequences.starts()[1..].iter().map(|end| end - 1).collect();
+        Ok(Self { ids, angles, positions, sequences, last })
     }
 }
 

@@ -324,10 +324,10 @@ impl Llama {
     pub(crate) fn next_logits(
         &self,
         step: &Step,
-        angles: &Angles,
         caches: &RefCell<Vec<KeyValueCache>>,
     ) -> Result<Tensor> {
-        let pass = self.pass(Attend::Cached(caches, &step.sequences), angles, &step.positions);
+        let attend = Attend::Cached(caches, &step.sequences);
+        let pass = self.pass(attend, &step.angles, &step.positions);
         let tape = &mut Tape::inference();
         let hidden = self.hidden(tape, &step.ids, pass)?;
         self.logits_of(tape, &hidden, &step.last)

@@ -4,6 +4,7 @@
 //! at position 8,000 an error in the last bit of a frequency is already 1e-3 of a radian.
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 use albacore_kernels::Angles;
 use rayon::prelude::*;
@@ -37,7 +38,7 @@ pub enum RopeScaling {
         /// How many times longer the context becomes.
         factor: f64,
     },
-    /// NTK-aware: the base grows with the longest sequence beyond `max_position_embeddings`.
+    /// NTK-aware: the base grows with a sequence's length beyond `max_position_embeddings`.
     Dynamic {
         /// How many times longer the context becomes.
         factor: f64,
@@ -67,32 +68,53 @@ pub fn rope_angles(config: &LlamaConfig, lengths: &[usize]) -> Result<(Angles, V
     let own = |length: usize| dynamic && length > config.max_position_embeddings;
     let shared = lengths.iter().copied().filter(|&length| !own(length)).max().unwrap_or(0);
     let (mut cosine, mut sine) = (Vec::new(), Vec::new()); // (P, D/2)
-    config.rope.extend_tables(config, shared, &mut cosine, &mut sine);
+    config.rope.extend_tables(config, 0..shared, &mut cosine, &mut sine);
     let half_width = config.head_dim / 2;
     let mut first_rows = vec![0; lengths.len()];
     for (first, &length) in first_rows.iter_mut().zip(lengths).filter(|(_, length)| own(**length)) {
         *first = (cosine.len() / half_width) as u32;
-        config.rope.extend_tables(config, length, &mut cosine, &mut sine);
+        config.rope.extend_tables(config, 0..length, &mut cosine, &mut sine);
     }
     Ok((Angles::new(cosine, sine, half_width)?, first_rows))
 }
 
+/// The cosines and sines of the newest tokens of growing sequences, which stand at these positions:
+/// one row a token.
+///
+/// Under dynamic scaling the frequencies are those of a sequence's length so far, as transformers
+/// has them with a cache: what was turned before stays as it is.
+///
+/// # Errors
+/// Never for a valid configuration.
+pub(crate) fn newest_angles(
+    config: &LlamaConfig,
+    positions: impl IntoIterator<Item = Range<usize>>,
+) -> Result<Angles> {
+    let (mut cosine, mut sine) = (Vec::new(), Vec::new()); // (T, D/2)
+    for positions in positions {
+        config.rope.extend_tables(config, positions, &mut cosine, &mut sine);
+    }
+    Ok(Angles::new(cosine, sine, config.head_dim / 2)?)
+}
+
 impl Rope {
-    /// Appends the rows of positions `0..length` of a sequence of `length` tokens.
+    /// Appends the rows of the last `positions` of a sequence that ends there.
     fn extend_tables(
         &self,
         config: &LlamaConfig,
-        length: usize,
+        positions: Range<usize>,
         cosine: &mut Vec<f32>,
         sine: &mut Vec<f32>,
     ) {
-        let frequencies = self.frequencies(config, length);
+        let frequencies = self.frequencies(config, positions.end);
         let (half_width, start) = (frequencies.len(), cosine.len());
-        cosine.resize(start + length * half_width, 0.0);
-        sine.resize(start + length * half_width, 0.0);
+        let end = start + positions.len() * half_width;
+        cosine.resize(end, 0.0);
+        sine.resize(end, 0.0);
         let rows = cosine[start..].par_chunks_mut(half_width);
         let rows = rows.zip(sine[start..].par_chunks_mut(half_width)).enumerate();
-        rows.with_min_len(64).for_each(|(position, (cosine, sine))| {
+        rows.with_min_len(64).for_each(|(row, (cosine, sine))| {
+            let position = positions.start + row;
             for ((cosine, sine), frequency) in cosine.iter_mut().zip(sine).zip(&frequencies) {
                 // The product is rounded to f32 first: the angle is part of the definition.
                 let angle = f64::from(position as f32 * frequency);
@@ -101,9 +123,8 @@ impl Rope {
         });
     }
 
-    /// Radians per position for each of the `D/2` channel pairs, when the longest sequence has
-    /// `longest` tokens.
-    pub fn frequencies(&self, config: &LlamaConfig, longest: usize) -> Vec<f32> {
+    /// Radians per position for each of the `D/2` channel pairs, in a sequence of `length` tokens.
+    pub fn frequencies(&self, config: &LlamaConfig, length: usize) -> Vec<f32> {
         let width = config.head_dim;
         let plain = |theta| RopeScaling::plain(theta, width).into_iter();
         match self.scaling {
@@ -113,7 +134,7 @@ impl Rope {
             }
             RopeScaling::Dynamic { factor } => {
                 let trained = config.max_position_embeddings as f64;
-                let stretch = factor * (longest as f64).max(trained) / trained - (factor - 1.0);
+                let stretch = factor * (length as f64).max(trained) / trained - (factor - 1.0);
                 let power = width as f64 / (width as f64 - 2.0);
                 plain(self.theta * stretch.powf(power)).collect()
             }

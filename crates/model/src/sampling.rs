@@ -17,8 +17,9 @@ pub struct Sampling {
     pub top_p: f32,
     /// Divides positive and multiplies negative logits of tokens seen already. Default 1.
     pub repetition_penalty: f32,
-    /// Start of the random numbers. Each sequence of a batch has a stream of its own, so a result
-    /// does not depend on what it was generated together with.
+    /// Start of the random numbers. Each prompt has a stream of its own, which follows from its
+    /// tokens: what is drawn for it does not depend on what it is generated together with, up to
+    /// rounding of the logits. A prompt that stands in a batch again draws anew.
     pub seed: u64,
 }
 
@@ -54,9 +55,13 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    pub(crate) fn new(sampling: Sampling, stream: u64) -> Self {
+    /// For the answer to a prompt that was asked so many `times` before.
+    pub(crate) fn new(sampling: Sampling, prompt: &[u32], times: u64) -> Self {
+        // FNV-1a: the same on every machine and in every release.
+        let absorb = |hash: u64, id: &u32| (hash ^ u64::from(*id)).wrapping_mul(0x100_0000_01b3);
+        let stream = prompt.iter().fold(0xcbf2_9ce4_8422_2325, absorb);
         let mut random = ChaCha8Rng::seed_from_u64(sampling.seed);
-        random.set_stream(stream);
+        random.set_stream(stream.wrapping_add(times));
         Self { sampling, random, order: Vec::new() }
     }
 
@@ -131,7 +136,7 @@ mod tests {
     use super::*;
 
     fn counts(sampling: Sampling, logits: &[f32]) -> Vec<usize> {
-        let mut sampler = Sampler::new(sampling, 0);
+        let mut sampler = Sampler::new(sampling, &[], 0);
         let mut counts = vec![0; logits.len()];
         for _ in 0..4_000 {
             counts[sampler.next(&mut logits.to_vec(), &[]) as usize] += 1;
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_first_of_the_most_probable() {
-        let mut sampler = Sampler::new(Sampling::default(), 0);
+        let mut sampler = Sampler::new(Sampling::default(), &[], 0);
         assert_eq!(sampler.next(&mut [0.0, 2.0, 2.0, 1.0], &[]), 1);
     }
 
@@ -167,19 +172,28 @@ mod tests {
     #[test]
     fn the_repetition_penalty_lowers_what_was_seen_once() {
         let sampling = Sampling { repetition_penalty: 2.0, ..Default::default() };
-        let mut sampler = Sampler::new(sampling, 0);
+        let mut sampler = Sampler::new(sampling, &[], 0);
         assert_eq!(sampler.next(&mut [3.0, 2.0], &[0, 0]), 1);
         assert_eq!(sampler.next(&mut [-1.0, -1.5], &[0]), 1);
     }
 
     #[test]
-    fn a_seed_and_a_stream_fix_the_draws() {
-        let sampling = Sampling { temperature: 1.0, seed: 7, ..Default::default() };
-        let draw = |stream| {
-            let mut sampler = Sampler::new(sampling, stream);
+    fn seed_prompt_and_repetition_fix_the_draws() {
+        let draw = |seed, prompt: &[u32], times| {
+            let sampling = Sampling { temperature: 1.0, seed, ..Default::default() };
+            let mut sampler = Sampler::new(sampling, prompt, times);
             (0..32).map(|_| sampler.next(&mut [0.0; 16], &[])).collect::<Vec<_>>()
         };
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
+        let all = [
+            draw(7, &[1, 2], 0),
+            draw(8, &[1, 2], 0),
+            draw(7, &[2, 1], 0),
+            draw(7, &[1], 0),
+            draw(7, &[1, 2], 1),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "draws {index} repeat others");
+        }
+        assert_eq!(draw(7, &[1, 2], 0), all[0]);
     }
 }
