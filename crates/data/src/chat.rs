@@ -49,9 +49,14 @@ impl ChatTemplate {
         let Some((_, source)) = named("default") else {
             return Err(Error::NoChatTemplate { folder: tokenizer.folder().into() });
         };
-        let mut template = Self::new(source, tokenizer.special_tokens(), date)?;
+        let in_file = |name| {
+            let file = tokenizer.chat_template_file(name);
+            move |error: Error| Error::ChatTemplate { file, message: error.to_string() }
+        };
+        let template = Self::new(source, tokenizer.special_tokens(), date);
+        let mut template = template.map_err(in_file("default"))?;
         if let Some((_, source)) = named("tool_use") {
-            template.add("tool_use", source)?;
+            template.add("tool_use", source).map_err(in_file("tool_use"))?;
         }
         Ok(template)
     }

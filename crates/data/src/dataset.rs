@@ -170,9 +170,10 @@ impl Preparation<'_> {
         if *too_long != TooLong::Truncate {
             return Fate::TooLong(example.origin, example.ids.len());
         }
+        let tokens = example.len();
         example.truncate(*max_tokens);
         match example.supervised() {
-            0 => Fate::TruncatedToNothing(example.origin),
+            0 => Fate::TruncatedToNothing(example.origin, tokens),
             _ => Fate::Truncated(example),
         }
     }

@@ -90,6 +90,9 @@ pub enum Defect {
         /// What it was looked for and not found.
         why: String,
     },
+    /// No label of ready-made ids asks for a token to be learned.
+    #[error("nothing of it would be learned: all its labels after the first are -100")]
+    NoLabels,
     /// The template has no place for such a record.
     #[error("a `{record}` record does not fit `template = \"{template}\"`")]
     Misfit {
@@ -139,7 +142,7 @@ impl Defect {
             Self::NoMessages => "empty conversation",
             Self::Lengths { .. } | Self::Label { .. } => "labels that do not fit",
             Self::Id { .. } => "id out of range",
-            Self::NothingLearned { .. } => "nothing to learn",
+            Self::NothingLearned { .. } | Self::NoLabels => "nothing to learn",
             Self::Misfit { .. } => "does not fit the template",
             Self::Template { .. } | Self::Nesting { .. } | Self::Rewritten { .. } => {
                 "chat template fails"

@@ -307,7 +307,7 @@ impl<'a> Encoder<'a> {
 
     fn nothing_learned(&self, body: &Body) -> Defect {
         let why = match body {
-            Body::Tokens { .. } => "all its labels after the first are -100".to_owned(),
+            Body::Tokens { .. } => return Defect::NoLabels,
             Body::Messages { messages, .. }
                 if !messages.iter().any(|message| self.learn.wants(&message.role)) =>
             {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::defect::in_backticks;
-use crate::{BadRecord, Origin};
+use crate::{BadRecord, Defect, Origin};
 
 /// Result of a call into this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,10 +84,16 @@ pub enum Error {
         shown: Vec<(Origin, usize)>,
     },
     /// No record is left to train on.
-    #[error("no record is left to train on: {found}")]
+    #[error("no record is left to train on: {found}{}", limit(longest))]
     NothingLeft {
         /// What became of them.
         found: String,
+        /// If some were too long: tokens of the longest, and the most that were allowed.
+        longest: Option<(usize, usize)>,
+        /// Whether those that were too long have been truncated.
+        truncates: bool,
+        /// What helps against the defects of those that cannot be used.
+        cure: Option<String>,
     },
     /// More records are to be held out than there are.
     #[error("`data.held_out` = {wanted} leaves nothing to train on, found {found} records")]
@@ -143,6 +149,14 @@ pub enum Error {
         /// The model folder.
         folder: PathBuf,
     },
+    /// The chat template of a model that cannot be used.
+    #[error("`{}`: {message}", file.display())]
+    ChatTemplate {
+        /// The file that it stands in.
+        file: PathBuf,
+        /// What was found and wanted.
+        message: String,
+    },
     /// A template that cannot be used, chat or custom.
     #[error("{place}: {message}")]
     Template {
@@ -153,7 +167,7 @@ pub enum Error {
     },
     /// A text or conversation given by hand cannot be encoded.
     #[error(transparent)]
-    Defect(#[from] crate::Defect),
+    Defect(#[from] Defect),
     /// Several errors, all of them found in one go.
     #[error("{}", several(.0))]
     Several(Vec<Error>),
@@ -174,12 +188,20 @@ impl Error {
                  such as `fields = { prompt = \"question\", completion = \"answer\" }`"
                     .into()
             }
-            Self::BadRecords { shown, .. } => {
+            Self::BadRecords { bad, records, shown } => {
                 let cure = "correct them, or leave them out: `data.bad_records = \"drop\"`";
                 match shown.iter().find_map(|bad| bad.defect.hint()) {
+                    _ if bad == records && of_learn(shown) => LEARN.into(),
                     Some(hint) => format!("{hint}; else {cure}"),
                     None => cure.into(),
                 }
+            }
+            Self::NothingLeft { longest, truncates, cure, .. } => {
+                let longer = longest.map(|(longest, _)| {
+                    let cut = if *truncates { "" } else { ", or `data.too_long = \"truncate\"`" };
+                    format!("set `data.max_tokens = {longest}` or more{cut}")
+                });
+                return longer.or_else(|| cure.clone());
             }
             Self::TooLong { longest, .. } => format!(
                 "set `data.max_tokens = {longest}` or more, or `data.too_long` to `\"drop\"` or \
@@ -203,6 +225,9 @@ impl Error {
                 "set `data.template` to `\"alpaca\"`, `\"none\"` or a file, or add a \
                  `chat_template.jinja` to the model folder"
                     .into()
+            }
+            Self::ChatTemplate { .. } => {
+                "correct it, or set `data.template` to `\"alpaca\"`, `\"none\"` or a file".into()
             }
             Self::Defect(defect) => return defect.hint(),
             Self::Several(errors) => {
@@ -233,6 +258,24 @@ impl Error {
     }
 }
 
+/// What to do where nothing of any record is learned.
+const LEARN: &str = "`data.learn` says what is learned: `\"answers\"`, `\"last\"`, `\"all\"` or \
+                     `\"role:NAME\"`, the name of a role in the records";
+
+/// Whether it is `data.learn` that all of them fail by.
+fn of_learn(shown: &[BadRecord]) -> bool {
+    shown.iter().all(|bad| matches!(bad.defect, Defect::NothingLearned { .. }))
+}
+
+/// What helps where none of the records is left, by the first of those that cannot be used.
+pub(crate) fn cure(shown: &[BadRecord]) -> Option<String> {
+    match shown {
+        [] => None,
+        _ if of_learn(shown) => Some(LEARN.into()),
+        _ => shown.iter().find_map(|bad| bad.defect.hint()),
+    }
+}
+
 /// The file beside `path` whose name is most like it, if one is like it at all.
 fn nearest_file(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_string_lossy();
@@ -256,6 +299,11 @@ fn list_lengths(shown: &[(Origin, usize)], all: usize) -> String {
 
 fn rest(shown: usize, all: usize) -> Option<String> {
     (all > shown).then(|| format!("\n  and {} more", all - shown))
+}
+
+fn limit(longest: &Option<(usize, usize)>) -> String {
+    let Some((longest, most)) = longest else { return String::new() };
+    format!("; the longest has {longest} tokens, `data.max_tokens` is {most}")
 }
 
 fn other_tokenizer(found: &Option<String>) -> String {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::cure;
 use crate::{BadRecord, BadRecords, DataConfig, Encoded, Error, Origin, Result, TooLong};
 
 /// How many offenders an error or a report names.
@@ -49,8 +50,10 @@ pub struct Dropped {
 pub(crate) enum Fate {
     Kept(Encoded),
     Truncated(Encoded),
+    /// With how many tokens it has.
     TooLong(Origin, usize),
-    TruncatedToNothing(Origin),
+    /// With how many tokens it had.
+    TruncatedToNothing(Origin, usize),
     Bad(BadRecord),
 }
 
@@ -89,7 +92,10 @@ impl Tally {
                 }
                 ("too long", origin)
             }
-            Fate::TruncatedToNothing(origin) => ("truncated before anything learned", origin),
+            Fate::TruncatedToNothing(origin, tokens) => {
+                self.longest = self.longest.max(tokens);
+                ("truncated before anything learned", origin)
+            }
             Fate::Bad(bad) => {
                 self.bad_count += 1;
                 let (name, origin) = (bad.defect.name(), bad.origin.clone());
@@ -114,10 +120,11 @@ impl Tally {
         let records = self.report.records;
         let mut errors = Vec::new();
         if config.bad_records == BadRecords::Error && self.bad_count > 0 {
-            self.bad.sort_by(|a, b| {
+            let mut shown = std::mem::take(&mut self.bad);
+            shown.sort_by(|a, b| {
                 (&a.origin.file, a.origin.line).cmp(&(&b.origin.file, b.origin.line))
             });
-            errors.push(Error::BadRecords { bad: self.bad_count, records, shown: self.bad });
+            errors.push(Error::BadRecords { bad: self.bad_count, records, shown });
         }
         if config.too_long == TooLong::Error && self.long_count > 0 {
             errors.push(Error::TooLong {
@@ -132,7 +139,12 @@ impl Tally {
         if self.report.kept == 0 {
             let found = self.report.dropped.iter();
             let found = found.map(|dropped| format!("{} {}", dropped.count, dropped.reason));
-            return Err(Error::NothingLeft { found: found.collect::<Vec<_>>().join(", ") });
+            return Err(Error::NothingLeft {
+                found: found.collect::<Vec<_>>().join(", "),
+                longest: (self.longest > 0).then_some((self.longest, config.max_tokens)),
+                truncates: config.too_long == TooLong::Truncate,
+                cure: cure(&self.bad),
+            });
         }
         Ok(self.report)
     }

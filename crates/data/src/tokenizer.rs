@@ -10,6 +10,10 @@ use tokenizers::PostProcessorWrapper;
 
 use crate::{Defect, Error, Result, TextStream};
 
+/// What transformers' tokenizer classes read; the older place for chat templates.
+const CONFIG: &str = "tokenizer_config.json";
+/// The chat template, where it has a file of its own.
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Names of the special tokens that chat templates see.
 const SPECIAL: [&str; 7] =
     ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
@@ -175,6 +179,12 @@ impl Tokenizer {
         &self.chat_templates
     }
 
+    /// The file that a chat template stands in.
+    pub(crate) fn chat_template_file(&self, name: &str) -> PathBuf {
+        let own = self.folder.join(CHAT_TEMPLATE);
+        if name == "default" && own.exists() { own } else { self.folder.join(CONFIG) }
+    }
+
     /// Whether an id is a control token, such as `<|im_end|>`.
     pub fn is_special(&self, id: u32) -> bool {
         self.eos_ids.contains(&id)
@@ -262,7 +272,7 @@ impl Settings {
     fn read(folder: &Path) -> Result<Self> {
         let mut hash = Sha256::new();
         let mut json = |name: &str| read_json(&folder.join(name), &mut hash);
-        let tokenizer = json("tokenizer_config.json")?;
+        let tokenizer = json(CONFIG)?;
         let map = json("special_tokens_map.json")?;
         let (generation, model) = (json("generation_config.json")?, json("config.json")?);
         let special = SPECIAL.iter().filter_map(|name| {
@@ -272,7 +282,7 @@ impl Settings {
         let special = special.collect();
         let mut chat_templates = named_templates(tokenizer.get("chat_template"));
         // A file of its own is the newer way, and wins.
-        let path = folder.join("chat_template.jinja");
+        let path = folder.join(CHAT_TEMPLATE);
         if let Ok(text) = std::fs::read_to_string(&path) {
             hash.update(&text);
             chat_templates.retain(|(name, _)| name != "default");

@@ -107,11 +107,40 @@ fn bad_records_can_be_left_out_and_are_counted() {
     let dropped = report.dropped.iter().map(|dropped| (dropped.reason.as_str(), dropped.count));
     assert_eq!(dropped.collect::<Vec<_>>(), [("malformed JSON", 1), ("missing field", 1)]);
     room.config.learn = Learn::Role("tool".into());
-    let error = room.prepare(0, None).unwrap_err().to_string();
+    let error = room.prepare(0, None).unwrap_err();
     assert_eq!(
-        error,
+        error.to_string(),
         "no record is left to train on: 1 malformed JSON, 1 missing field, 1 nothing to learn"
     );
+    assert!(error.hint().unwrap().contains("`fields = {"), "{error:?}");
+}
+
+#[test]
+fn when_no_record_is_left_the_hint_names_the_setting_that_took_them() {
+    let mut room = Room::new(&["a", "bbb"]);
+    let told = |room: &Room| {
+        let error = room.prepare(0, None).unwrap_err();
+        format!("{error}\nhint: {}", error.hint().unwrap())
+            .replace(&format!("{}/", room.folder.path().display()), "")
+    };
+    room.config.max_tokens = 2;
+    insta::assert_snapshot!(told(&room), @r#"
+    no record is left to train on: 2 too long; the longest has 6 tokens, `data.max_tokens` is 2
+    hint: set `data.max_tokens = 6` or more, or `data.too_long = "truncate"`
+    "#);
+    room.config.too_long = TooLong::Truncate;
+    insta::assert_snapshot!(told(&room), @"
+    no record is left to train on: 2 truncated before anything learned; the longest has 6 tokens, `data.max_tokens` is 2
+    hint: set `data.max_tokens = 6` or more
+    ");
+    room.config.learn = Learn::Role("tool".into());
+    let hint = "hint: `data.learn` says what is learned: `\"answers\"`, `\"last\"`, `\"all\"` or \
+                `\"role:NAME\"`, the name of a role in the records";
+    let text = told(&room);
+    assert!(text.starts_with("2 of 2 records cannot be used\n") && text.ends_with(hint), "{text}");
+    room.config.bad_records = BadRecords::Drop;
+    let wanted = format!("no record is left to train on: 2 nothing to learn\n{hint}");
+    assert_eq!(told(&room), wanted);
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn records_and_templates_that_do_not_fit() {
     insta::assert_snapshot!(encode(alpaca, answers.clone(), user()), @r#"a `messages` record does not fit `template = "alpaca"` | hint: conversations need `data.template = "chat"`"#);
     insta::assert_snapshot!(encode(TemplateChoice::Chat, answers.clone(), user()), @r#"nothing of it would be learned with `learn = "answers"`: it has messages from `user`"#);
     let ids = Body::Tokens { ids: vec![1, 2], learned: vec![true, false] };
-    insta::assert_snapshot!(encode(TemplateChoice::None, answers.clone(), ids), @r#"nothing of it would be learned with `learn = "answers"`: all its labels after the first are -100"#);
+    insta::assert_snapshot!(encode(TemplateChoice::None, answers.clone(), ids), @"nothing of it would be learned: all its labels after the first are -100");
     let ids = Body::Tokens { ids: vec![1, 261], learned: vec![true, true] };
     insta::assert_snapshot!(encode(TemplateChoice::None, answers, ids), @"id 261 at position 1 (from 0) is out of range, wanted 0 to 260");
 }
@@ -209,6 +209,25 @@ fn template_files() {
     insta::assert_snapshot!(load("prompt = \"{instruction}\"\nanswer = \"\""), @"style.toml:2: unknown field `answer`, expected one of `prompt`, `prompt_with_input`, `response`");
     insta::assert_snapshot!(load("prompt = \"{instruction} {output}\""), @"style.toml: `prompt` has `{output}`, which belongs to `response`");
     insta::assert_snapshot!(load("prompt = "), @"style.toml:1: string values must be quoted, expected literal string");
+}
+
+#[test]
+fn a_broken_chat_template_is_named_with_its_file() {
+    let folder = Tiny { chat_template: Some("{% for m in messages %}"), ..Tiny::default() }.write();
+    let load = || {
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let error = Template::load(&TemplateChoice::Chat, &tokenizer, None).unwrap_err();
+        shown(&error, folder.path())
+    };
+    insta::assert_snapshot!(load(), @r#"
+    `tokenizer_config.json`: chat template, line 1: unexpected end of input, expected end of block
+    hint: correct it, or set `data.template` to `"alpaca"`, `"none"` or a file
+    "#);
+    std::fs::write(folder.path().join("chat_template.jinja"), "a\n{% for %}").unwrap();
+    insta::assert_snapshot!(load(), @r#"
+    `chat_template.jinja`: chat template, line 2: unexpected end of block, expected in
+    hint: correct it, or set `data.template` to `"alpaca"`, `"none"` or a file
+    "#);
 }
 
 #[test]
