@@ -14,6 +14,9 @@ pub struct Cursor {
     pub batch: usize,
 }
 
+/// Passes that are planned to count their steps: more would take minutes, and their mean is known.
+const PLANNED: u64 = 1000;
+
 /// The batches of a run, step by step. A step never reaches across the end of a pass: the last step
 /// of a pass may have fewer batches, and divides by what it has.
 pub(crate) struct Course<'d> {
@@ -43,10 +46,15 @@ impl<'d> Course<'d> {
         self.cursor
     }
 
-    /// Goes on from a cursor of the same run.
+    /// Goes on from a cursor of the same run. If the data have changed and this pass is now shorter,
+    /// the next one begins.
     pub(crate) fn seek(&mut self, cursor: Cursor) {
         self.cursor = cursor;
         self.plan = self.plan_of(cursor.epoch);
+        if cursor.batch >= self.plan.len() {
+            self.cursor = Cursor { epoch: cursor.epoch + 1, batch: 0 };
+            self.plan = self.plan_of(self.cursor.epoch);
+        }
     }
 
     /// The batches of the next step.
@@ -67,13 +75,18 @@ impl<'d> Course<'d> {
     }
 
     /// Steps in so many passes from the start. Packing differs from pass to pass where the order
-    /// does, so each is planned; of a part of a pass, the step that completes it is the last.
+    /// does, so each is planned; of a part of a pass, the step that completes it is the last. Passes
+    /// beyond [`PLANNED`] count as many steps as the mean of those before.
     pub(crate) fn steps_in(&self, epochs: f64) -> u64 {
         let steps = |epoch: u64| self.plan_of(epoch).len().div_ceil(self.batches_per_step) as u64;
-        let whole = (0..epochs as u64).map(steps).sum::<u64>();
+        let planned = (epochs as u64).min(PLANNED);
+        let whole = (0..planned).map(steps).sum::<u64>();
+        if planned == PLANNED {
+            return (whole as f64 * (epochs / PLANNED as f64)).ceil() as u64;
+        }
         match epochs.fract() {
             0.0 => whole,
-            part => whole + (steps(epochs as u64) as f64 * part).ceil() as u64,
+            part => whole + (steps(planned) as f64 * part).ceil() as u64,
         }
     }
 
@@ -130,5 +143,33 @@ mod tests {
             resumed.seek(never_stopped.cursor());
             assert_eq!(resumed.next_step(), never_stopped.next_step());
         }
+    }
+
+    #[test]
+    fn a_cursor_beyond_a_pass_that_has_become_shorter_goes_on_with_the_next() {
+        let examples = examples();
+        // Two batches are left of four.
+        let fewer = &examples[..4];
+        let course = || Course::new(fewer, Packing::alone(1, 6, true), 1);
+        for batch in [2, 3] {
+            let (mut beyond, mut next) = (course(), course());
+            beyond.seek(Cursor { epoch: 5, batch });
+            next.seek(Cursor { epoch: 6, batch: 0 });
+            assert_eq!(beyond.cursor(), Cursor { epoch: 6, batch: 0 });
+            let step = beyond.next_step();
+            assert_eq!((step.len(), &step), (1, &next.next_step()));
+        }
+        let mut within = course();
+        within.seek(Cursor { epoch: 5, batch: 1 });
+        assert_eq!(within.cursor(), Cursor { epoch: 5, batch: 1 });
+    }
+
+    #[test]
+    fn the_steps_of_ten_million_passes_are_counted_at_once() {
+        let examples = examples();
+        let course = Course::new(&examples, Packing::alone(1, 6, true), 3);
+        let counted = [999.5, 1000.0, 1000.5, 1e7].map(|epochs| course.steps_in(epochs));
+        assert_eq!(counted, [1999, 2000, 2001, 20_000_000]);
+        assert_eq!(course.steps_in(1e300), u64::MAX);
     }
 }

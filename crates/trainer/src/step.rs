@@ -29,6 +29,7 @@ pub(crate) fn accumulate(
     batches: &[Batch],
     recompute: Recompute,
 ) -> Result<Measured> {
+    debug_assert!(!batches.is_empty(), "a step is made of something");
     model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
     let mut counts = Counts::default();
     batches.iter().for_each(|batch| counts.add(&objective.count(&groups(batch))));
