@@ -46,11 +46,23 @@ mod tests {
         assert_eq!(second.gradient, [-0.25]);
     }
 
+    /// By central differences. The loss is linear, so the step need not be small: one, from
+    /// half below to half above, leaves the rounding of the gradient to f32 alone.
     #[test]
-    fn the_gradient_known_ahead_is_the_gradient() {
+    fn the_gradient_known_ahead_is_the_slope_of_the_loss() {
         let groups = Groups { target_starts: &[0, 1, 3] };
-        let step = Counts(vec![7]);
-        let loss = Sft.loss(&[-3.0, -1.0, -0.25], &groups, &step);
-        assert_eq!(Sft.ahead(&groups, &step), Some(loss.gradient));
+        let (step, logp) = (Counts(vec![7]), [-3.0, -1.0, -0.25]);
+        let ahead = Sft.ahead(&groups, &step).unwrap();
+        assert_eq!(ahead.len(), logp.len());
+        assert_eq!(Sft.loss(&logp, &groups, &step).gradient, ahead);
+        for (token, &slope) in ahead.iter().enumerate() {
+            let moved = |by: f32| {
+                let mut logp = logp;
+                logp[token] += by;
+                Sft.loss(&logp, &groups, &step).terms[0].mean()
+            };
+            let wanted = moved(0.5) - moved(-0.5);
+            assert!((f64::from(slope) - wanted).abs() < 1e-8, "{slope}, wanted {wanted}");
+        }
     }
 }
