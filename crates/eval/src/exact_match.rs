@@ -89,9 +89,13 @@ fn last_answer(example: &Encoded) -> (&[u32], &[u32]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use albacore_data::Origin;
+    use albacore_kernels::storage;
 
     use super::*;
+    use crate::tiny;
 
     fn example(learned: &[bool]) -> Encoded {
         Encoded {
@@ -108,6 +112,83 @@ mod tests {
         let turns = example(&[false, true, false, false, true, true, false]);
         assert_eq!(last_answer(&turns), (&[0, 1, 2, 3][..], &[4, 5][..]));
         assert_eq!(last_answer(&example(&[false, true])), (&[0][..], &[1][..]));
+    }
+
+    /// Words as tokens: a word's id is its place among them; the first ends a text.
+    const WORDS: [&str; 10] =
+        ["</s>", "hot", "cold", "up", "down", "left", "right", "in", "out", "off"];
+
+    fn tokenizer() -> Tokenizer {
+        let folder = tempfile::tempdir().unwrap();
+        let words = WORDS.iter().enumerate().map(|(id, word)| format!("\"{word}\": {id}"));
+        let words = words.collect::<Vec<_>>().join(", ");
+        let tokenizer = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+            "pre_tokenizer": {{"type": "WhitespaceSplit"}}, "post_processor": null,
+            "decoder": null, "added_tokens": [{{"id": 0, "content": "</s>", "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}}],
+            "model": {{"type": "WordLevel", "unk_token": "off", "vocab": {{{words}}}}}}}"#
+        );
+        fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        let config = r#"{"eos_token": "</s>"}"#;
+        fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+        Tokenizer::load(folder.path()).unwrap()
+    }
+
+    /// A model that follows a word by the one after it in `WORDS`, and the last by `</s>`: its layers
+    /// add nothing, token `i` is the unit vector `i`, and row `i + 1` of the head is that vector too.
+    fn counting() -> Llama {
+        let model = tiny::model();
+        for parameter in model.parameters() {
+            for part in parameter.parts() {
+                let columns = parameter.value().dims().last().copied().unwrap();
+                let row_of = |token: usize| match part.name.as_str() {
+                    "model.embed_tokens.weight" => Some(token),
+                    "lm_head.weight" => Some((token + 1) % WORDS.len()),
+                    _ => None,
+                };
+                let silent = ["o_proj", "down_proj"].iter().any(|name| part.name.contains(name));
+                if row_of(0).is_some() || silent {
+                    let fill = |numbers: &mut [f32]| {
+                        numbers.fill(0.0);
+                        for (token, row) in (0..WORDS.len()).filter_map(|t| Some((t, row_of(t)?))) {
+                            numbers[row * columns + token] = 1.0;
+                        }
+                        Ok(())
+                    };
+                    storage::write(&parameter.part_value(part).unwrap(), fill).unwrap();
+                }
+            }
+        }
+        model
+    }
+
+    #[test]
+    fn a_known_answer_is_right_and_another_wrong() {
+        let (model, tokenizer) = (counting(), tokenizer());
+        let example = |prompt: &[u32], answer: &[u32]| Encoded {
+            ids: [prompt, answer].concat(),
+            learned: [vec![false; prompt.len()], vec![true; answer.len()]].concat(),
+            ..example(&[])
+        };
+        // Prompts of different lengths; counting on from `in` ends the text after `off`.
+        let examples =
+            [example(&[5, 7], &[8, 9, 0]), example(&[1, 2, 6], &[7, 9, 0]), example(&[8], &[9, 0])];
+        let found = exact_match(&model, &tokenizer, &examples, 5).unwrap();
+        let answer = |prompt: &str, wanted: &str, found: &str| Answer {
+            prompt: prompt.into(),
+            wanted: wanted.into(),
+            found: found.into(),
+        };
+        let wanted = [
+            answer("left in", "out off", "out off"),
+            answer("hot cold right", "in off", "in out off"),
+            answer("out", "off", "off"),
+        ];
+        assert_eq!(found.answers, wanted);
+        assert_eq!(found.exact(), 2);
+        // Cut off before its end, an answer is wrong.
+        assert_eq!(exact_match(&model, &tokenizer, &examples, 1).unwrap().exact(), 1);
     }
 
     #[test]

@@ -47,3 +47,55 @@ pub fn held_out_loss<E: Borrow<Encoded>>(
     }
     Ok(loss)
 }
+
+#[cfg(test)]
+mod tests {
+    use albacore_data::Origin;
+
+    use super::*;
+    use crate::tiny;
+
+    fn example(ids: &[u32], learned: &[usize]) -> Encoded {
+        Encoded {
+            ids: ids.to_vec(),
+            learned: (0..ids.len()).map(|place| learned.contains(&place)).collect(),
+            reasons: Vec::new(),
+            origin: Origin::new("here", 1),
+            eos_added: false,
+        }
+    }
+
+    /// The log-probabilities of an example's learned tokens, the example alone in the model.
+    fn alone(model: &Llama, example: &Encoded) -> Vec<f32> {
+        let rows = (1..example.ids.len()).filter(|&next| example.learned[next]);
+        let targets = rows.clone().map(|next| example.ids[next]).collect();
+        let rows = rows.map(|next| next as u32 - 1).collect();
+        let starts = vec![0, example.ids.len() as u32];
+        let packed = Packed::new(model.config(), example.ids.clone(), starts, rows, targets);
+        let packed = packed.unwrap();
+        let logprobs = model.logprobs(&mut Tape::inference(), &packed, None).unwrap();
+        storage::read(logprobs.tensor()).unwrap().to_vec()
+    }
+
+    #[test]
+    fn the_loss_is_the_mean_over_the_tokens_of_examples_scored_alone() {
+        let model = tiny::model();
+        let examples = [
+            example(&[3, 1, 4, 1, 5], &[2, 3, 4]),
+            example(&[9, 2, 6], &[2]),
+            example(&[5, 3, 5, 8, 9, 7, 9], &[1, 2, 5]),
+            example(&[3, 2], &[1]),
+        ];
+        let logprobs = examples.iter().flat_map(|example| alone(&model, example));
+        let logprobs = logprobs.map(f64::from).collect::<Vec<_>>();
+        assert_eq!(logprobs.len(), 3 + 1 + 3 + 1);
+        let wanted = -logprobs.iter().sum::<f64>() / 8.0;
+        // One batch for all, several in one and some alone, each alone.
+        for tokens_per_batch in [64, 8, 1] {
+            let loss = held_out_loss(&model, &examples, tokens_per_batch).unwrap();
+            assert_eq!(loss.tokens, 8);
+            // Packed equals alone up to the rounding of f32.
+            assert!((loss.mean() - wanted).abs() <= 1e-6 * wanted, "{loss:?}, wanted {wanted}");
+        }
+    }
+}

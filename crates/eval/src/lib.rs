@@ -7,6 +7,8 @@ mod config;
 mod error;
 mod exact_match;
 mod held_out;
+#[cfg(test)]
+mod tiny;
 
 pub use config::{EvalConfig, Metric};
 pub use error::{Error, Result};
