@@ -82,6 +82,7 @@ impl RunLog {
                 time(saved.took),
                 time(saved.stalled)
             )),
+            Event::Warning(text) => self.warn(text),
         }
     }
 

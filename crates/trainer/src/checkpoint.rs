@@ -15,6 +15,7 @@
 
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -164,15 +165,32 @@ pub(crate) fn list(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>> {
     Ok(steps)
 }
 
-/// Removes what an interrupted save or removal has left.
-pub(crate) fn remove_partial(checkpoints: &Path) -> Result<()> {
+/// The folder in which a checkpoint is written before it gets its name, or loses it. What could not
+/// be removed (a file that someone on a network still holds open) may lie there: then another one.
+pub(crate) fn partial(sealed: &Path) -> PathBuf {
+    let more = (2..).map(|number| format!("{number}.partial"));
+    let mut names = iter::once("partial".to_owned()).chain(more);
+    let free =
+        names.find_map(|name| Some(sealed.with_extension(name)).filter(|name| !name.exists()));
+    free.expect("numbers do not end")
+}
+
+/// Removes what an interrupted save or removal has left. Returns a sentence for each that stays.
+pub(crate) fn remove_partial(checkpoints: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(checkpoints).map_err(Error::file("read folder", checkpoints))?;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|extension| extension == "partial") {
-            fs::remove_dir_all(&path).map_err(Error::file("remove", &path))?;
-        }
-    }
-    Ok(())
+    let paths = entries.flatten().map(|entry| entry.path());
+    let partial = paths.filter(|path| path.extension().is_some_and(|ending| ending == "partial"));
+    let stays = |path: PathBuf| {
+        let error = fs::remove_dir_all(&path).err()?;
+        Some(format!("`{}` is left over and cannot be removed: {error}", path.display()))
+    };
+    Ok(partial.filter_map(stays).collect())
+}
+
+/// The newest checkpoint in a folder that has all its files.
+pub(crate) fn last_good(checkpoints: &Path) -> Option<PathBuf> {
+    let mut folders = list(checkpoints).ok()?.into_iter().map(|(_, folder)| folder);
+    folders.find(|folder| Manifest::check(folder, Scrutiny::Sizes).is_ok())
 }
 
 /// A sealed checkpoint.
@@ -212,6 +230,22 @@ mod tests {
         for name in ["step-000123.partial", "step-12", "step-", "step-+00123", "last"] {
             assert_eq!(step_of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_left_over_goes_or_is_named_and_stands_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealed = folder.path().join(name_of(7));
+        fs::create_dir(partial(&sealed)).unwrap();
+        // A file in the place of a folder cannot be removed as one.
+        fs::write(partial(&sealed), "").unwrap();
+        fs::create_dir(partial(&sealed)).unwrap();
+        let left = remove_partial(folder.path()).unwrap();
+        let wanted = format!("`{}` is left over and", sealed.with_extension("2.partial").display());
+        assert!(left.len() == 1 && left[0].starts_with(&wanted), "{left:?}");
+        assert_eq!(partial(&sealed), sealed.with_extension("partial"));
+        fs::create_dir(partial(&sealed)).unwrap();
+        assert_eq!(partial(&sealed), sealed.with_extension("3.partial"));
     }
 
     #[test]

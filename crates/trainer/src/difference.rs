@@ -25,12 +25,22 @@ const HARMLESS: [&str; 7] =
 /// Keys that say how long to train.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
 
-/// Compares two effective configurations.
+/// Compares two effective configurations. A key that one of them lacks has its value in `defaults`,
+/// if it is there: the version that saved the configuration did not know it.
 ///
 /// `same_rates` says that the steps made so far had the learning rates that they would have had in
 /// a run of the new length: then a run may be made longer or shorter.
-pub(crate) fn differences(was: &Value, now: &Value, same_rates: bool) -> Vec<Difference> {
-    let (was, now) = (flatten(was), flatten(now));
+pub(crate) fn differences(
+    was: &Value,
+    now: &Value,
+    defaults: &Value,
+    same_rates: bool,
+) -> Vec<Difference> {
+    let [was, now] = [was, now].map(|config| {
+        let mut values = flatten(defaults);
+        values.extend(flatten(config));
+        values
+    });
     let keys = was.keys().chain(now.keys()).collect::<std::collections::BTreeSet<_>>();
     let changed = keys.into_iter().filter(|key| !same(was.get(*key), now.get(*key)));
     let differences = changed.map(|key| Difference {
@@ -55,6 +65,10 @@ fn alters(key: &str, same_rates: bool) -> Option<&'static str> {
             "the learning rate falls towards the end of the run, so the steps made so far would \
              have had other rates"
         }
+        "train" if under("train.freeze") || under("train.train_only") => {
+            "other weights would be trained"
+        }
+        "train" if key == "train.precision" => "the numbers would be rounded otherwise",
         "train" => "steps would be made of other batches",
         "run" => "the examples would come in another order",
         "data" => "the examples would be others",
@@ -118,7 +132,7 @@ mod tests {
     use super::*;
 
     fn changed(was: Value, now: Value, same_rates: bool) -> Vec<(String, bool)> {
-        let found = differences(&was, &now, same_rates);
+        let found = differences(&was, &now, &Value::Null, same_rates);
         found.into_iter().map(|found| (found.key, found.alters.is_some())).collect()
     }
 
@@ -158,8 +172,40 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_the_checkpoint_does_not_know_had_its_default() {
+        let defaults = json!({
+            "optim": {"learning_rate": 2e-5, "new": 0.0}, "data": {"sources": []},
+            "train": {"freeze": []},
+        });
+        let sources = json!([{"path": "a"}]);
+        let was = json!({"optim": {"learning_rate": 1e-5}, "data": {"sources": sources}});
+        let now = |new: f64| {
+            json!({
+                "optim": {"learning_rate": 1e-5, "new": new}, "data": {"sources": sources},
+                "train": {"freeze": []},
+            })
+        };
+        assert_eq!(differences(&was, &now(0.0), &defaults, false), []);
+        let found = differences(&was, &now(0.5), &defaults, false);
+        assert_eq!(
+            listing(&found),
+            "\n  `optim.new` was `0.0`, is now `0.5`: the updates would be others"
+        );
+    }
+
+    #[test]
+    fn every_key_of_train_has_its_own_reason() {
+        let reason = |key| alters(key, false).unwrap();
+        assert_eq!(reason("train.freeze"), "other weights would be trained");
+        assert_eq!(reason("train.train_only"), "other weights would be trained");
+        assert_eq!(reason("train.batches_per_step"), "steps would be made of other batches");
+        assert!(reason("train.epochs").starts_with("the learning rate falls"));
+    }
+
+    #[test]
     fn a_difference_reads_as_a_sentence() {
-        let found = differences(&json!({}), &json!({"optim": {"epsilon": 1e-6}}), false);
+        let now = json!({"optim": {"epsilon": 1e-6}});
+        let found = differences(&json!({}), &now, &Value::Null, false);
         assert_eq!(
             listing(&found),
             "\n  `optim.epsilon` was not set, is now `1e-6`: the updates would be others"

@@ -38,9 +38,8 @@ pub enum Error {
     },
     /// There is no room for a checkpoint.
     #[error(
-        "no room to save in `{}`: found {free} bytes free, wanted {needed}; the last good checkpoint \
-         is untouched",
-        folder.display()
+        "no room to save in `{}`: found {free} bytes free, wanted {needed}{}",
+        folder.display(), untouched(last_good)
     )]
     DiskFull {
         /// Where the checkpoint was to be written.
@@ -49,6 +48,19 @@ pub enum Error {
         needed: u64,
         /// What the file system has left for us.
         free: u64,
+        /// The newest checkpoint that is whole, if there is one.
+        last_good: Option<PathBuf>,
+    },
+    /// The line of a step could not be written.
+    #[error("cannot write `{}`: {source}{}", path.display(), untouched(last_good))]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+        /// The newest checkpoint that is whole, if there is one.
+        last_good: Option<PathBuf>,
     },
     /// A checkpoint that was asked for by its path cannot be used.
     #[error("checkpoint `{}` {reason}", folder.display())]
@@ -112,15 +124,35 @@ impl Error {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
+    /// Of a run whose newest whole checkpoint is `last_good`: the error of a file is that of its
+    /// metrics.
+    pub(crate) fn of_metrics(self, last_good: Option<PathBuf>) -> Self {
+        match self {
+            Self::File { path, source, .. } => Self::Metrics { path, source, last_good },
+            other => other,
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InUse { .. } => {
                 "wait until it ends or stop it, or train under another name: `--set run.name=NAME`"
             }
-            Self::DiskFull { .. } => {
-                "free some space and run the same command again: it goes on from the last good \
-                 checkpoint; fewer are kept with a smaller `checkpoint.keep_last`"
+            Self::File { source, .. } if is_full(source) => FREE_SPACE,
+            Self::DiskFull { last_good, .. } => return Some(go_on(FREE_SPACE, last_good)),
+            Self::Metrics { source, last_good, .. } if is_full(source) => {
+                return Some(go_on(FREE_SPACE, last_good));
+            }
+            Self::Metrics { last_good, .. } => {
+                let again = "run the same command again once the file can be written";
+                return Some(go_on(again, last_good));
+            }
+            Self::Moments { path, .. } => {
+                let checkpoint = path.parent().unwrap_or(path).display();
+                return Some(format!(
+                    "start a new run from it: `--set model.path={checkpoint} --set run.name=NAME`"
+                ));
             }
             Self::Damaged { .. } => {
                 "`--resume auto` goes on from the newest checkpoint that is complete"
@@ -142,4 +174,27 @@ impl Error {
         };
         Some(hint.to_owned())
     }
+}
+
+const FREE_SPACE: &str = "free some space and run the same command again";
+
+/// What to do, and from where the run then goes on.
+fn go_on(what_to_do: &str, last_good: &Option<PathBuf>) -> String {
+    match last_good {
+        None => what_to_do.to_owned(),
+        Some(folder) => format!(
+            "{what_to_do}: it goes on from `{}`; fewer checkpoints are kept with a smaller \
+             `checkpoint.keep_last`",
+            folder.display()
+        ),
+    }
+}
+
+fn untouched(last_good: &Option<PathBuf>) -> &'static str {
+    if last_good.is_some() { "; the last good checkpoint is untouched" } else { "" }
+}
+
+/// Whether the disk is full or a quota spent.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -64,6 +64,8 @@ pub enum Event<'e> {
     },
     /// A checkpoint was sealed.
     Saved(&'e Saved),
+    /// Something went wrong that training can do without: a sentence.
+    Warning(&'e str),
 }
 
 /// How a run ended.

@@ -2,6 +2,9 @@
 //!
 //! A run that was stopped and resumed leaves the file of one that never stopped: lines after the
 //! resumed step are cut off. The curves are drawn anew from the lines that stay.
+//!
+//! A line that cannot be written ends the run, since nothing could bring it back; a curve that cannot
+//! be drawn is a warning.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
@@ -69,7 +72,9 @@ pub(crate) mod named {
 pub(crate) struct Metrics {
     file: File,
     path: PathBuf,
-    events: Events,
+    /// The curves, as long as they can be drawn.
+    events: Option<Events>,
+    warning: Option<String>,
 }
 
 impl Metrics {
@@ -90,23 +95,27 @@ impl Metrics {
         cut.map_err(Error::file("write", &path))?;
 
         let began = SystemTime::now() - elapsed;
-        let mut metrics = Self { file, path, events: Events::create(run)? };
-        metrics.baseline(baseline, began)?;
+        let mut metrics = Self { file, path, events: None, warning: None };
+        match Events::create(run) {
+            Ok(events) => metrics.events = Some(events),
+            Err(error) => metrics.warn(&error),
+        }
+        metrics.baseline(baseline, began);
         for line in &lines {
             let elapsed = line.get("elapsed_s").and_then(Value::as_f64).unwrap_or(0.0);
             let elapsed = Duration::try_from_secs_f64(elapsed).unwrap_or(Duration::ZERO);
-            metrics.curve(line, began + elapsed)?;
+            metrics.curve(line, began + elapsed);
         }
-        metrics.events.flush()?;
+        metrics.draw(Events::flush);
         Ok(metrics)
     }
 
     /// What was measured before the first step: curves begin with it, lines do not.
-    pub(crate) fn baseline(&mut self, values: &[(String, f64)], time: SystemTime) -> Result<()> {
-        if values.is_empty() {
-            return Ok(());
+    pub(crate) fn baseline(&mut self, values: &[(String, f64)], time: SystemTime) {
+        let scalars = values.iter().map(|(name, value)| (name.as_str(), *value));
+        if !values.is_empty() {
+            self.draw(|events| events.write(time, 0, scalars));
         }
-        self.events.write(time, 0, values.iter().map(|(name, value)| (name.as_str(), *value)))
     }
 
     /// Adds the line of a step.
@@ -115,8 +124,14 @@ impl Metrics {
         let object = serde_json::from_str(&text).expect("a line is an object");
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(Error::file("write", &self.path))?;
-        self.curve(&object, SystemTime::now())?;
-        self.events.flush()
+        self.curve(&object, SystemTime::now());
+        self.draw(Events::flush);
+        Ok(())
+    }
+
+    /// What has gone wrong with the curves, once.
+    pub(crate) fn warning(&mut self) -> Option<String> {
+        self.warning.take()
     }
 
     /// Returns when everything so far is on the disk.
@@ -124,11 +139,23 @@ impl Metrics {
         self.file.sync_data().map_err(Error::file("write", &self.path))
     }
 
-    fn curve(&mut self, line: &Map<String, Value>, time: SystemTime) -> Result<()> {
+    fn curve(&mut self, line: &Map<String, Value>, time: SystemTime) {
         let counts = ["step", "tokens", "supervised_tokens", "elapsed_s"];
         let drawn = line.iter().filter(|(name, _)| !counts.contains(&name.as_str()));
         let scalars = drawn.filter_map(|(name, value)| Some((name.as_str(), value.as_f64()?)));
-        self.events.write(time, step_of(line).unwrap_or(0), scalars)
+        self.draw(|events| events.write(time, step_of(line).unwrap_or(0), scalars));
+    }
+
+    /// Draws, unless something has gone wrong before.
+    fn draw(&mut self, draw: impl FnOnce(&mut Events) -> Result<()>) {
+        if let Some(Err(error)) = self.events.as_mut().map(draw) {
+            self.warn(&error);
+        }
+    }
+
+    fn warn(&mut self, error: &Error) {
+        self.events = None;
+        self.warning = Some(format!("no curves are drawn for TensorBoard any more: {error}"));
     }
 }
 
@@ -182,6 +209,50 @@ mod tests {
                       tokens_per_second elapsed_s held_out_loss";
         assert_eq!(object.len(), wanted.split(' ').count());
         assert!(wanted.split_whitespace().all(|key| object.contains_key(key)), "{text}");
+    }
+
+    /// A file that is always full.
+    #[cfg(target_os = "linux")]
+    fn full() -> File {
+        File::options().write(true).open("/dev/full").unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_with_where_to_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, Duration::ZERO, &[]).unwrap();
+        metrics.file = full();
+        let told = |last_good: Option<&str>| {
+            let error = metrics.write(&line(1)).unwrap_err();
+            let error = error.of_metrics(last_good.map(PathBuf::from));
+            format!("{error}\n{}", error.hint().unwrap())
+        };
+        let [nothing, good] = [None, Some("checkpoints/step-000007")].map(told);
+        let path = folder.path().join(METRICS);
+        let start = format!("cannot write `{}`: No space left on device", path.display());
+        assert!(nothing.starts_with(&start) && good.starts_with(&start), "{good}");
+        assert!(nothing.ends_with("\nfree some space and run the same command again"), "{nothing}");
+        assert!(
+            good.contains("; the last good checkpoint is untouched\nfree some space"),
+            "{good}"
+        );
+        assert!(good.contains("it goes on from `checkpoints/step-000007`"), "{good}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn curves_that_cannot_be_drawn_are_told_once_and_the_lines_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::open(folder.path(), 0, Duration::ZERO, &[]).unwrap();
+        metrics.events = Some(Events::to(full(), folder.path().join("events")));
+        metrics.write(&line(1)).unwrap();
+        let warning = metrics.warning().unwrap();
+        assert!(warning.starts_with("no curves are drawn for TensorBoard any more: "), "{warning}");
+        metrics.write(&line(2)).unwrap();
+        assert_eq!(metrics.warning(), None);
+        let text = fs::read_to_string(folder.path().join(METRICS)).unwrap();
+        assert_eq!(text.lines().count(), 2);
     }
 
     #[test]

@@ -329,8 +329,11 @@ mod tests {
         }
         let other = parameter("other", &[2, 3], 1.0);
         let mut other = AdamW::new(OptimConfig::default(), &[&other]).unwrap();
-        let error = other.load(&path, 1).unwrap_err().to_string();
-        assert!(error.ends_with("has no `m.other`: its tensor was not trained"), "{error}");
+        let error = other.load(&path, 1).unwrap_err();
+        let text = error.to_string();
+        assert!(text.ends_with("has no `m.other`: its tensor was not trained"), "{text}");
+        let wanted = format!("`--set model.path={} --set run.name=NAME`", folder.path().display());
+        assert!(error.hint().unwrap().ends_with(&wanted), "{error:?}");
         let wide = parameter("matrix", &[3, 2], 1.0);
         let error =
             AdamW::new(OptimConfig::default(), &[&wide]).unwrap().load(&path, 1).unwrap_err();

@@ -6,8 +6,9 @@
 //!             previous-1/                  what an earlier run under this name had written
 //! ```
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -64,9 +65,15 @@ impl RunFolder {
     /// # Errors
     /// If another process holds it, or it cannot be written.
     pub fn take(path: &Path) -> Result<Self> {
+        let lock = loop {
+            fs::create_dir_all(path).map_err(Error::file("make folder", path))?;
+            if let Some(lock) = hold(open_lock(path)?, path)? {
+                break lock;
+            }
+        };
         let checkpoints = path.join("checkpoints");
         fs::create_dir_all(&checkpoints).map_err(Error::file("make folder", &checkpoints))?;
-        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Its path.
@@ -80,33 +87,50 @@ impl RunFolder {
     }
 
     /// Moves files and folders of the run, given by their paths inside it, to a fresh folder
-    /// `previous-N`: they belong to a course of training that is not continued. Those that do not
-    /// exist are passed over; returns the folder if anything was moved.
+    /// `previous-N`: they belong to a course of training that is not continued. If anything is moved,
+    /// the files of `copied` are copied there. Those that do not exist are passed over; returns the
+    /// folder if anything was moved.
     ///
     /// # Errors
-    /// If one of them cannot be moved.
-    pub fn set_aside(&self, inside: &[PathBuf]) -> Result<Option<PathBuf>> {
-        let found = inside.iter().filter(|name| self.path.join(name).exists()).collect::<Vec<_>>();
-        if found.is_empty() {
+    /// If one of them cannot be moved or copied.
+    pub fn set_aside(&self, moved: &[PathBuf], copied: &[PathBuf]) -> Result<Option<PathBuf>> {
+        let there = |name: &&PathBuf| self.path.join(name).exists();
+        let moved = moved.iter().filter(there).collect::<Vec<_>>();
+        if moved.is_empty() {
             return Ok(None);
         }
         let mut names = (1..).map(|number| self.path.join(format!("previous-{number}")));
         let folder = names.find(|name| !name.exists()).expect("numbers do not end");
-        for name in found {
+        let places = |name: &PathBuf| -> Result<_> {
             let (from, to) = (self.path.join(name), folder.join(name));
             let parent = to.parent().expect("it was joined to a folder");
             fs::create_dir_all(parent).map_err(Error::file("make folder", parent))?;
+            Ok((from, to))
+        };
+        // Copies first: once all is moved, nothing would tell that they are still to be made.
+        for name in copied.iter().filter(there) {
+            let (from, to) = places(name)?;
+            fs::copy(&from, &to).map_err(Error::file("copy", &from))?;
+        }
+        for name in moved {
+            let (from, to) = places(name)?;
             fs::rename(&from, &to).map_err(Error::file("move aside", &from))?;
         }
         Ok(Some(folder))
     }
 }
 
-/// Locks the folder's `.lock` file, which names the process that holds it.
-fn lock(folder: &Path) -> Result<File> {
+/// Opens the folder's `.lock` file, which names the process that holds it.
+fn open_lock(folder: &Path) -> Result<File> {
     let path = folder.join(".lock");
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = open.map_err(Error::file("open", &path))?;
+    open.map_err(Error::file("open", &path))
+}
+
+/// Locks the folder's `.lock` file. `None` if it was removed after it was opened, by a run that was
+/// refused and left nothing behind: its lock would keep nobody out.
+fn hold(mut file: File, folder: &Path) -> Result<Option<File>> {
+    let path = folder.join(".lock");
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -121,11 +145,16 @@ fn lock(folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(error)) => return Err(Error::file("lock", &path)(error)),
     }
+    let held = file.metadata().map_err(Error::file("look at", &path))?;
+    let same = |there: Metadata| (there.dev(), there.ino()) == (held.dev(), held.ino());
+    if !fs::metadata(&path).is_ok_and(same) {
+        return Ok(None);
+    }
     let id = std::process::id().to_string();
     let written =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(id.as_bytes()));
     written.map_err(Error::file("write", &path))?;
-    Ok(file)
+    Ok(Some(file))
 }
 
 #[cfg(test)]
@@ -145,18 +174,39 @@ mod tests {
     }
 
     #[test]
+    fn the_lock_of_a_file_that_was_removed_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let open = || open_lock(folder.path()).unwrap();
+        let removed = open();
+        fs::remove_file(&path).unwrap();
+        assert!(hold(removed, folder.path()).unwrap().is_none());
+
+        let replaced = open();
+        fs::remove_file(&path).unwrap();
+        let (_there, text) = (open(), "of another");
+        fs::write(&path, text).unwrap();
+        assert!(hold(replaced, folder.path()).unwrap().is_none());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert!(hold(open(), folder.path()).unwrap().is_some());
+    }
+
+    #[test]
     fn what_is_set_aside_is_moved_and_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::take(folder.path()).unwrap();
-        assert_eq!(run.set_aside(&["metrics.jsonl".into()]).unwrap(), None);
+        assert_eq!(run.set_aside(&["metrics.jsonl".into()], &[]).unwrap(), None);
         for number in ["previous-1", "previous-2"] {
             fs::write(folder.path().join("metrics.jsonl"), number).unwrap();
             fs::create_dir(run.checkpoints().join("step-000001")).unwrap();
+            fs::write(folder.path().join("log.txt"), "both").unwrap();
             let inside = ["metrics.jsonl".into(), "checkpoints/step-000001".into()];
-            let aside = run.set_aside(&inside).unwrap().unwrap();
+            let aside = run.set_aside(&inside, &["log.txt".into()]).unwrap().unwrap();
             assert_eq!(aside, folder.path().join(number));
             assert_eq!(fs::read_to_string(aside.join("metrics.jsonl")).unwrap(), number);
             assert!(aside.join("checkpoints/step-000001").is_dir());
+            assert!(!folder.path().join("metrics.jsonl").exists());
+            assert!(aside.join("log.txt").exists() && folder.path().join("log.txt").exists());
         }
     }
 

@@ -162,6 +162,8 @@ pub struct Options {
     pub evaluate_every: u64,
     /// The whole effective configuration, saved with each checkpoint and compared on resume.
     pub config: Value,
+    /// The same where nothing is set: what a key had that a checkpoint does not know.
+    pub defaults: Value,
     /// Go on even though the configuration or the data have changed in what alters the training.
     pub accept_changes: bool,
 }
@@ -255,11 +257,9 @@ impl<'a> Training<'a> {
         self.state.step
     }
 
-    /// Removes what interrupted saves have left, and sets aside what belongs to a course of training
-    /// that this run does not continue.
+    /// Sets aside what belongs to a course of training that this run does not continue.
     pub(crate) fn clear_run_folder(&self) -> Result<Option<PathBuf>> {
         let checkpoints = self.run.checkpoints();
-        checkpoint::remove_partial(&checkpoints)?;
         let real = |path: &Path| path.canonicalize().ok();
         let parent = self.resumed.as_deref().and_then(Path::parent);
         let goes_on = parent.is_some_and(|parent| real(parent) == real(&checkpoints));
@@ -268,10 +268,11 @@ impl<'a> Training<'a> {
         let checkpoints = abandoned.iter().filter_map(|(_, folder)| folder.file_name());
         let mut inside =
             checkpoints.map(|name| Path::new("checkpoints").join(name)).collect::<Vec<_>>();
-        if !goes_on {
-            inside.push(METRICS.into());
-        }
-        self.run.set_aside(&inside)
+        // A run that is wound back keeps the lines of the steps before: the others get a copy of all.
+        let mut copied = Vec::new();
+        let lines = if goes_on { &mut copied } else { &mut inside };
+        lines.push(PathBuf::from(METRICS));
+        self.run.set_aside(&inside, &copied)
     }
 }
 
@@ -295,7 +296,7 @@ impl Options {
     /// What has changed since a checkpoint, harmless or not.
     pub fn differences(&self, saved: &State, steps: u64, fingerprint: &str) -> Vec<Difference> {
         let same_rates = self.schedule(saved.steps).agrees_until(saved.step, steps);
-        let mut found = differences(&saved.config, &self.config, same_rates);
+        let mut found = differences(&saved.config, &self.config, &self.defaults, same_rates);
         if saved.data_fingerprint != fingerprint {
             found.push(Difference {
                 key: "data".to_owned(),

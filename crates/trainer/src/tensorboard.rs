@@ -11,7 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Writes scalars to one events file.
 pub(crate) struct Events {
     file: BufWriter<File>,
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 const PREFIX: &str = "events.out.tfevents.";
@@ -37,11 +37,16 @@ impl Events {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let path = folder.join(format!("{PREFIX}{}.{host}", seconds(now) as u64));
         let file = File::create(&path).map_err(Error::file("write", &path))?;
-        let mut events = Self { file: BufWriter::new(file), path };
+        let mut events = Self::to(file, path);
         let mut version = event(now, 0);
         bytes(&mut version, 3, b"brain.Event:2");
         events.record(&version)?;
         Ok(events)
+    }
+
+    /// Writes to an open file.
+    pub(crate) fn to(file: File, path: PathBuf) -> Self {
+        Self { file: BufWriter::new(file), path }
     }
 
     /// Adds the values of one step, measured at `time`.

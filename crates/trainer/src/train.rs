@@ -14,7 +14,7 @@ use albacore_data::Batch;
 use albacore_kernels::Parameter;
 use albacore_model::{Dtype, save};
 
-use crate::checkpoint::{State, name_of};
+use crate::checkpoint::{State, last_good, name_of, remove_partial};
 use crate::event::{End, Evaluator, Event, Outcome, When};
 use crate::metrics::{Line, Metrics, Named};
 use crate::optimizer::gradient_norm;
@@ -77,14 +77,18 @@ impl<'t> Training<'t> {
 
     /// Prepares the run folder: nothing was written before.
     fn begin<'r>(self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
+        let left_over = remove_partial(&self.run.checkpoints())?;
         let set_aside = self.clear_run_folder()?;
         let State { step, steps, elapsed_s, ref baseline, .. } = self.state;
         let trained = self.optimizer.trained();
         report(Event::Started { step, steps, trained, set_aside: set_aside.as_deref() });
         let elapsed = Duration::try_from_secs_f64(elapsed_s).unwrap_or_default();
+        let mut metrics = Metrics::open(self.run.path(), step, elapsed, baseline)?;
+        left_over.iter().for_each(|warning| report(Event::Warning(warning)));
+        metrics.warning().iter().for_each(|warning| report(Event::Warning(warning)));
         Ok(Loop {
             parameters: self.model.parameters(),
-            metrics: Metrics::open(self.run.path(), step, elapsed, baseline)?,
+            metrics,
             writer: Writer::new(self.run.checkpoints(), self.options.checkpoint.clone()),
             since: Instant::now(),
             before_s: elapsed_s,
@@ -141,7 +145,7 @@ impl Loop<'_, '_> {
     /// Measures the model before its first step.
     fn evaluate_base(&mut self, evaluator: &mut Option<&mut dyn Evaluator>) -> Result<()> {
         let values = self.evaluate(evaluator, When::Before)?;
-        self.metrics.baseline(&values, std::time::SystemTime::now())?;
+        self.metrics.baseline(&values, std::time::SystemTime::now());
         self.training.state.baseline = values;
         Ok(())
     }
@@ -163,15 +167,28 @@ impl Loop<'_, '_> {
     }
 
     fn log(&mut self, line: &Line) -> Result<()> {
-        self.metrics.write(line)?;
+        let written = self.metrics.write(line);
+        self.logged(written)?;
+        if let Some(warning) = self.metrics.warning() {
+            (self.report)(Event::Warning(&warning));
+        }
         (self.report)(Event::Stepped { line, steps: self.training.state.steps });
         Ok(())
+    }
+
+    /// A run whose steps cannot be logged ends, and its error says where it can go on.
+    fn logged(&mut self, written: Result<()>) -> Result<()> {
+        let Err(error) = written else { return Ok(()) };
+        // A checkpoint that is still being written may be the one.
+        self.wait_for_writer()?;
+        Err(error.of_metrics(last_good(&self.training.run.checkpoints())))
     }
 
     /// Begins to write a checkpoint of the run as it stands now.
     fn save(&mut self) -> Result<()> {
         self.wait_for_writer()?;
-        self.metrics.sync()?;
+        let written = self.metrics.sync();
+        self.logged(written)?;
         self.training.state.elapsed_s = self.elapsed_s();
         let moments = self.training.optimizer.tensors().into_iter();
         self.writer.start(Contents {
@@ -192,6 +209,7 @@ impl Loop<'_, '_> {
     fn wait_for_writer(&mut self) -> Result<()> {
         if let Some(saved) = self.writer.wait()? {
             (self.report)(Event::Saved(&saved));
+            saved.warnings.iter().for_each(|warning| (self.report)(Event::Warning(warning)));
         }
         Ok(())
     }

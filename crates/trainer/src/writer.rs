@@ -16,6 +16,7 @@ use albacore_model::save::{self, write_safetensors};
 use serde::Serialize;
 
 use crate::checkpoint::{self, CheckpointConfig, OPTIMIZER, STATE, State};
+use crate::error::is_full;
 use crate::manifest::{Entry, MANIFEST, Manifest, Sealing};
 use crate::{Error, Result};
 
@@ -47,6 +48,8 @@ pub struct Saved {
     pub stalled: Duration,
     /// Older checkpoints that were removed.
     pub removed: Vec<PathBuf>,
+    /// Sentences on older ones that should have been and could not be.
+    pub warnings: Vec<String>,
 }
 
 /// The thread that writes, one checkpoint at a time.
@@ -92,18 +95,35 @@ impl Drop for Writer {
 fn save(checkpoints: &Path, config: &CheckpointConfig, contents: &Contents) -> Result<Saved> {
     let (since, step) = (Instant::now(), contents.state.step);
     let (folder, bytes) = write(checkpoints, contents)?;
+    // Now it is saved: whatever happens to older ones does not undo that.
+    let (mut removed, mut warnings) = (Vec::new(), Vec::new());
+    match outdated(checkpoints, config, step) {
+        Err(error) => warnings.push(format!("older checkpoints stay: {error}")),
+        Ok(outdated) => {
+            for folder in outdated {
+                match remove(&folder) {
+                    Ok(()) => removed.push(folder),
+                    Err(error) => warnings.push(error.to_string()),
+                }
+            }
+        }
+    }
+    let (took, stalled) = (since.elapsed(), Duration::ZERO);
+    Ok(Saved { step, folder, bytes, took, stalled, removed, warnings })
+}
+
+/// The checkpoints that the one of `step` makes superfluous.
+fn outdated(checkpoints: &Path, config: &CheckpointConfig, step: u64) -> Result<Vec<PathBuf>> {
     let there = checkpoint::list(checkpoints)?;
     let steps = there.iter().map(|(step, _)| *step).collect::<Vec<_>>();
     let outdated = config.outdated(&steps, step);
     let outdated = there.into_iter().filter(|(step, _)| outdated.contains(step));
-    let removed = outdated.map(|(_, folder)| remove(&folder).map(|()| folder));
-    let removed = removed.collect::<Result<_>>()?;
-    Ok(Saved { step, folder, bytes, took: since.elapsed(), stalled: Duration::ZERO, removed })
+    Ok(outdated.map(|(_, folder)| folder).collect())
 }
 
 /// Removes a checkpoint: first it loses its name, so that half of it is never found.
 fn remove(folder: &Path) -> Result<()> {
-    let partial = folder.with_extension("partial");
+    let partial = checkpoint::partial(folder);
     let removed = fs::rename(folder, &partial).and_then(|()| fs::remove_dir_all(&partial));
     removed.map_err(Error::file("remove", folder))
 }
@@ -111,9 +131,12 @@ fn remove(folder: &Path) -> Result<()> {
 /// Writes and seals a checkpoint; if that fails, nothing of it is left.
 fn write(checkpoints: &Path, contents: &Contents) -> Result<(PathBuf, u64)> {
     let sealed = checkpoints.join(checkpoint::name_of(contents.state.step));
-    let partial = sealed.with_extension("partial");
+    let partial = checkpoint::partial(&sealed);
     let needed = contents.bytes();
-    let full = |free| Error::DiskFull { folder: checkpoints.to_owned(), needed, free };
+    let full = |free| {
+        let (folder, last_good) = (checkpoints.to_owned(), checkpoint::last_good(checkpoints));
+        Error::DiskFull { folder, needed, free, last_good }
+    };
     let free = free_space(checkpoints)?;
     if free < needed {
         return Err(full(free));
@@ -190,13 +213,15 @@ fn small_file(folder: &Path, name: &str, data: &[u8]) -> Result<Entry> {
 /// Gives a finished folder its name, in place of any that had it: a damaged one, or one of a run
 /// that was wound back.
 fn publish(partial: &Path, sealed: &Path) -> io::Result<()> {
-    let old = sealed.with_extension("old.partial");
+    let old = checkpoint::partial(sealed);
     if sealed.exists() {
         fs::rename(sealed, &old)?;
     }
     fs::rename(partial, sealed)?;
     sync_folder(sealed.parent().expect("a checkpoint lies in a folder"))?;
-    if old.exists() { fs::remove_dir_all(&old) } else { Ok(()) }
+    // If it cannot be removed, the next start tries again and says so.
+    let _ = fs::remove_dir_all(&old);
+    Ok(())
 }
 
 /// Waits until the names in a folder are on the disk.
@@ -214,9 +239,7 @@ fn free_space(folder: &Path) -> Result<u64> {
 /// Whether an error comes from a full disk or a spent quota.
 fn is_disk_full(error: &Error) -> bool {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
-        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    })
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(is_full)
 }
 
 #[cfg(test)]
@@ -261,8 +284,40 @@ mod tests {
         assert!(needed > 1 << 62 && free < needed);
         let text = error.to_string();
         assert!(text.ends_with("; the last good checkpoint is untouched"), "{text}");
-        assert!(error.hint().unwrap().contains("free some space"));
+        let hint = error.hint().unwrap();
+        let good = folder.path().join("step-000001");
+        let wanted = format!(
+            "free some space and run the same command again: it goes on from `{}`",
+            good.display()
+        );
+        assert!(hint.starts_with(&wanted), "{hint}");
         assert_eq!(names(folder.path()), ["step-000001"]);
+
+        let empty = tempfile::tempdir().unwrap();
+        let error = write(empty.path(), &huge).unwrap_err();
+        let text = format!("{error}\n{}", error.hint().unwrap());
+        assert!(!text.contains("good checkpoint") && !text.contains("goes on"), "{text}");
+    }
+
+    #[test]
+    fn an_old_checkpoint_that_cannot_be_removed_is_named_and_harms_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = CheckpointConfig { keep_last: 1, ..Default::default() };
+        // A file in the place of a folder cannot be removed as one.
+        fs::write(folder.path().join("step-000001"), "").unwrap();
+        let save =
+            |step| save(folder.path(), &config, &contents(step, vec![entry(1, || Ok(vec![1.0]))]));
+        let saved = save(2).unwrap();
+        let wanted = format!("cannot remove `{}`: ", folder.path().join("step-000001").display());
+        assert!(saved.warnings.len() == 1 && saved.warnings[0].starts_with(&wanted), "{saved:?}");
+        assert_eq!(names(folder.path()), ["step-000001.partial", "step-000002"]);
+
+        let saved = save(3).unwrap();
+        assert_eq!((saved.warnings.len(), saved.removed.len()), (0, 1));
+        assert_eq!(names(folder.path()), ["step-000001.partial", "step-000003"]);
+        // Neither does the next of the same step trip over it.
+        save(1).unwrap();
+        assert!(names(folder.path()).contains(&"step-000001".to_owned()));
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub fn run(options: &Train, seed: Option<u64>, terminal: &Terminal) -> Result {
         Job { options, config: &config, prepared: &prepared, terminal }.train(&run)
     });
     if matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
-        drop(run);
+        // The lock is let go last: nobody takes hold of a folder that is about to go.
         leave_nothing(&fresh);
+        drop(run);
     }
     result
 }
@@ -188,6 +189,7 @@ impl Job<'_> {
             checkpoint,
             evaluate_every: eval.every as u64,
             config: serde_json::to_value(self.config)?,
+            defaults: serde_json::to_value(Config::default())?,
             accept_changes: self.options.accept_changes,
         })
     }
@@ -216,9 +218,9 @@ fn last_measured(run: &Path) -> Named {
 /// that cannot be removed does no harm.
 fn leave_nothing(folders: &[&Path]) {
     if let Some(run) = folders.first() {
-        let _ = fs::remove_file(run.join(".lock"));
         let _ = fs::remove_dir(run.join("checkpoints"));
         let _ = fs::remove_dir_all(run.join(CACHE));
+        let _ = fs::remove_file(run.join(".lock"));
     }
     for folder in folders {
         let _ = fs::remove_dir(folder);

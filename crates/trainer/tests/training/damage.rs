@@ -129,3 +129,32 @@ fn a_checkpoint_that_is_not_there_is_an_error() {
     tiny.run().unwrap();
     assert_eq!(tiny.losses().len(), 2);
 }
+
+#[test]
+fn what_cannot_be_removed_is_told_and_ends_no_training() {
+    let mut tiny = stopped();
+    // A file in the place of a folder cannot be removed as one; a folder not as a file.
+    fs::write(tiny.checkpoint(4).with_extension("partial"), "").unwrap();
+    fs::write(tiny.checkpoint(1), "").unwrap();
+    let curves = fs::read_dir(tiny.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_curves = |path: &Path| path.file_name().unwrap().to_string_lossy().contains("tfevents");
+    let curves = curves.into_iter().find(|path| is_curves(path)).unwrap();
+    fs::remove_file(&curves).unwrap();
+    fs::create_dir(&curves).unwrap();
+    tiny.options.checkpoint.keep_last = 2;
+    assert_eq!(tiny.run().unwrap().end, End::Finished);
+
+    let warnings = tiny.warnings();
+    let starts =
+        ["", "no curves are drawn for TensorBoard any more: cannot remove", "cannot remove"];
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(
+        warnings.iter().zip(starts).all(|(text, start)| text.starts_with(start)),
+        "{warnings:?}"
+    );
+    assert!(warnings[0].contains("step-000004.partial` is left over"), "{warnings:?}");
+    assert!(warnings[2].contains("checkpoints/step-000001`"), "{warnings:?}");
+    let left = ["step-000001.partial", "step-000004.partial", "step-000006", "step-000008"];
+    assert_eq!(tiny.checkpoints(), left);
+    assert_eq!(tiny.lines().len(), 8);
+}

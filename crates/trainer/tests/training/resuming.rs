@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use albacore_trainer::{End, Error, Resume, ScheduleKind};
+use albacore_trainer::{End, Error, Options, Resume, ScheduleKind, State};
+use serde_json::Value;
 
 use crate::support::{Tiny, Told};
 
@@ -62,6 +63,7 @@ fn a_path_winds_the_run_back_and_sets_later_checkpoints_aside() {
     tiny.options.checkpoint.every = 2;
     tiny.run().unwrap();
     let wanted = tiny.bytes(8);
+    let lines = fs::read(tiny.folder.path().join("metrics.jsonl")).unwrap();
     tiny.resume = Resume::From(tiny.checkpoint(4));
     tiny.told.take();
     tiny.run().unwrap();
@@ -69,6 +71,7 @@ fn a_path_winds_the_run_back_and_sets_later_checkpoints_aside() {
     let started = Told::Started { step: 4, steps: 8, set_aside: Some(aside.clone()) };
     assert_eq!(tiny.told.borrow()[0], started);
     assert!(aside.join("checkpoints/step-000006").is_dir());
+    assert!(fs::read(aside.join("metrics.jsonl")).unwrap() == lines, "they keep their lines");
     assert!(tiny.bytes(8) == wanted);
     assert_eq!(tiny.lines().len(), 8);
 }
@@ -148,4 +151,38 @@ fn a_finished_run_can_be_made_longer_where_the_rate_does_not_depend_on_its_lengt
         matches!(error, Error::Changed { .. }) && error.to_string().contains(wanted),
         "{error}"
     );
+}
+
+#[test]
+fn a_pass_that_has_become_shorter_is_over() {
+    let mut tiny = Tiny { stop_after: Some(2), ..Default::default() };
+    tiny.run().unwrap();
+    tiny.stop_after = None;
+    tiny.options.accept_changes = true;
+    // Two batches of the three were taken; now there is one.
+    tiny.examples.truncate(2);
+    assert_eq!(tiny.run().unwrap().end, End::Finished);
+    let lines = tiny.lines();
+    assert_eq!(lines.len(), 8);
+    assert!(lines.iter().all(|line| line["loss"].is_f64() && line["tokens"] != 0), "{lines:?}");
+    assert_eq!(lines[2]["epoch"], 2.0);
+}
+
+#[test]
+fn a_key_that_is_newer_than_the_checkpoint_changes_nothing() {
+    let tiny = Tiny { stop_after: Some(2), ..Default::default() };
+    tiny.run().unwrap();
+    let text = fs::read(tiny.checkpoint(2).join("state.json")).unwrap();
+    let mut saved = serde_json::from_slice::<Value>(&text).unwrap();
+    assert!(saved["config"]["optim"].as_object_mut().unwrap().remove("weight_decay").is_some());
+    let saved = serde_json::from_value::<State>(saved).unwrap();
+    let fingerprint = "of the data";
+    let mut options = tiny.options();
+    let keys = |options: &Options| {
+        let found = options.differences(&saved, 8, fingerprint).into_iter();
+        found.map(|found| found.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&options), [""; 0]);
+    options.defaults = Value::Null;
+    assert_eq!(keys(&options), ["optim.weight_decay"]);
 }

@@ -74,6 +74,7 @@ pub(crate) enum Told {
     Stepped { loss: f64 },
     Evaluated { step: u64, values: Named },
     Saved(Saved),
+    Warning(String),
 }
 
 impl Default for Tiny {
@@ -128,18 +129,13 @@ impl Tiny {
             packing: self.packing,
             fingerprint: "of the data",
         };
-        let mut options = self.options.clone();
-        options.config = json!({
-            "optim": options.optim, "schedule": options.schedule, "train": options.train,
-            "checkpoint": options.checkpoint,
-        });
         let training = Training::new(
             &run,
             &mut model,
             data,
             self.objective.as_ref(),
             files(),
-            options,
+            self.options(),
             checkpoint.as_ref(),
         )?;
         let done = Cell::new(0);
@@ -157,9 +153,22 @@ impl Tiny {
                     Told::Evaluated { step, values: values.clone() }
                 }
                 Event::Saved(saved) => Told::Saved(saved.clone()),
+                Event::Warning(text) => Told::Warning(text.to_owned()),
             });
         };
         training.run(Some(&mut Counting(Cell::new(0.0))), &stop, &mut tell)
+    }
+
+    /// Its options, with the configuration that they make up.
+    pub(crate) fn options(&self) -> Options {
+        let config = |options: &Options| {
+            json!({
+                "optim": options.optim, "schedule": options.schedule, "train": options.train,
+                "checkpoint": options.checkpoint,
+            })
+        };
+        let (config, defaults) = (config(&self.options), config(&Options::default()));
+        Options { config, defaults, ..self.options.clone() }
     }
 
     /// The losses of the steps made so far by [`Self::run`].
@@ -174,6 +183,16 @@ impl Tiny {
 
     pub(crate) fn checkpoint(&self, step: u64) -> PathBuf {
         self.folder.path().join(format!("checkpoints/step-{step:06}"))
+    }
+
+    /// What the run has warned of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let told = self.told.borrow();
+        let warnings = told.iter().filter_map(|told| match told {
+            Told::Warning(text) => Some(text.clone()),
+            _ => None,
+        });
+        warnings.collect()
     }
 
     /// Names of what lies in `checkpoints`, sorted.

@@ -64,3 +64,23 @@ fn a_pattern_that_fits_nothing_and_one_that_leaves_nothing_are_refused() {
     assert!(problems[0].starts_with(wanted), "{}", problems[0]);
     assert_eq!(refused(&["*"]), ["`train.freeze` leaves no tensor to train, wanted one or more"]);
 }
+
+#[test]
+fn a_tensor_that_was_frozen_has_no_moments_to_go_on_from_and_the_remedy_is_named() {
+    let mut tiny = Tiny { stop_after: Some(2), ..Default::default() };
+    tiny.options.train.freeze = vec!["model.norm.weight".into()];
+    tiny.run().unwrap();
+    tiny.stop_after = None;
+    tiny.options.train.freeze.clear();
+    let error = tiny.run().unwrap_err().to_string();
+    assert!(
+        error.ends_with("`[\"model.norm.weight\"]`, is now `[]`: other weights would be trained"),
+        "{error}"
+    );
+
+    tiny.options.accept_changes = true;
+    let error = tiny.run().unwrap_err();
+    assert!(error.to_string().contains("has no `m.model.norm.weight`"), "{error}");
+    let remedy = format!("`--set model.path={} --set run.name=NAME`", tiny.checkpoint(2).display());
+    assert!(error.hint().unwrap().contains(&remedy), "{error:?}");
+}
