@@ -181,11 +181,13 @@ impl Weights {
         let rows = parts.iter().map(|(_, rows)| rows).sum::<usize>();
         let shape =
             |rows, columns: Option<usize>| std::iter::once(rows).chain(columns).collect::<Vec<_>>();
-        let fits =
-            parts.iter().all(|(name, rows)| self.shape(name) == Some(&shape(*rows, columns)));
+        let fits = parts.iter().all(|(name, rows)| {
+            let stored = self.tensors.get(name).map(|entry| &entry.info);
+            stored.is_some_and(|info| info.shape == shape(*rows, columns) && is_read(info.dtype))
+        });
         // Sizes that no file confirms are not allocated: the configuration may be nonsense.
-        let width = if fits { columns } else { columns.map(|_| 0) };
-        let value = Tensor::zeros(shape(rows, width), DType::F32, device)?;
+        let held = if fits { shape(rows, columns) } else { vec![rows, 0] };
+        let value = Tensor::zeros(held, DType::F32, device)?;
         let mut first = 0;
         for (name, rows) in parts {
             let target = (value.clone(), first);

@@ -9,7 +9,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use albacore_model::{Dtype, Gguf, Weights, import};
+use albacore_kernels::storage;
+use albacore_model::{Dtype, Gguf, Llama, Weights, import};
+use candle_core::Device;
 use fixture::llama;
 use proptest::prelude::*;
 use safetensors::tensor::TensorView;
@@ -82,19 +84,31 @@ fn import_gguf(folder: &Path, bytes: &[u8]) -> bool {
     done
 }
 
-/// Opens a folder of weights; the shapes that it gives.
-fn read_safetensors(folder: &Path, bytes: &[u8]) -> albacore_model::Result<Vec<String>> {
+/// Reads the two tensors of a folder of weights, whatever else is there; their numbers.
+fn read_safetensors(folder: &Path, bytes: &[u8]) -> albacore_model::Result<Vec<f32>> {
     std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
-    let weights = Weights::open(folder);
+    let read = || {
+        let mut weights = Weights::open(folder)?;
+        let matrix = weights.parameter(&[("a".to_owned(), 2)], Some(3), &Device::Cpu)?;
+        let vector = weights.parameter(&[("b".to_owned(), 6)], None, &Device::Cpu)?;
+        weights.finish()?;
+        let numbers = [matrix, vector].map(|one| storage::read(one.value()).unwrap().to_vec());
+        Ok(numbers.concat())
+    };
+    let numbers = read();
     check_memory();
-    weights.map(|weights| weights.names().map(str::to_owned).collect())
+    numbers
+}
+
+fn numbers() -> Vec<f32> {
+    (0..12).map(|number| number as f32).collect()
 }
 
 fn safetensors_file() -> Vec<u8> {
-    let numbers = [0u8; 48];
-    let shapes = [("a", vec![2, 3]), ("b", vec![6])];
-    let tensors = shapes.map(|(name, shape)| {
-        (name, TensorView::new(safetensors::Dtype::F32, shape, &numbers[..24]).unwrap())
+    let bytes = numbers().into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>();
+    let parts = [("a", vec![2, 3], &bytes[..24]), ("b", vec![6], &bytes[24..])];
+    let tensors = parts.map(|(name, shape, bytes)| {
+        (name, TensorView::new(safetensors::Dtype::F32, shape, bytes).unwrap())
     });
     safetensors::serialize(tensors, None).unwrap()
 }
@@ -131,7 +145,7 @@ fn lengths_that_a_gguf_only_claims_are_not_believed() {
 fn a_safetensors_file_cut_anywhere_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let whole = safetensors_file();
-    assert_eq!(read_safetensors(folder.path(), &whole).unwrap(), ["a", "b"]);
+    assert_eq!(read_safetensors(folder.path(), &whole).unwrap(), numbers());
     for len in 0..whole.len() {
         let error = read_safetensors(folder.path(), &whole[..len]).unwrap_err();
         assert!(error.to_string().contains("model.safetensors` is damaged"), "{error}");
@@ -150,6 +164,21 @@ fn a_safetensors_header_that_lies_about_its_length_is_an_error() {
     let huge = r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}"#;
     let header = [&(huge.len() as u64).to_le_bytes(), huge.as_bytes(), &[0; 8]].concat();
     read_safetensors(folder.path(), &header).unwrap_err();
+}
+
+#[test]
+fn a_configuration_that_claims_more_than_the_weights_hold_allocates_nothing_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), safetensors_file()).unwrap();
+    let config = serde_json::json!({
+        "model_type": "llama", "vocab_size": 1 << 24, "hidden_size": 1 << 24,
+        "intermediate_size": 1 << 24, "num_hidden_layers": 3, "num_attention_heads": 1 << 24,
+        "head_dim": 1 << 24, "attention_bias": true, "tie_word_embeddings": false,
+    });
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let message = Llama::load(folder.path(), &Device::Cpu).unwrap_err().to_string();
+    check_memory();
+    assert!(message.contains("tensor `model.norm.weight` is missing"), "{message}");
 }
 
 proptest! {

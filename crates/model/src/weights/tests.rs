@@ -87,15 +87,21 @@ fn everything_that_does_not_fit_is_named_at_once_and_nothing_is_allocated_for_it
         stored("other", &[1], Kind::F32, &[0.0]),
     ]);
     let mut weights = Weights::open(folder.path()).unwrap();
-    let huge = ask(&mut weights, &[("up", 1 << 24)], Some(1 << 24));
-    assert_eq!(huge.value().elem_count(), 0);
-    ask(&mut weights, &[("down", 2)], Some(2));
-    ask(&mut weights, &[("ids", 2)], None);
+    for (name, rows, columns) in [
+        ("up", 1 << 24, Some(1 << 24)),
+        ("down", 2, Some(2)),
+        ("long", 1 << 48, None),
+        ("ids", 2, None),
+    ] {
+        let asked = ask(&mut weights, &[(name, rows)], columns);
+        assert_eq!(asked.value().elem_count(), 0, "{name}");
+    }
     let error = weights.finish().unwrap_err();
     let message = error.to_string();
     for wanted in [
         "tensor `up` has shape [2, 2], wanted [16777216, 16777216]",
         "tensor `down` is missing, wanted shape [2, 2]",
+        "tensor `long` is missing, wanted shape [281474976710656]",
         "tensor `ids` is stored as `U8`, wanted `F32`, `F16` or `BF16`",
         "tensor `other` of shape [1] has no place in the model",
     ] {
