@@ -1,5 +1,6 @@
 //! What can go wrong between a folder of weights and a model.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::weights::Misfit;
@@ -60,13 +61,15 @@ pub enum Error {
         /// Every tensor that is missing, unexpected or of another shape or type.
         misfits: Vec<Misfit>,
     },
-    /// A GGUF file that is whole but holds something that cannot be imported.
+    /// A file that is whole but is no GGUF, or holds something that cannot be imported.
     #[error("`{}` cannot be imported: {problem}", path.display())]
     Import {
-        /// The GGUF file.
+        /// The file.
         path: PathBuf,
         /// What was found, and what was wanted.
         problem: String,
+        /// What can be done about it.
+        remedy: &'static str,
     },
     /// A folder that would be written already holds something.
     #[error("`{}` exists already and is not an empty folder", path.display())]
@@ -116,7 +119,17 @@ impl Error {
             Error::TokenId { .. } => {
                 Some("the tokenizer probably belongs to another model than the weights".into())
             }
-            _ => None,
+            Error::Import { remedy, .. } => Some((*remedy).into()),
+            Error::Config { .. } => Some(
+                "LLaMA runs, and Mistral without a sliding window: dense, with weights in f32, f16 \
+                 or bf16"
+                    .into(),
+            ),
+            Error::Json { .. } => {
+                Some("mend the file at that place, or copy or download it again".into())
+            }
+            Error::Io { source, .. } => advice(source.kind()).map(Into::into),
+            Error::EmptyPrompt { .. } | Error::Kernels(_) | Error::Candle(_) => None,
         }
     }
 
@@ -132,6 +145,20 @@ impl Error {
     /// A file that contradicts itself.
     pub(crate) fn damaged(path: impl Into<PathBuf>, problem: impl Into<String>) -> Self {
         Error::Damaged { path: path.into(), problem: problem.into() }
+    }
+}
+
+/// What helps where the system refused.
+fn advice(refusal: ErrorKind) -> Option<&'static str> {
+    match refusal {
+        ErrorKind::NotFound => Some("check the path, and that nothing of the folder is missing"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("take a place where you may do that, or change its permissions")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("free some space and run the same command again, or write elsewhere")
+        }
+        _ => None,
     }
 }
 
@@ -153,5 +180,25 @@ fn listed(names: &[String]) -> String {
     match names {
         [] => "no weights at all".into(),
         names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_can_change_comes_with_a_hint() {
+        let io = |kind: ErrorKind| Error::io("write", "x")(kind.into()).hint();
+        assert!(io(ErrorKind::NotFound).unwrap().contains("path"));
+        assert!(io(ErrorKind::PermissionDenied).unwrap().contains("permissions"));
+        assert!(io(ErrorKind::StorageFull).unwrap().contains("free some space"));
+        // Nothing is known about a broken disk that the message does not say.
+        assert_eq!(io(ErrorKind::Other), None);
+        let source = serde_json::from_str::<()>("{").unwrap_err();
+        let json = Error::Json { path: "config.json".into(), source };
+        assert!(json.hint().unwrap().contains("mend the file"));
+        let config = Error::Config { from: "config.json".into(), problems: Vec::new() };
+        assert!(config.hint().unwrap().contains("Mistral without a sliding window"));
     }
 }

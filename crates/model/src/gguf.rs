@@ -98,8 +98,10 @@ impl Gguf {
         // SAFETY: the mapping is read-only. Changing the file meanwhile is undefined, as for every
         // program that maps its input.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("read", path))?;
-        let (metadata, tensors) =
-            read_header(path, &map).map_err(|problem| Error::damaged(path, problem))?;
+        let mut cursor = Cursor::new(&map);
+        check_format(path, &mut cursor)?;
+        let (metadata, tensors) = read_header(path, &mut cursor, map.len())
+            .map_err(|problem| Error::damaged(path, problem))?;
         let tensors = tensors
             .into_iter()
             .map(|(name, raw)| Ok((name.clone(), raw.known(path, &name)?)))
@@ -143,8 +145,11 @@ impl Gguf {
         Ok(numbers)
     }
 
+    /// It holds another model than those that can be imported.
     pub(crate) fn problem(&self, problem: String) -> Error {
-        Error::Import { path: self.path.clone(), problem }
+        let remedy = "dense models of llama.cpp's architecture `llama` are imported, Mistral's and \
+                      SmolLM2's among them";
+        Error::Import { path: self.path.clone(), problem, remedy }
     }
 }
 
@@ -167,7 +172,9 @@ impl Raw {
             let known = KINDS.iter().filter(|(_, kind, _)| kind.is_some());
             let known = known.map(|(_, _, name)| *name).collect::<Vec<_>>().join(", ");
             let problem = format!("tensor `{name}` is stored as `{found}`, wanted one of {known}");
-            return Err(Error::Import { path: path.into(), problem });
+            let remedy = "convert it first, to F16 or Q8_0: `llama-quantize --allow-requantize \
+                          MODEL.gguf OUT.gguf Q8_0`";
+            return Err(Error::Import { path: path.into(), problem, remedy });
         };
         let columns = shape.last().copied().unwrap_or(1);
         if !columns.is_multiple_of(kind.block_size()) {
@@ -189,32 +196,59 @@ impl Raw {
     }
 }
 
-fn read_header(path: &Path, bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, Raw>), Problem> {
-    let mut cursor = Cursor::new(bytes);
-    let magic = cursor.take(4)?;
+/// Refuses a file that is no GGUF, or one of a kind that is not read.
+fn check_format(path: &Path, cursor: &mut Cursor<'_>) -> Result<()> {
+    let damaged = |problem| Error::damaged(path, problem);
+    let refused = |problem: &str, remedy| {
+        Err(Error::Import { path: path.into(), problem: problem.into(), remedy })
+    };
+    let magic = cursor.take(4).map_err(damaged)?;
     if magic != b"GGUF" {
-        return Err(format!("it begins with `{}`, wanted `GGUF`", magic.escape_ascii()));
+        return refused(
+            &format!("it begins with `{}`, wanted `GGUF`", magic.escape_ascii()),
+            "only GGUF files are imported; a Hugging Face folder is used as it is",
+        );
     }
-    match cursor.u32()? {
-        2 | 3 => {}
-        version if matches!(version.swap_bytes(), 1..=3) => {
-            return Err("it is big-endian, wanted little-endian".into());
-        }
-        version => return Err(format!("it has version {version}, wanted 2 or 3")),
+    match cursor.u32().map_err(damaged)? {
+        2 | 3 => Ok(()),
+        version if matches!(version.swap_bytes(), 1..=3) => refused(
+            "it is big-endian, wanted little-endian",
+            "turn its bytes around first: `pip install gguf`, then `gguf-convert-endian MODEL.gguf \
+             little`",
+        ),
+        version => refused(
+            &format!("it has version {version}, wanted 2 or 3"),
+            match version {
+                0 | 1 => "convert the original model again, with a llama.cpp of today",
+                _ => "it is damaged, or newer than this program: look for a newer one",
+            },
+        ),
     }
+}
+
+/// Reads what follows the version in a file of `len` bytes.
+fn read_header(
+    path: &Path,
+    cursor: &mut Cursor<'_>,
+    len: usize,
+) -> Result<(Metadata, BTreeMap<String, Raw>), Problem> {
     let (tensor_count, key_count) = (cursor.u64()?, cursor.u64()?);
-    let metadata = Metadata::read(path, &mut cursor, key_count)?;
+    let metadata = Metadata::read(path, cursor, key_count)?;
     let mut tensors = BTreeMap::new();
     for _ in 0..tensor_count {
-        let (name, raw) = read_tensor(&mut cursor)?;
+        let (name, raw) = read_tensor(cursor)?;
         if tensors.insert(name.clone(), raw).is_some() {
             return Err(format!("tensor `{name}` stands there twice"));
         }
     }
-    let alignment = match metadata.count("general.alignment") {
+    let key = "general.alignment";
+    let alignment = match metadata.count(key) {
         Ok(None) => 32,
         Ok(Some(alignment)) if alignment >= 8 && alignment.is_power_of_two() => alignment,
-        _ => return Err("`general.alignment` is odd, wanted a power of two from 8 on".into()),
+        _ => {
+            let found = metadata.describe(key).unwrap_or_default();
+            return Err(format!("`{key}` is `{found}`, wanted a power of two from 8 on"));
+        }
     };
     let data = cursor.position().next_multiple_of(alignment);
     for (name, raw) in &mut tensors {
@@ -224,7 +258,7 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Metadata, BTreeMap<String, 
                 raw.start
             ));
         }
-        raw.end = bytes.len();
+        raw.end = len;
         raw.start = data.saturating_add(raw.start);
         if raw.start > raw.end {
             return Err(format!(

@@ -83,26 +83,34 @@ fn dimensions_are_given_outermost_first() {
 fn a_file_that_is_not_read_says_what_was_found_and_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let message = |bytes: &[u8]| {
+    let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        let message = Gguf::open(&path).unwrap_err().to_string();
-        assert!(message.contains("model.gguf"), "{message}");
-        message
+        let error = Gguf::open(&path).unwrap_err();
+        assert!(error.to_string().contains("model.gguf"), "{error}");
+        (error.to_string(), error.hint().unwrap())
     };
+    let message = |bytes: &[u8]| refused(bytes).0;
     let whole = Builder::default().floats("x", &[8], &[0.0; 8]);
     let mut other = whole.bytes();
     other[0] = b'X';
     assert!(message(&other).contains("begins with `XGUF`, wanted `GGUF`"));
+    assert!(refused(&other).1.contains("only GGUF files are imported"));
     other = whole.bytes();
-    other[4..8].copy_from_slice(&[0, 0, 0, 3]);
-    assert!(message(&other).contains("big-endian"));
-    other[4..8].copy_from_slice(&[1, 0, 0, 0]);
-    assert!(message(&other).contains("version 1, wanted 2 or 3"));
+    for (version, problem, remedy) in [
+        ([0, 0, 0, 3], "is big-endian", "gguf-convert-endian"),
+        ([1, 0, 0, 0], "version 1, wanted 2 or 3", "convert the original model again"),
+        ([4, 0, 0, 0], "version 4, wanted 2 or 3", "newer than this program"),
+    ] {
+        other[4..8].copy_from_slice(&version);
+        let (message, hint) = refused(&other);
+        assert!(message.contains(problem) && hint.contains(remedy), "{message}\n{hint}");
+    }
     assert!(message(b"").contains("needs 4 more bytes, the file has 0"));
     let strange = Builder::default().tensor("x", &[256], 23, &[0; 136]);
     assert!(
         message(&strange.bytes()).contains("tensor `x` is stored as `IQ4_XS`, wanted one of F32")
     );
+    assert!(refused(&strange.bytes()).1.contains("llama-quantize"));
     let strange = Builder::default().tensor("x", &[256], 77, &[0; 136]);
     assert!(message(&strange.bytes()).contains("stored as `type 77`"));
     let odd = Builder::default().tensor("x", &[4, 16], 8, &[0; 68]);
@@ -111,8 +119,11 @@ fn a_file_that_is_not_read_says_what_was_found_and_wanted() {
     assert!(message(&twice.bytes()).contains("tensor `x` stands there twice"));
     let twice = Builder::default().key("k", Value::U32(1)).key("k", Value::U32(1));
     assert!(message(&twice.bytes()).contains("key `k` stands there twice"));
-    let odd = whole.clone().key("general.alignment", Value::U32(3));
-    assert!(message(&odd.bytes()).contains("`general.alignment`"));
+    for (value, found) in [(Value::U32(3), "3"), (Value::Text("wide"), "wide")] {
+        let odd = whole.clone().key("general.alignment", value);
+        let wanted = format!("`general.alignment` is `{found}`, wanted a power of two");
+        assert!(message(&odd.bytes()).contains(&wanted), "{}", message(&odd.bytes()));
+    }
     let short = Builder::default().tensor("x", &[100], 0, &[0; 16]);
     assert!(message(&short.bytes()).contains("tensor `x` needs 400 bytes"));
     let empty = Builder::default().tensor("x", &[0, 4], 0, &[]);

@@ -117,6 +117,7 @@ fn linear_scaling_is_kept_and_others_are_refused() {
 fn what_is_no_llama_is_refused_with_the_reason() {
     let other = Builder::default().key("general.architecture", Value::Text("qwen2"));
     assert!(refused(&other).to_string().contains("architecture is `qwen2`, wanted `llama`"));
+    assert!(refused(&other).hint().unwrap().contains("architecture `llama` are imported"));
     let experts = llama().key("llama.expert_count", Value::U32(8));
     assert!(refused(&experts).to_string().contains("8 experts"));
     let part = llama().key("split.count", Value::U32(3));

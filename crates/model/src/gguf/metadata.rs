@@ -174,6 +174,11 @@ impl Metadata {
         self.values.keys().map(String::as_str)
     }
 
+    /// What stands under `key`, for messages.
+    pub(super) fn describe(&self, key: &str) -> Option<String> {
+        self.values.get(key).map(Value::describe)
+    }
+
     /// Text under `key`, or `None` where there is no such key.
     ///
     /// # Errors
@@ -269,6 +274,7 @@ impl Metadata {
         let taken = take(value).ok_or_else(|| Error::Import {
             path: self.path.clone(),
             problem: format!("`{key}` is `{}`, wanted {wanted}", value.describe()),
+            remedy: "convert the original model again, with a llama.cpp of today",
         });
         taken.map(Some)
     }
