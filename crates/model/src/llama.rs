@@ -38,7 +38,8 @@ impl Packed {
     /// `(N,)`: `targets[n]` is the token wanted after packed token `rows[n]`.
     ///
     /// # Errors
-    /// If an id is outside the vocabulary, a row outside the batch, or the starts do not rise.
+    /// If an id is outside the vocabulary, a row outside the batch, the starts do not rise to the
+    /// number of tokens, or there are not as many targets as rows.
     pub fn new(
         config: &LlamaConfig,
         ids: Vec<u32>,
@@ -47,11 +48,7 @@ impl Packed {
         targets: Vec<u32>,
     ) -> Result<Self> {
         let sequences = Sequences::new(starts)?;
-        for &id in ids.iter().chain(&targets) {
-            if id as usize >= config.vocab_size {
-                return Err(Error::TokenId { id, vocabulary: config.vocab_size });
-            }
-        }
+        check(config, &ids, &sequences, &rows, &targets)?;
         let lengths = sequences.iter().map(|range| range.len()).collect::<Vec<_>>();
         let (angles, first_rows) = rope_angles(config, &lengths)?;
         let mut positions = Vec::with_capacity(ids.len());
@@ -64,6 +61,34 @@ impl Packed {
     /// Number of supervised tokens, `N`.
     pub fn supervised(&self) -> usize {
         self.targets.len()
+    }
+}
+
+/// Checks that nothing in a batch contradicts the rest.
+fn check(
+    config: &LlamaConfig,
+    ids: &[u32],
+    sequences: &Sequences,
+    rows: &[u32],
+    targets: &[u32],
+) -> Result<()> {
+    use albacore_kernels::Error::{Index, Shape, Starts};
+    let (operation, len) = ("packed batch", ids.len());
+    if sequences.tokens() != len {
+        let (index, found) = (sequences.count(), sequences.tokens().to_string());
+        return Err(Starts { index, found, wanted: len.to_string() }.into());
+    }
+    if targets.len() != rows.len() {
+        let (found, wanted) = (vec![targets.len()], vec![rows.len()]);
+        return Err(Shape { operation, what: "targets", found, wanted }.into());
+    }
+    if let Some(index) = rows.iter().map(|&row| row as usize).find(|&row| row >= len) {
+        return Err(Index { operation, what: "row", index, len }.into());
+    }
+    let vocabulary = config.vocab_size;
+    match ids.iter().chain(targets).find(|&&id| id as usize >= vocabulary) {
+        Some(&id) => Err(Error::TokenId { id, vocabulary }),
+        None => Ok(()),
     }
 }
 
