@@ -14,37 +14,69 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<LlamaConfig> {
     if architecture != "llama" {
         return Err(gguf.problem(format!("its architecture is `{architecture}`, wanted `llama`")));
     }
-    let count = |key: &str| metadata.count(&format!("llama.{key}"));
+    let width = head_width(metadata)?;
+    let theta = metadata.number("llama.rope.freq_base")?.unwrap_or(10_000.0);
+    let mut problems = refusals(metadata, width)?;
+    let scaling = read_scaling(gguf, theta, width.unwrap_or_default(), &mut problems)?;
+    let Value::Object(json) = shape(gguf, width, theta, &scaling)? else {
+        unreachable!("it is written as an object")
+    };
+    let from = format!("the metadata of `{}`", gguf.path().display());
+    match LlamaConfig::from_json(json, &from) {
+        Ok(config) if problems.is_empty() => Ok(config),
+        Ok(_) => Err(Error::Config { from, problems }),
+        Err(Error::Config { problems: more, .. }) => {
+            problems.extend(more);
+            Err(Error::Config { from, problems })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn count(metadata: &Metadata, key: &str) -> Result<Option<usize>> {
+    metadata.count(&format!("llama.{key}"))
+}
+
+/// Channels of a head, where the metadata tells.
+fn head_width(metadata: &Metadata) -> Result<Option<usize>> {
+    let hidden = count(metadata, "embedding_length")?;
+    let heads = count(metadata, "attention.head_count")?;
+    let derived = hidden.zip(heads).map(|(hidden, heads)| hidden / heads.max(1));
+    Ok(count(metadata, "attention.key_length")?.or(derived))
+}
+
+/// What the metadata says that would change the computation.
+fn refusals(metadata: &Metadata, width: Option<usize>) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     if let Some(parts) = metadata.count("split.count")?.filter(|parts| *parts > 1) {
         problems
             .push(format!("it is one of {parts} parts, wanted a whole model (merge them first)"));
     }
-    if let Some(experts) = count("expert_count")?.filter(|experts| *experts > 0) {
+    if let Some(experts) = count(metadata, "expert_count")?.filter(|experts| *experts > 0) {
         problems.push(format!("it has {experts} experts, wanted a dense model"));
     }
-    let hidden = count("embedding_length")?;
-    let heads = count("attention.head_count")?;
-    let width = match count("attention.key_length")? {
-        None => hidden.zip(heads).map(|(hidden, heads)| hidden / heads.max(1)),
-        width => width,
-    };
     for key in ["attention.value_length", "rope.dimension_count"] {
-        if let Some(found) = count(key)?.filter(|found| Some(*found) != width) {
+        if let Some(found) = count(metadata, key)?.filter(|found| Some(*found) != width) {
             let width = width.unwrap_or_default();
             problems.push(format!("`llama.{key}` is {found}, wanted the width of a head, {width}"));
         }
     }
-    let theta = metadata.number("llama.rope.freq_base")?.unwrap_or(10_000.0);
-    let scaling = read_scaling(gguf, theta, width.unwrap_or_default(), &mut problems)?;
-    let embedding = gguf.tensors().get("token_embd.weight");
+    Ok(problems)
+}
+
+/// The model's shape, under the names of a `config.json`.
+fn shape(gguf: &Gguf, width: Option<usize>, theta: f64, scaling: &RopeScaling) -> Result<Value> {
+    let (metadata, tensors) = (gguf.metadata(), gguf.tensors());
+    let count = |key: &str| count(metadata, key);
+    let heads = count("attention.head_count")?;
+    let embedding = tensors.get("token_embd.weight");
     let vocabulary = embedding.and_then(|tensor| tensor.shape.first().copied());
     let ids = SpecialIds::read(metadata)?;
-    let json = json!({
+    Ok(json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": vocabulary,
-        "hidden_size": hidden,
+        "hidden_size": count("embedding_length")?,
         "intermediate_size": count("feed_forward_length")?,
         "num_hidden_layers": count("block_count")?,
         "num_attention_heads": heads,
@@ -55,8 +87,8 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<LlamaConfig> {
         "rms_norm_eps": metadata.number("llama.attention.layer_norm_rms_epsilon")?,
         "rope_theta": theta,
         "rope_scaling": scaling.to_json(),
-        "tie_word_embeddings": !gguf.tensors().contains_key("output.weight"),
-        "attention_bias": gguf.tensors().contains_key("blk.0.attn_q.bias"),
+        "tie_word_embeddings": !tensors.contains_key("output.weight"),
+        "attention_bias": tensors.contains_key("blk.0.attn_q.bias"),
         "mlp_bias": false,
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
@@ -64,19 +96,7 @@ pub(super) fn read_config(gguf: &Gguf) -> Result<LlamaConfig> {
         "bos_token_id": ids.bos,
         "eos_token_id": ids.eos_json(),
         "pad_token_id": ids.pad,
-    });
-    let Value::Object(json) = json else { unreachable!("it is written as an object") };
-    let from = format!("the metadata of `{}`", gguf.path().display());
-    let config = LlamaConfig::from_json(json, &from);
-    match config {
-        Ok(config) if problems.is_empty() => Ok(config),
-        Ok(_) => Err(Error::Config { from, problems }),
-        Err(Error::Config { problems: more, .. }) => {
-            problems.extend(more);
-            Err(Error::Config { from, problems })
-        }
-        Err(other) => Err(other),
-    }
+    }))
 }
 
 /// The tokens that begin, end and fill texts.
