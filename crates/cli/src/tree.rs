@@ -284,16 +284,17 @@ mod tests {
 
     #[test]
     fn any_text_parses_or_says_where_it_does_not() {
-        for text in [
-            "",
-            "=",
-            "[[",
-            "a = 99999999999999999999",
-            "a = \"\\q\"",
-            "\u{feff}a = 1",
-            "a.b = 1\na = 2",
-        ] {
-            let _ = Tree::parse(text);
+        let places = |text: &str| {
+            let errors = Tree::parse(text).map_or_else(|errors| errors, |_| Vec::new());
+            errors.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        for text in ["", "a = 99999999999999999999", "\u{feff}a = 1"] {
+            assert_eq!(places(text), [], "{text:?}");
+        }
+        let wrong =
+            [("=", 1, 1), ("a = 1\n[[", 2, 3), ("a = \"é\\q\"", 1, 8), ("a.b = 1\na = 2", 2, 1)];
+        for (text, line, column) in wrong {
+            assert_eq!(places(text).first(), Some(&Place::File { line, column }), "{text:?}");
         }
     }
 }
