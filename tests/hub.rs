@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -116,4 +117,32 @@ fn a_model_of_the_hub_is_downloaded_once() {
             .contains("no folder `org/other`, and as the name of a model the hub does not show it"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_model_that_another_process_downloads_is_waited_for() {
+    let place = Place::new();
+    let hub = Hub::serve(place.path("model"));
+    let locks = place.path("cache/hub/.locks/models--org--tiny");
+    fs::create_dir_all(&locks).expect("a folder");
+    let held = File::create(locks.join("abc123.lock")).expect("a file");
+    held.lock().expect("a lock");
+
+    let mut child = Command::new(assert_cmd::cargo::cargo_bin!("albacore"))
+        .args(["complete", "org/tiny", "--prompt", "a", "--max-new-tokens", "1"])
+        .env("HF_ENDPOINT", &hub.address)
+        .env("HF_HOME", place.path("cache"))
+        .env_remove("HF_HUB_CACHE")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut told = String::new();
+    stderr.read_line(&mut told).expect("a line");
+    assert_eq!(told, "waiting for another process that downloads org/tiny\n");
+    assert_eq!(hub.sent.load(Ordering::SeqCst), 0);
+    drop(held);
+    assert!(child.wait().expect("it ends").success());
+    assert!(hub.sent.load(Ordering::SeqCst) > 0);
 }

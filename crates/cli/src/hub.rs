@@ -6,10 +6,11 @@
 //! ```text
 //! HF_HOME/hub/models--org--name/  refs/main                 the commit that the name stands for
 //!                                 snapshots/COMMIT/…        its files
+//! HF_HOME/hub/.locks/models--org--name/COMMIT.lock          held while they are downloaded
 //! ```
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,26 +30,68 @@ use crate::terminal::Terminal;
 /// # Errors
 /// Refused if there is no such model or it may not be read; fails if the hub cannot be reached.
 pub fn folder(model: &str, terminal: &Terminal) -> Result<PathBuf> {
-    let (id, revision) = model.split_once('@').unwrap_or((model, "main"));
-    let repository = cache()?.join(format!("models--{}", id.replace('/', "--")));
-    let reference = repository.join("refs").join(revision);
-    let commit = fs::read_to_string(&reference).unwrap_or_else(|_| revision.to_owned());
-    let snapshot = repository.join("snapshots").join(commit.trim());
-    if is_whole(&snapshot) {
+    if let Some(snapshot) = downloaded(model)? {
         return Ok(snapshot);
     }
+    let (id, revision) = parts(model);
+    let name = cache_name(id);
+    let repository = cache()?.join(&name);
     let hub = Hub::new();
     let info = hub.info(id, revision)?;
     let snapshot = repository.join("snapshots").join(&info.sha);
     fs::create_dir_all(&snapshot)?;
+    let _lock = lock(&cache()?.join(".locks").join(name), &info.sha, id, terminal)?;
     for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()) {
         if is_wanted(file) && !snapshot.join(file).exists() {
             hub.download(id, &info.sha, file, &snapshot, terminal)?;
         }
     }
+    let reference = repository.join("refs").join(revision);
     fs::create_dir_all(repository.join("refs"))?;
     fs::write(&reference, &info.sha)?;
     Ok(snapshot)
+}
+
+/// Whether a model is in the cache.
+pub fn is_downloaded(model: &str) -> bool {
+    matches!(downloaded(model), Ok(Some(_)))
+}
+
+/// The folder of a model in the cache, if all of it is there.
+fn downloaded(model: &str) -> Result<Option<PathBuf>> {
+    let (id, revision) = parts(model);
+    let repository = cache()?.join(cache_name(id));
+    let commit = fs::read_to_string(repository.join("refs").join(revision));
+    let commit = commit.unwrap_or_else(|_| revision.to_owned());
+    let snapshot = repository.join("snapshots").join(commit.trim());
+    Ok(is_whole(&snapshot).then_some(snapshot))
+}
+
+/// The name and the revision.
+fn parts(model: &str) -> (&str, &str) {
+    model.split_once('@').unwrap_or((model, "main"))
+}
+
+fn cache_name(id: &str) -> String {
+    format!("models--{}", id.replace('/', "--"))
+}
+
+/// Holds a snapshot until the file is closed: two processes never write to the same one. Waits for
+/// another that holds it.
+fn lock(folder: &Path, commit: &str, id: &str, terminal: &Terminal) -> Result<File> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(format!("{commit}.lock"));
+    let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+    let locked = match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            terminal.note(&format!("waiting for another process that downloads {id}"));
+            file.lock()
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    locked.with_context(|| format!("cannot lock `{}`", path.display()))?;
+    Ok(file)
 }
 
 /// Where huggingface_hub keeps what it has downloaded.
