@@ -13,12 +13,15 @@ fn told(run: &Run) -> String {
     format!("exit code {}\n{}{}", run.code, run.stdout, run.stderr)
 }
 
-/// Runs `train` on a changed place, which must be refused without leaving a trace.
+/// Runs `train` on a changed place, which must be refused without leaving a trace, and so must
+/// `--dry-run`.
 fn refused(change: impl FnOnce(&Place)) -> String {
     let place = Place::new();
     change(&place);
     let run = place.train(&[]);
     assert_eq!(run.code, 2, "{}", told(&run));
+    let dry = place.train(&["--dry-run"]);
+    assert_eq!((dry.code, &dry.stderr), (2, &run.stderr), "a dry run says what a run does");
     assert!(!place.path("runs").exists(), "a refusal touches nothing");
     told(&run)
 }
@@ -39,6 +42,21 @@ fn misspelt_keys_wrong_types_and_missing_files_all_at_once() {
          gradient_accumulation_steps = 2\n[checkpoints]\nevery = 5\n",
     )
     });
+}
+
+#[test]
+fn a_model_that_is_neither_here_nor_on_the_hub_is_named_with_its_line() {
+    let place = Place::new();
+    place.replace("config.toml", "path = \"model\"", "path = \"models/base\"");
+    let train = |options: &[&str]| {
+        let mut command = place.command(&[&["train", "config.toml"], options].concat());
+        let output = command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", place.path("hub")).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let told = [train(&[]), train(&["--set", "optim.epsilon=0"])];
+    insta::assert_snapshot!(told.join("\n"));
 }
 
 #[test]
@@ -193,7 +211,9 @@ fn a_gguf_that_is_none() {
 #[test]
 fn lines_that_cannot_be_scored() {
     let place = Place::new();
-    place.write("in.jsonl", "{\"id\": 1, \"prompt\": \"a\"}\nnot json\n{\"id\": 3, \"prompt_ids\": [1], \"response_ids\": [999]}\n");
+    place.write("in.jsonl", "{\"id\": 1, \"prompt\": \"a\"}\nnot json\n{\"id\": 3, \"prompt_ids\": [1], \"response_ids\": [999]}\n\
+        {\"id\": 4, \"prompt\": \"a\", \"response\": 5}\n{\"id\": 5, \"messages\": [{\"role\": \"user\"}]}\n\
+        {\"id\": 6, \"prompt_ids\": [1], \"response_ids\": [-2]}\n{\"prompt\": \"a\", \"response\": \"b\"}\n");
     let run = place.run(&["score", "model", "--input", "in.jsonl", "--output", "out.jsonl"]);
     assert_eq!(run.code, 2);
     assert!(!place.path("out.jsonl").exists());
@@ -234,6 +254,14 @@ fn a_corrupted_checkpoint_is_named_and_the_one_before_it_is_used() {
     edit(&place.path("runs/tiny/checkpoints/step-000004/optimizer.safetensors"), |bytes| {
         *bytes.last_mut().unwrap() ^= 1;
     });
+    let dry = place.train(&["--dry-run"]);
+    assert_eq!(dry.code, 0, "{}", told(&dry));
+    assert!(
+        dry.stderr.contains("passed over `runs/tiny/checkpoints/step-000004`"),
+        "{}",
+        dry.stderr
+    );
+    assert!(dry.stdout.contains("step-000002`, step 2 of 4"), "{}", dry.stdout);
     let run = place.train(&[]);
     assert_eq!(run.code, 0, "{}", told(&run));
     assert!(
@@ -266,6 +294,8 @@ fn a_changed_config_is_shown_and_refused() {
     let run = place.train(&change);
     assert_eq!(run.code, 2);
     insta::assert_snapshot!(told(&run));
+    let dry = place.train(&[&change[..], &["--dry-run"]].concat());
+    assert_eq!((dry.code, &dry.stderr), (2, &run.stderr));
     let accepted = place.train(&[&change[..], &["--accept-changes"]].concat());
     assert_eq!(accepted.code, 0, "{}", told(&accepted));
     assert!(

@@ -75,6 +75,49 @@ fn a_dry_run_tells_all_and_touches_nothing() {
 }
 
 #[test]
+fn a_dry_run_says_that_a_run_has_finished_and_leaves_it_as_it_is() {
+    let (place, _) = finished("constant");
+    let before = listing(&place.path("runs"));
+    let run = place.train(&["--dry-run"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("runs/tiny, has finished already: 4 steps"), "{}", run.stdout);
+    assert_eq!(listing(&place.path("runs")), before);
+    let run = place.train(&["--dry-run", "--set", "train.steps=6", "--json"]);
+    let told = &lines(&run.stdout)[0];
+    assert_eq!((&told["finished"], &told["step"]), (&false.into(), &4.into()));
+}
+
+/// Names and times of all files below a folder, but for the lock.
+fn listing(folder: &std::path::Path) -> Vec<(String, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(folder).expect("a folder") {
+        let path = file.expect("a file").path();
+        let changed = path.metadata().and_then(|file| file.modified()).expect("its time");
+        if path.is_dir() {
+            found.extend(listing(&path));
+        } else if !path.ends_with(".lock") {
+            found.push((path.display().to_string(), changed));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_quickstart_is_understood_from_the_root() {
+    let place = Place::new();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let dir = format!("run.dir={}", place.path("runs").display());
+    let arguments = ["train", "configs/quickstart.toml", "--dry-run", "--set", &dir];
+    let output = place.command(&arguments).current_dir(root).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("held out       400  examples"), "{stdout}");
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
 fn a_run_trains_and_says_what_to_type_next() {
     let place = Place::new();
     let held_out = [
@@ -109,7 +152,84 @@ fn a_run_trains_and_says_what_to_type_next() {
         text.split("\n\n").find(|part| part.contains("exact match")).map(str::to_owned)
     };
     assert_eq!(table(&again.stdout), table(&run.stdout));
-    assert!(again.stdout.contains("--set train.steps=N"), "{}", again.stdout);
+}
+
+/// A finished run and what it says when it is started again.
+fn finished(schedule: &str) -> (Place, String) {
+    let place = Place::new();
+    place.replace("config.toml", "[train]", &format!("[schedule]\nkind = \"{schedule}\"\n[train]"));
+    assert_eq!(place.train(&["--quiet"]).code, 0);
+    let again = place.train(&[]);
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    (place, again.stdout)
+}
+
+#[test]
+fn what_a_finished_run_tells_to_type_works() {
+    for schedule in ["constant", "cosine"] {
+        let (place, told) = finished(schedule);
+        let next = told.split("next\n").nth(1).expect("what to type next");
+        let typed: Vec<_> = next.lines().filter(|line| line.starts_with("  albacore ")).collect();
+        assert_eq!(typed.len(), 2, "{told}");
+        for command in typed {
+            let words: Vec<_> = command.split_whitespace().skip(1).collect();
+            let run = place.run(&words);
+            assert_eq!(run.code, 0, "{command}: {}", run.stderr);
+        }
+
+        let more = next.lines().filter(|line| line.starts_with("  --"));
+        let more: Vec<_> =
+            more.map(|line| line.trim().split("   ").next().expect("options")).collect();
+        assert_eq!(more.len(), 4, "{told}");
+        assert_eq!(more[0].contains("--accept-changes"), schedule == "cosine", "{told}");
+        for options in more {
+            let (place, _) = finished(schedule);
+            let run = place.train(&options.split(' ').collect::<Vec<_>>());
+            assert_eq!(run.code, 0, "{options}: {}", run.stderr);
+            assert!(run.stdout.contains("finished step"), "{options}: {}", run.stdout);
+        }
+    }
+}
+
+#[test]
+fn what_to_type_is_spelled_as_the_program_was_started() {
+    let (place, _) = finished("constant");
+    let binary = assert_cmd::cargo::cargo_bin!("albacore");
+    let told = |path: &std::path::Path| {
+        let mut command = place.command(&["train", "config.toml", "--quiet"]);
+        let output = command.env("PATH", path).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let elsewhere = told(&place.path("model"));
+    let wanted = format!("  {} complete runs/tiny", binary.display());
+    assert!(elsewhere.contains(&wanted), "{elsewhere}");
+    let found = told(binary.parent().expect("a folder"));
+    assert!(found.contains("\n  albacore complete runs/tiny"), "{found}");
+}
+
+#[test]
+fn a_finished_run_keeps_its_config() {
+    let (place, _) = finished("constant");
+    let config = place.read("runs/tiny/config.toml");
+    let run = place.train(&["--set", "checkpoint.every=1"]);
+    assert!(run.stdout.contains("had finished already"), "{}", run.stdout);
+    assert_eq!(place.read("runs/tiny/config.toml"), config);
+    assert_eq!(place.train(&["--set", "train.steps=5"]).code, 0);
+    assert!(place.read("runs/tiny/config.toml").contains("steps = 5"));
+    assert!(!place.path("runs/tiny/config.toml.partial").exists());
+}
+
+#[test]
+fn a_warm_up_as_long_as_the_run_is_warned_of() {
+    let place = Place::new();
+    let warmup = |steps: &str| {
+        let run = place.train(&["--dry-run", "--set", &format!("schedule.warmup_steps={steps}")]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stderr
+    };
+    let wanted = "warning: `schedule.warmup_steps` is 4, and the run has 4 steps";
+    assert!(warmup("4").contains(wanted), "{}", warmup("4"));
+    assert_eq!(warmup("3"), "");
 }
 
 #[test]
@@ -121,6 +241,32 @@ fn quiet_says_nothing_but_results_and_json_is_all_json() {
     assert_eq!(lines(&run.stdout)[0]["end"], "finished");
     let told = lines(&run.stderr);
     assert_eq!(told.iter().filter(|line| line.get("step").is_some()).count(), 4);
+}
+
+#[test]
+fn with_json_what_is_wrong_is_json_too() {
+    let place = Place::new();
+    let wrong = place.train(&["--json", "--set", "train.step=1", "--set", "optim.epsilon=0"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""));
+    let told = lines(&wrong.stderr);
+    assert_eq!(told.len(), 2);
+    let error = told[0]["error"].as_str().expect("what is wrong");
+    assert_eq!(error, "--set train.step=1: unknown key `train.step`");
+    assert_eq!(told[0]["hint"], "the nearest known key is `train.steps`");
+    assert!(told[1]["hint"].is_null());
+
+    let typed = place.run(&["train", "--json", "--stepz"]);
+    assert_eq!(typed.code, 2);
+    let told = lines(&typed.stderr);
+    assert!(told[0]["error"].as_str().is_some_and(|text| text.contains("--stepz")), "{told:?}");
+}
+
+#[test]
+fn the_config_is_printed_as_json_too() {
+    let place = Place::new();
+    let printed = |arguments: &[&str]| lines(&place.run(arguments).stdout)[0].clone();
+    assert_eq!(printed(&["config", "--json"])["optim"]["learning_rate"], 2e-5);
+    assert_eq!(printed(&["config", "config.toml", "--json"])["optim"]["learning_rate"], 1e-2);
 }
 
 #[test]

@@ -65,6 +65,27 @@ fn a_stopped_run_saves_says_so_and_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn a_quiet_run_stops_quietly_and_one_that_speaks_json_says_so_in_json() {
+    let place = Place::new();
+    place.replace("config.toml", "steps = 4", "steps = 1000000");
+    let stderr = |option: &str| {
+        let child = started(&place, &[option]);
+        signal(&child, "INT");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(75), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert_eq!(stderr("--quiet"), "");
+    let told = stderr("--json");
+    let told: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
+    let says_so = |line: &serde_json::Value| {
+        line["note"].as_str().is_some_and(|text| text.starts_with("stopping"))
+    };
+    assert!(told.iter().any(says_so));
+}
+
+#[test]
 fn a_second_signal_stops_at_once() {
     let place = Place::new();
     place.replace("config.toml", "steps = 4", "steps = 1000000");

@@ -81,13 +81,14 @@ impl Place {
         command
     }
 
-    /// Runs the binary; this folder's path is shown as `HERE`.
+    /// Runs the binary; this folder's path is shown as `HERE`, and the binary's as `albacore`.
     pub fn run(&self, arguments: &[&str]) -> Run {
         let Output { status, stdout, stderr } = self.command(arguments).output().expect("it runs");
         let here = self.folder.path().canonicalize().expect("the folder is there");
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).expect("text");
-            text.replace(&here.display().to_string(), "HERE")
+            let binary = assert_cmd::cargo::cargo_bin!("albacore").display().to_string();
+            text.replace(&here.display().to_string(), "HERE").replace(&binary, "albacore")
         };
         let code = status.code().unwrap_or(-1);
         Run { code, stdout: text(stdout), stderr: text(stderr) }

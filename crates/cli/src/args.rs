@@ -76,7 +76,7 @@ impl FromStr for Device {
 pub enum Command {
     /// Train a model as a config says
     #[command(
-        after_help = "Example:\n  albacore train configs/quickstart.toml --set train.steps=20\n\n\
+        after_help = "Example:\n  albacore train configs/quickstart.toml --set run.name=short --set train.epochs=2\n\n\
         Run the same command again after a stop: it goes on from the newest complete checkpoint."
     )]
     Train(Train),

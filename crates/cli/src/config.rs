@@ -20,7 +20,9 @@ use crate::args::Configured;
 use crate::decode::decode;
 use crate::diagnose::{Origin, Problem, nearest};
 use crate::failure::{Failure, OrRefuse, Refusal, Result};
+use crate::hub;
 use crate::model_folder::is_hub_id;
+use crate::program::program;
 use crate::tree::{Place, Tree, spell};
 
 /// Every key with its default and what it does; `albacore config` prints it.
@@ -53,6 +55,9 @@ pub struct ModelConfig {
     pub init: Init,
     /// Type that weights are kept in while training. Default `f32`, the only one on the CPU.
     pub dtype: Dtype,
+    /// Where the config says so, as `file:line:column`.
+    #[serde(skip)]
+    pub place: Option<String>,
 }
 
 /// Where the weights come from.
@@ -129,7 +134,12 @@ impl Config {
         let fresh = |problem: &String| !reported.iter().any(|key| problem.contains(key));
         let found = config.validate().into_iter().chain(config.missing_files()).filter(fresh);
         problems.extend(found.map(|problem| origin.locate(&problem, &tree)));
-        if problems.is_empty() { Ok(config) } else { Err(problems) }
+        if !problems.is_empty() {
+            problems.extend(config.unknown_model().map(|problem| origin.locate(&problem, &tree)));
+            return Err(problems);
+        }
+        config.model.place = tree.get("model.path").map(|path| origin.name(path.place));
+        Ok(config)
     }
 
     /// The run's folder is `run.dir/run.name`. Without a name, a given `run.dir` is the folder
@@ -184,6 +194,19 @@ impl Config {
         missing.map(|(key, path, wanted)| absent(&key, &path, wanted)).collect()
     }
 
+    /// A model that is no folder here, and may yet be one of the hub: that is asked only once all
+    /// else is right.
+    fn unknown_model(&self) -> Option<String> {
+        let path = &self.model.path;
+        let unknown = !Path::new(path).exists() && is_hub_id(path) && !hub::is_downloaded(path);
+        unknown.then(|| {
+            format!(
+                "`model.path` is `{path}`, which does not exist, wanted a folder\n\
+                 hint: as the name of a model on the hub it is looked up once the rest is right"
+            )
+        })
+    }
+
     /// The values that are not the defaults, one a line.
     pub fn changed(&self) -> String {
         let tables = |config: &Self| match serde_json::to_value(config) {
@@ -232,7 +255,8 @@ fn nearest_path(path: &Path) -> Option<String> {
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Refusal {
     let message = format!("cannot read the config `{}`: {error}", file.display());
-    Refusal::new(message, "`albacore config > my.toml` writes a config to start from")
+    let hint = format!("`{} config > my.toml` writes a config to start from", program());
+    Refusal::new(message, hint)
 }
 
 /// Every key of the reference, those that are commented out included.
@@ -296,9 +320,12 @@ mod tests {
     fn the_effective_config_reads_back_as_itself() {
         let sets =
             ["train.steps=3", "optim.learning_rate=1e-30", "data.held_out=0.5", "run.seed=7"];
-        let config = parse(WHOLE, &sets).unwrap();
+        let mut config = parse(WHOLE, &sets).unwrap();
         assert_eq!(config.run.folder(), Path::new("runs/mine"));
-        assert_eq!(parse(&config.to_toml(), &[]).unwrap(), config);
+        assert_eq!(config.model.place.as_deref(), Some("configs/mine.toml:2:8"));
+        let again = parse(&config.to_toml(), &[]).unwrap();
+        config.model.place.clone_from(&again.model.place);
+        assert_eq!(again, config);
     }
 
     #[test]
@@ -331,6 +358,35 @@ mod tests {
                 problems.iter().any(|text| text.starts_with(start)),
                 "{start} in {problems:#?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_model_that_may_be_one_of_the_hub_is_told_with_the_other_problems() {
+        let text = "[model]\npath = \"nobody/nothing\"\n[[data.sources]]\npath = \"Cargo.toml\"\n";
+        assert!(parse(text, &[]).is_ok(), "the hub is asked later");
+        let problems = parse(text, &["optim.epsilon=0"]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let wanted =
+            "configs/mine.toml:2:8: `model.path` is `nobody/nothing`, which does not exist";
+        assert!(problems[1].starts_with(wanted), "{problems:?}");
+    }
+
+    #[test]
+    fn every_config_that_is_shipped_is_understood() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let files: Vec<_> =
+            files.filter(|file| file.extension() == Some("toml".as_ref())).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let (config, mismatches) = decode::<Config>(&Tree::parse(&text).unwrap());
+            let file = file.display();
+            assert!(mismatches.is_empty(), "{file}: {mismatches:?}");
+            let mut config = config.unwrap();
+            config.run.name = "named by its file".into();
+            assert!(config.validate().is_empty(), "{file}: {:?}", config.validate());
         }
     }
 

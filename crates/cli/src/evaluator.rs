@@ -4,9 +4,15 @@ use std::error::Error;
 use std::sync::Arc;
 
 use albacore_data::{Encoded, Tokenizer};
-use albacore_eval::{Answer, EvalConfig, Metric, exact_match, held_out_loss};
+use albacore_eval::{Answer, EvalConfig, ExactMatch, Metric, exact_match, held_out_loss};
 use albacore_model::Llama;
 use albacore_trainer::{Evaluator, Named, When};
+
+use crate::progress::Progress;
+use crate::terminal::Terminal;
+
+/// Held-out examples between two signs of life.
+const ANSWERED_TOGETHER: usize = 32;
 
 /// Measures on the held-out examples, and keeps some answers to be shown.
 pub struct HeldOut<'a> {
@@ -14,6 +20,7 @@ pub struct HeldOut<'a> {
     tokenizer: &'a Tokenizer,
     examples: &'a [Arc<Encoded>],
     tokens_per_batch: usize,
+    terminal: &'a Terminal,
     /// The first answers of the model before the run, and after.
     pub samples: [Vec<Answer>; 2],
 }
@@ -25,8 +32,10 @@ impl<'a> HeldOut<'a> {
         tokenizer: &'a Tokenizer,
         examples: &'a [Arc<Encoded>],
         tokens_per_batch: usize,
+        terminal: &'a Terminal,
     ) -> Self {
-        Self { config, tokenizer, examples, tokens_per_batch, samples: Default::default() }
+        let samples = Default::default();
+        Self { config, tokenizer, examples, tokens_per_batch, terminal, samples }
     }
 
     /// Generation takes long: it is for the two ends of a run.
@@ -34,8 +43,13 @@ impl<'a> HeldOut<'a> {
         let Self { config, tokenizer, examples, .. } = self;
         let all = config.metrics.contains(&Metric::ExactMatch);
         let count = if all { examples.len() } else { config.samples.min(examples.len()) };
-        let examples = &examples[..count];
-        let mut result = exact_match(model, tokenizer, examples, config.max_new_tokens)?;
+        let progress = Progress::new(self.terminal, "answering", 0, count as u64);
+        let mut result = ExactMatch::default();
+        for examples in examples[..count].chunks(ANSWERED_TOGETHER) {
+            let found = exact_match(model, tokenizer, examples, config.max_new_tokens)?;
+            result.answers.extend(found.answers);
+            progress.set(result.answers.len() as u64, "held-out examples");
+        }
         if all {
             named.push(("held_out_exact_match".into(), result.percent()));
         }

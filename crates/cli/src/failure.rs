@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
+use crate::terminal::{Terminal, Unprinted};
+
 /// How a command ended when nothing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -22,6 +24,22 @@ pub enum Failure {
     Problems(Vec<anyhow::Error>),
     /// It failed while running.
     Failed(anyhow::Error),
+}
+
+impl Failure {
+    /// Says where what was refused is written, if that is known.
+    pub fn at(self, place: Option<&str>) -> Self {
+        match (self, place) {
+            (Self::Refused(error), Some(place)) => {
+                let refusal = Refusal {
+                    message: format!("{place}: {}", message(&error)),
+                    hint: hint(&error),
+                };
+                Self::Refused(refusal.into())
+            }
+            (failure, _) => failure,
+        }
+    }
 }
 
 /// What commands return.
@@ -84,9 +102,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     })
 }
 
-/// `error: …`, what it came from, and `hint: …`.
-pub fn describe(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}");
+/// What failed, and what it came from.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         // Libraries often repeat their source in their own message.
@@ -94,25 +112,22 @@ pub fn describe(error: &anyhow::Error) -> String {
             text += &format!(": {cause}");
         }
     }
-    if let Some(hint) = hint(error) {
-        text += &format!("\nhint: {hint}");
-    }
     text
 }
 
 /// Whether the reader of our output went away, as `head` does: no error.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(broken))
+fn is_reader_gone(error: &anyhow::Error) -> bool {
+    let unprinted = error.downcast_ref::<Unprinted>();
+    unprinted.is_some_and(|Unprinted(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The exit code of a command, after its error was shown.
-pub fn conclude(result: Result) -> ExitCode {
-    let show = |error: &anyhow::Error| crate::terminal::complain(&describe(error));
+pub fn conclude(result: Result, terminal: &Terminal) -> ExitCode {
+    let show = |error: &anyhow::Error| terminal.error(&message(error), hint(error).as_deref());
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Stopped) => ExitCode::from(75),
-        Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) if is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
             show(&error);
             ExitCode::from(1)
@@ -125,5 +140,20 @@ pub fn conclude(result: Result) -> ExitCode {
             errors.iter().for_each(show);
             ExitCode::from(2)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reader_of_stdout_may_go_away() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_reader_gone(&Unprinted(broken()).into()));
+        // A connection that a server closed, a file on a pipe.
+        assert!(!is_reader_gone(&broken().into()));
+        assert!(!is_reader_gone(&anyhow::Error::from(broken()).context("cannot download")));
+        assert!(!is_reader_gone(&Unprinted(io::ErrorKind::StorageFull.into()).into()));
     }
 }

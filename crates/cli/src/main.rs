@@ -17,6 +17,7 @@ mod hub;
 mod loaded;
 mod model_folder;
 mod prepared;
+mod program;
 mod progress;
 mod run_log;
 mod signals;
@@ -30,17 +31,34 @@ use clap::Parser;
 
 use args::{Arguments, Command, Device, Global};
 use failure::{OrRefuse, Refusal, Result, conclude};
+use program::program;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
     albacore_kernels::keep_freed_memory();
-    conclude(run(&Arguments::parse()))
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misunderstood(&error),
+    };
+    let terminal = Terminal::new(&arguments.global);
+    conclude(run(&arguments, &terminal), &terminal)
 }
 
-fn run(arguments: &Arguments) -> Result {
+/// Shows what clap says: help, the version, or what is wrong with the command line.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        error.exit();
+    }
+    let text = error.to_string();
+    let message = text.trim().trim_start_matches("error: ").to_owned();
+    let hint = format!("`{} --help` shows what can be typed", program());
+    conclude(Err(Refusal::new(message, hint)).or_refuse(), &Terminal { quiet: false, json: true })
+}
+
+fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
     let Arguments { command, global } = arguments;
     prepare_machine(global)?;
-    let (seed, terminal) = (global.seed, &Terminal::new(global));
+    let seed = global.seed;
     match command {
         Command::Train(options) => commands::train::run(options, seed, terminal),
         Command::Preview(options) => commands::preview::run(options, seed, terminal),
@@ -57,9 +75,8 @@ fn run(arguments: &Arguments) -> Result {
 fn prepare_machine(global: &Global) -> Result<()> {
     if let Device::Cuda(_) = global.device {
         return Err(Refusal::new(
-            "this build of albacore has no CUDA kernels, wanted by `--device cuda`",
-            "build it with `cargo build --release --features cuda` where the CUDA toolkit is \
-             installed, or leave out `--device` to compute on the CPU",
+            "this version of albacore has no CUDA, wanted by `--device cuda`",
+            "leave out `--device` to compute on the CPU",
         ))
         .or_refuse();
     }

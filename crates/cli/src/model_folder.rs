@@ -6,6 +6,7 @@ use albacore_trainer::{Scrutiny, newest};
 
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::hub;
+use crate::program::program;
 use crate::terminal::Terminal;
 
 /// The folder of weights, configuration and tokenizer that `model` stands for.
@@ -38,7 +39,7 @@ fn newest_checkpoint(run: &Path, terminal: &Terminal) -> Result<PathBuf> {
     }
     let none = || {
         let message = format!("run `{}` has no complete checkpoint", run.display());
-        Refusal::new(message, "train it first: `albacore train CONFIG`")
+        Refusal::new(message, format!("train it first: `{} train CONFIG`", program()))
     };
     Ok(found.checkpoint.ok_or_else(none).or_refuse()?.folder)
 }
@@ -55,7 +56,7 @@ fn unknown(model: &str) -> Refusal {
         Err(_) => format!("there is no folder `{model}`"),
     };
     let hint = if path.extension().is_some_and(|extension| extension == "gguf") {
-        format!("turn the GGUF into a folder first: `albacore import {model} OUT`")
+        format!("turn the GGUF into a folder first: `{} import {model} OUT`", program())
     } else {
         "name a Hugging Face folder (`config.json`, `*.safetensors`, `tokenizer.json`) or a run \
          folder, or a hub id `org/name`"

@@ -29,7 +29,8 @@ impl Prepared {
     /// # Errors
     /// Refused if the model or the data cannot be used.
     pub fn new(config: &Config, cache: Option<&Path>, terminal: &Terminal) -> Result<Self> {
-        let folder = model_folder::resolve(&config.model.path, terminal)?;
+        let folder = model_folder::resolve(&config.model.path, terminal)
+            .map_err(|failure| failure.at(config.model.place.as_deref()))?;
         let shape = LlamaConfig::load(&folder).or_refuse()?;
         let tokenizer = tokenizer(&folder, shape.vocab_size)?;
         let dataset = prepare(config, &tokenizer, cache, terminal)?;

@@ -2,10 +2,10 @@
 //! for, nothing if quiet. All of it on stderr.
 
 use std::io::{IsTerminal, stderr};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{Terminal, complain};
 
@@ -13,6 +13,9 @@ use crate::terminal::{Terminal, complain};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two plain lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
+
+/// The bars that are shown, each on a line of its own.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Shows how far one piece of work is. Any thread may tell it.
 pub struct Progress {
@@ -49,7 +52,7 @@ impl Progress {
         }
         if let Some(bar) = &self.bar {
             if bar.is_hidden() {
-                bar.set_draw_target(ProgressDrawTarget::stderr());
+                BARS.add(bar.clone());
             }
             bar.set_message(detail.to_owned());
             bar.set_position(done);
@@ -67,7 +70,7 @@ impl Progress {
     /// Says something in between, above the bar if there is one.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) if !bar.is_hidden() => bar.suspend(|| complain(text)),
+            Some(bar) if !bar.is_hidden() => BARS.suspend(|| complain(text)),
             _ => self.terminal.note(text),
         }
     }

@@ -9,13 +9,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::terminal::complain;
+use crate::terminal::Terminal;
 
-/// A flag that becomes true when the first signal arrives.
+/// A flag that becomes true when the first signal arrives, which `terminal` says.
 ///
 /// # Errors
 /// If the system refuses a signal handler.
-pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+pub fn stop_flag(terminal: Terminal) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset, so it ends nothing.
@@ -25,7 +25,7 @@ pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         if signals.forever().next().is_some() {
-            complain(
+            terminal.note(
                 "stopping: this step is finished and saved first; a second signal stops at once",
             );
         }

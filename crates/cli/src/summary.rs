@@ -8,6 +8,7 @@ use albacore_trainer::{End, Outcome};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::program::program;
 use crate::progress::time;
 use crate::run_log::shown;
 
@@ -19,6 +20,8 @@ pub struct Summary<'a> {
     pub config: &'a Config,
     /// How it ended.
     pub outcome: &'a Outcome,
+    /// Whether a longer run would have had the same learning rates so far.
+    pub may_be_longer: bool,
     /// How long this process took.
     pub took: Duration,
     /// Held-out answers, before and after.
@@ -86,22 +89,47 @@ impl Summary<'_> {
     }
 
     fn next(&self) -> String {
-        let run = self.run.display();
         match self.outcome.end {
             End::Stopped => "run the same command again to go on".into(),
             End::Finished => format!("next\n{}", self.use_it()),
             End::AlreadyFinished => format!(
-                "next\n{}\n  --set train.steps=N trains on, --set run.name=NAME or --resume never \
-                 starts afresh (`{run}` is kept)",
-                self.use_it()
+                "next\n{}\nor the same command with more\n{}",
+                self.use_it(),
+                self.train_more()
             ),
         }
     }
 
     fn use_it(&self) -> String {
-        let run = self.run.display();
-        let name = &self.config.run.name;
-        format!("  albacore complete {run} --prompt \"…\"\n  albacore export {run} out/{name}")
+        let (run, name, albacore) = (self.run.display(), &self.config.run.name, program());
+        format!("  {albacore} complete {run} --prompt \"…\"\n  {albacore} export {run} out/{name}")
+    }
+
+    /// What to add to the command of a finished run, and what that does.
+    fn train_more(&self) -> String {
+        let (run, name) = (self.run.display(), &self.config.run.name);
+        let steps = 2 * self.outcome.step;
+        let names = (2..).map(|number| format!("{name}-{number}"));
+        let mut free = names.skip_while(|name| self.run.with_file_name(name).exists());
+        let another = free.next().expect("numbers do not end");
+        let longer = match self.may_be_longer {
+            true => (format!("--set train.steps={steps}"), "trains on"),
+            false => (
+                format!("--set train.steps={steps} --accept-changes"),
+                "trains on; the learning rate rises again",
+            ),
+        };
+        let more = [
+            longer,
+            (
+                format!("--set model.path={run} --set run.name={another}"),
+                "a new run, from this one's model",
+            ),
+            (format!("--set run.name={another}"), "a new run, from the start"),
+            ("--resume never".into(), "from the start; what is here is moved aside"),
+        ];
+        let width = more.iter().map(|(options, _)| options.len()).max().unwrap_or(0);
+        more.map(|(options, does)| format!("  {options:<width$}   {does}")).join("\n")
     }
 
     fn json(&self) -> serde_json::Value {

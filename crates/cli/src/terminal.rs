@@ -33,6 +33,17 @@ impl Terminal {
         self.stderr("warning", text, &format!("warning: {text}"));
     }
 
+    /// Says what went wrong and what to do about it, on stderr, even if quiet.
+    pub fn error(&self, message: &str, hint: Option<&str>) {
+        if self.json {
+            return complain(&serde_json::json!({ "error": message, "hint": hint }).to_string());
+        }
+        complain(&format!("error: {message}"));
+        if let Some(hint) = hint {
+            complain(&format!("hint: {hint}"));
+        }
+    }
+
     fn stderr(&self, key: &str, text: &str, sentence: &str) {
         if self.json {
             complain(&serde_json::json!({ key: text }).to_string());
@@ -45,15 +56,37 @@ impl Terminal {
     ///
     /// # Errors
     /// If stdout cannot be written, as when the reader has gone away.
-    pub fn print(&self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        if !text.ends_with('\n') {
-            stdout.write_all(b"\n")?;
-        }
-        stdout.flush()
+    pub fn print(&self, text: &str) -> Result<(), Unprinted> {
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        write(&[text, newline])
+    }
+
+    /// Prints a piece of a line on stdout, and shows it at once.
+    ///
+    /// # Errors
+    /// As [`Terminal::print`].
+    pub fn print_piece(&self, text: &str) -> Result<(), Unprinted> {
+        write(&[text])
     }
 }
+
+fn write(texts: &[&str]) -> Result<(), Unprinted> {
+    let mut stdout = io::stdout().lock();
+    let written = texts.iter().try_for_each(|text| stdout.write_all(text.as_bytes()));
+    written.and_then(|()| stdout.flush()).map_err(Unprinted)
+}
+
+/// Stdout cannot be written.
+#[derive(Debug)]
+pub struct Unprinted(pub io::Error);
+
+impl std::fmt::Display for Unprinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot write to stdout: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unprinted {}
 
 /// Writes a line on stderr, if anyone reads it.
 pub fn complain(text: &str) {

@@ -1,6 +1,6 @@
 //! `albacore complete`: answers to prompts, all in one batch.
 
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, stdin, stdout};
 use std::ops::ControlFlow;
 
 use albacore_data::{Encoder, Learn, Message, TextStream};
@@ -43,7 +43,7 @@ pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result
     let generated = generate(&loaded.model, &ids, sampling, &limits, |prompt, id| {
         let answer = &mut answers[prompt];
         let pushed = answer.push(id).map_err(Failure::from);
-        match pushed.and_then(|()| if live { answer.show() } else { Ok(()) }) {
+        match pushed.and_then(|()| if live { answer.show(terminal) } else { Ok(()) }) {
             Ok(()) if answer.stopped => ControlFlow::Break(()),
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -57,7 +57,7 @@ pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result
     for ((prompt, mut answer), generated) in prompts.iter().zip(answers).zip(generated) {
         answer.end()?;
         if live {
-            answer.show()?;
+            answer.show(terminal)?;
             terminal.print("")?;
         } else if terminal.json {
             let finish = if generated.finish == Finish::Length { "length" } else { "stop" };
@@ -161,12 +161,10 @@ impl<'a> Answer<'a> {
     }
 
     /// Prints what is new, without what may yet become a stop text.
-    fn show(&mut self) -> Result<()> {
+    fn show(&mut self, terminal: &Terminal) -> Result<()> {
         let end = if self.stopped { self.text.len() } else { self.text.len() - self.held_back() };
         if end > self.shown {
-            let mut stdout = stdout().lock();
-            stdout.write_all(&self.text.as_bytes()[self.shown..end])?;
-            stdout.flush()?;
+            terminal.print_piece(&self.text[self.shown..end])?;
             self.shown = end;
         }
         Ok(())

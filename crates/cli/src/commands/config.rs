@@ -10,16 +10,17 @@ use crate::terminal::Terminal;
 /// # Errors
 /// Refused if the config has problems.
 pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Result {
-    let Some(file) = &options.config else {
-        terminal.print(REFERENCE)?;
-        return Ok(Outcome::Done);
+    let config = match &options.config {
+        None => None,
+        Some(file) => {
+            let configured = Configured { config: file.clone(), set: options.set.clone() };
+            Some(Config::load(&configured, seed)?)
+        }
     };
-    let configured = Configured { config: file.clone(), set: options.set.clone() };
-    let config = Config::load(&configured, seed)?;
-    if terminal.json {
-        terminal.print(&serde_json::to_string(&config)?)?;
-    } else {
-        terminal.print(&config.to_toml())?;
-    }
+    terminal.print(&match config {
+        config if terminal.json => serde_json::to_string(&config.unwrap_or_default())?,
+        Some(config) => config.to_toml(),
+        None => REFERENCE.to_owned(),
+    })?;
     Ok(Outcome::Done)
 }

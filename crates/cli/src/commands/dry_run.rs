@@ -2,61 +2,64 @@
 
 use albacore_data::{Packing, Plan};
 use albacore_model::LlamaConfig;
-use albacore_trainer::{Found, Options, RecomputeConfig, TrainingData};
+use albacore_trainer::{Checkpoint, RecomputeConfig, TrainConfig};
 use serde_json::json;
 
 use crate::commands::prepare;
 use crate::config::Config;
-use crate::failure::{Outcome, Result};
+use crate::failure::Result;
 use crate::prepared::Prepared;
 use crate::progress::{count, size};
 use crate::terminal::Terminal;
 
-/// Prints what a run would do.
+/// Prints what a run of `steps` steps would do that goes on from `resumed`.
 ///
 /// # Errors
 /// If stdout cannot be written.
 pub fn show(
     config: &Config,
     prepared: &Prepared,
-    options: &Options,
-    data: TrainingData<'_>,
-    found: &Found,
+    packing: Packing,
+    steps: u64,
+    resumed: Option<&Checkpoint>,
     terminal: &Terminal,
-) -> Result {
+) -> Result<()> {
     let Prepared { folder, shape, dataset, .. } = prepared;
-    let steps = options.steps_over(data);
-    let packing: Packing = data.packing;
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
-    let memory = memory(shape, config);
-    let from = found.checkpoint.as_ref().map(|checkpoint| &checkpoint.folder);
+    let memory = memory(shape, &config.train, packing.tokens_per_batch);
+    let step = resumed.map_or(0, |checkpoint| checkpoint.state.step);
+    let finished = step >= steps;
     if terminal.json {
         let line = json!({
             "model": folder, "parameters": parameters(shape), "run": config.run.folder(),
-            "resume": from, "report": dataset.report, "batches": batches, "steps": steps,
+            "resume": resumed.map(|checkpoint| &checkpoint.folder), "step": step,
+            "finished": finished, "report": dataset.report, "batches": batches, "steps": steps,
             "memory_bytes": memory, "config": config,
         });
-        terminal.print(&line.to_string())?;
-        return Ok(Outcome::Done);
+        return Ok(terminal.print(&line.to_string())?);
     }
-    let start = match from {
-        Some(checkpoint) => format!("goes on from `{}`", checkpoint.display()),
+    let start = match resumed {
+        Some(_) if finished => format!("has finished already: {step} steps"),
+        Some(checkpoint) => {
+            format!("goes on from `{}`, step {step} of {steps}", checkpoint.folder.display())
+        }
         None => "starts afresh".into(),
     };
-    terminal.print(&format!(
-        "model      {}, {} parameters\nrun        {}, {start}\n{}steps      {}, each of {} x at most {} tokens\n\
-         memory     about {} at its peak\n\nThe config as it takes effect:\n\n{}",
+    let TrainConfig { batches_per_step, freeze, train_only, .. } = &config.train;
+    // Without frozen tensors there are fewer gradients and moments.
+    let about = if freeze.is_empty() && train_only.is_empty() { "about" } else { "less than" };
+    Ok(terminal.print(&format!(
+        "model      {}, {} parameters\nrun        {}, {start}\n{}steps      {}, each of {batches_per_step} x at most {} tokens\n\
+         memory     {about} {} at its peak\n\nThe config as it takes effect:\n\n{}",
         folder.display(),
         count(parameters(shape)),
         config.run.folder().display(),
         prepare::table(&dataset.report, batches, packing.tokens_per_batch),
         count(steps as usize),
-        config.train.batches_per_step,
         count(packing.tokens_per_batch),
         size(memory),
         config.to_toml(),
-    ))?;
-    Ok(Outcome::Done)
+    ))?)
 }
 
 /// Numbers in a model of this shape.
@@ -69,24 +72,72 @@ fn parameters(shape: &LlamaConfig) -> usize {
     shape.num_hidden_layers * layer + heads * shape.vocab_size * c + c
 }
 
-/// Peak memory in bytes, estimated: weights, gradients and two moments, and what the tape keeps of
-/// one batch.
-fn memory(shape: &LlamaConfig, config: &Config) -> u64 {
+/// Peak memory in bytes, estimated: weights, two moments, and the most that a step holds at once.
+///
+/// Backward writes the gradient of a layer while it frees what the layer has kept, so with one batch
+/// a step the most is held where backward begins or where it ends. Of several batches, the second
+/// runs forward while the gradients of the first are there.
+fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize) -> u64 {
     let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
     let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
-    let tokens = config.data.tokens_per_batch;
+    let layers = shape.num_hidden_layers;
     // Floats a layer keeps of a token: both residuals, q|k|v, the attention's output, gate|up; ...
     let kept = 2 * c + (heads + 2 * groups) * d + heads * d + heads + 2 * f;
-    let layers = match config.train.recompute {
-        // ... both norms' and the activation's output besides ...
-        RecomputeConfig::None => shape.num_hidden_layers * (kept + 2 * c + f),
-        RecomputeConfig::Selective => shape.num_hidden_layers * kept,
-        // ... or nothing but its input, and all of the layer that is computed again.
-        RecomputeConfig::Block => shape.num_hidden_layers * c + kept,
+    // ... and both norms' and the activation's output besides, if it is not to compute them again.
+    let all = kept + 2 * c + f;
+    let activations = tokens
+        * match train.recompute {
+            RecomputeConfig::None => layers * all,
+            RecomputeConfig::Selective => layers * kept,
+            // Nothing but its input, and all of the layer that is computed again.
+            RecomputeConfig::Block => layers * c + kept,
+        };
+    // The backward pass of one layer holds about as many gradients as it can keep.
+    let layer = tokens * all;
+    let logits = albacore_kernels::LOGIT_ROWS.min(tokens) * shape.vocab_size;
+    let parameters = parameters(shape);
+    let step = match train.batches_per_step {
+        // The head's gradient is written first, and then those of the layers.
+        1 => (activations + logits + shape.vocab_size * c + layer).max(parameters + 2 * layer),
+        _ => parameters + activations + logits + layer,
     };
-    // The backward pass of one layer holds about as many gradients as it keeps.
-    let activations = tokens * (layers + kept + 2 * c + f);
-    // The head: one chunk of logits.
-    let head = albacore_kernels::LOGIT_ROWS.min(tokens) * shape.vocab_size;
-    4 * (4 * parameters(shape) + activations + head) as u64
+    4 * (3 * parameters + step) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SmolLM2-135M, one batch of 1024 tokens a step, all of them learned: the most memory that the
+    /// process held, in MiB, on Linux.
+    #[test]
+    fn the_memory_of_smollm2_is_foretold() {
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152,
+            "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+            "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
+            "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 1e5,
+            "tie_word_embeddings": true,
+        });
+        let serde_json::Value::Object(config) = config else { unreachable!() };
+        let shape = LlamaConfig::from_json(config, "here").unwrap();
+        assert_eq!(parameters(&shape), 134_515_008);
+        let measured = [
+            (RecomputeConfig::None, 2794.0),
+            (RecomputeConfig::Selective, 2525.0),
+            (RecomputeConfig::Block, 2156.0),
+        ];
+        for (recompute, measured) in measured {
+            let train = |batches_per_step| TrainConfig {
+                recompute,
+                batches_per_step,
+                ..TrainConfig::default()
+            };
+            let estimate = memory(&shape, &train(1), 1024) as f64 / f64::from(1 << 20);
+            // Left out are the program itself, the tokenizer and the data.
+            let off = estimate / measured - 1.0;
+            assert!(off.abs() < 0.1, "{recompute:?}: {estimate:.0} for {measured} MiB");
+            assert!(memory(&shape, &train(2), 1024) > memory(&shape, &train(1), 1024));
+        }
+    }
 }

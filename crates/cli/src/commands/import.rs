@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::args::Import;
 use crate::failure::{OrRefuse, Outcome, Result};
+use crate::program::program;
 use crate::progress::{count, size};
 use crate::terminal::Terminal;
 
@@ -41,7 +42,8 @@ pub fn run(options: &Import, terminal: &Terminal) -> Result {
         size(done.bytes),
     ))?;
     terminal.note(&format!(
-        "next: albacore complete {} --prompt \"What is the capital of France?\"",
+        "next: {} complete {} --prompt \"What is the capital of France?\"",
+        program(),
         options.out.display()
     ));
     Ok(Outcome::Done)

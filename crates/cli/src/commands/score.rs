@@ -12,6 +12,7 @@ use albacore_kernels::{Tape, storage};
 use albacore_model::{Llama, Packed};
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::args::Score;
@@ -53,13 +54,11 @@ struct Response {
     example: Encoded,
 }
 
-/// One line of the input.
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// What is scored.
 enum Line {
-    Ids { id: Value, prompt_ids: Vec<u32>, response_ids: Vec<u32> },
-    Messages { id: Value, messages: Vec<Said> },
-    Text { id: Value, prompt: String, response: String },
+    Ids { prompt_ids: Vec<u32>, response_ids: Vec<u32> },
+    Messages { messages: Vec<Said> },
+    Text { prompt: String, response: String },
 }
 
 #[derive(Deserialize)]
@@ -94,29 +93,50 @@ fn response(
     encoder: &Encoder<'_>,
     rows: usize,
 ) -> anyhow::Result<Response> {
-    let (id, body) = match parse(object)? {
-        Line::Ids { id, prompt_ids, response_ids } => {
+    let (id, line) = parse(object)?;
+    let body = match line {
+        Line::Ids { prompt_ids, response_ids } => {
             let example = given(&prompt_ids, &response_ids, origin, rows)?;
             return Ok(Response { id, example });
         }
-        Line::Text { id, prompt, response } => (id, Body::Prompt { prompt, completion: response }),
-        Line::Messages { id, messages } => {
+        Line::Text { prompt, response } => Body::Prompt { prompt, completion: response },
+        Line::Messages { messages } => {
             let messages = messages.into_iter().map(|said| Message::new(said.role, said.content));
-            (id, Body::Messages { messages: messages.collect(), tools: None })
+            Body::Messages { messages: messages.collect(), tools: None }
         }
     };
     Ok(Response { id, example: encoder.encode(&Record { body, origin })? })
 }
 
-fn parse(object: Map<String, Value>) -> anyhow::Result<Line> {
+/// The id and what is scored: which it is, is told by the fields that are there.
+fn parse(mut object: Map<String, Value>) -> anyhow::Result<(Value, Line)> {
     let found: Vec<_> = object.keys().map(|key| format!("`{key}`")).collect();
-    serde_json::from_value(object.into()).map_err(|_| {
+    let wanted = || {
         anyhow!(
             "wanted `id` with `prompt` and `response`, with `messages`, or with `prompt_ids` and \
              `response_ids`, found {}",
             if found.is_empty() { "no fields".into() } else { found.join(", ") }
         )
-    })
+    };
+    let id = object.remove("id").ok_or_else(wanted)?;
+    let has = |keys: &[&str]| keys.iter().all(|key| object.contains_key(*key));
+    let line = if has(&["prompt_ids", "response_ids"]) {
+        let prompt_ids = field(&mut object, "prompt_ids")?;
+        Line::Ids { prompt_ids, response_ids: field(&mut object, "response_ids")? }
+    } else if has(&["messages"]) {
+        Line::Messages { messages: field(&mut object, "messages")? }
+    } else if has(&["prompt", "response"]) {
+        let prompt = field(&mut object, "prompt")?;
+        Line::Text { prompt, response: field(&mut object, "response")? }
+    } else {
+        return Err(wanted());
+    };
+    Ok((id, line))
+}
+
+fn field<T: DeserializeOwned>(object: &mut Map<String, Value>, name: &str) -> anyhow::Result<T> {
+    let value = object.remove(name).unwrap_or_default();
+    serde_json::from_value(value).map_err(|error| anyhow!("`{name}`: {error}"))
 }
 
 /// Ids are taken as they are: nothing is added.

@@ -1,7 +1,7 @@
 //! `albacore train`: everything is checked, then the run is taken hold of, then it trains.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -9,8 +9,8 @@ use albacore_data::Packing;
 use albacore_eval::EvalConfig;
 use albacore_model::Llama;
 use albacore_trainer::{
-    Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, Training, TrainingData,
-    find,
+    Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, State, Training,
+    TrainingData, find,
 };
 use anyhow::Context;
 use candle_core::Device;
@@ -34,33 +34,34 @@ use crate::terminal::Terminal;
 /// Refused if the config, the data, the model or the run cannot be used; fails while training.
 pub fn run(options: &Train, seed: Option<u64>, terminal: &Terminal) -> Result {
     let config = Config::load(&options.configured, seed)?;
-    if options.dry_run {
-        let prepared = Prepared::new(&config, None, terminal)?;
-        let job = Job { options, config: &config, prepared: &prepared, terminal };
-        return job.dry_run();
-    }
     let folder = config.run.folder();
-    // Refused, a run leaves nothing behind.
-    let fresh: Vec<_> = folder.ancestors().take_while(|path| is_new(path)).collect();
+    // Refused or not meant, a run leaves nothing behind.
+    let fresh = fresh(&folder);
     let run = RunFolder::take(&folder).or_refuse()?;
-    let cache = folder.join(CACHE);
-    let result = Prepared::new(&config, Some(&cache), terminal).and_then(|prepared| {
+    let cache = (!options.dry_run).then(|| folder.join(CACHE));
+    let result = Prepared::new(&config, cache.as_deref(), terminal).and_then(|prepared| {
         Job { options, config: &config, prepared: &prepared, terminal }.train(&run)
     });
-    if matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
+    if options.dry_run || matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
         // The lock is let go last: nobody takes hold of a folder that is about to go.
-        leave_nothing(&fresh);
+        leave_nothing(&folder, &fresh);
         drop(run);
     }
     result
 }
 
-fn is_new(folder: &Path) -> bool {
-    !folder.as_os_str().is_empty() && !folder.exists()
-}
-
 /// Encoded records, in the run's folder: a restart need not make them again.
 const CACHE: &str = "prepared";
+/// Where the run's folder is held.
+const LOCK: &str = ".lock";
+
+/// What a run makes before its first step and that is not there yet, what lies inside first.
+fn fresh(run: &Path) -> Vec<PathBuf> {
+    let inside = [CACHE, "checkpoints", LOCK].map(|name| run.join(name));
+    let around = run.ancestors().take_while(|path| !path.as_os_str().is_empty());
+    let paths = inside.into_iter().chain(around.map(Path::to_owned));
+    paths.filter(|path| !path.exists()).collect()
+}
 
 /// What a run is made of.
 struct Job<'a> {
@@ -71,12 +72,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn dry_run(&self) -> Result {
-        let found = find(&self.config.run.folder(), &self.options.resume).or_refuse()?;
-        let options = self.trainer_options()?;
-        dry_run::show(self.config, self.prepared, &options, self.data(), &found, self.terminal)
-    }
-
     fn train(&self, run: &RunFolder) -> Result {
         let found = find(run.path(), &self.options.resume).or_refuse()?;
         let options = self.trainer_options()?;
@@ -85,7 +80,17 @@ impl Job<'_> {
         if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
             log.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
         }
-        let resumed = self.announce(&found, &options, &mut log);
+        let steps = options.steps_over(self.data());
+        let resumed = self.announce(&found, &options, steps, &mut log);
+        if self.options.dry_run {
+            // Before anything large is in memory, this says how much that will be.
+            let packing = self.data().packing;
+            dry_run::show(self.config, self.prepared, packing, steps, resumed, self.terminal)?;
+        }
+        let may_be_longer = match resumed {
+            Some(checkpoint) => self.may_be_longer(&options, &checkpoint.state)?,
+            None => true,
+        };
 
         let mut model = self.model(resumed)?;
         let objective = self.config.objective.build();
@@ -102,18 +107,22 @@ impl Job<'_> {
             resumed,
         )
         .or_refuse()?;
+        if self.options.dry_run {
+            return Ok(Outcome::Done);
+        }
 
         // From here on the run is written.
         log.say(&self.config.changed());
-        let path = run.path().join("config.toml");
-        fs::write(&path, self.config.to_toml())
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        let stop = stop_flag()?;
+        if training.step() < training.steps() {
+            self.write_config(run.path())?;
+        }
+        let stop = stop_flag(*self.terminal)?;
         let mut evaluator = HeldOut::new(
             &self.config.eval,
             tokenizer,
             &dataset.held_out,
             self.config.data.tokens_per_batch,
+            self.terminal,
         );
         let measures: Option<&mut dyn Evaluator> =
             if dataset.held_out.is_empty() { None } else { Some(&mut evaluator) };
@@ -131,6 +140,7 @@ impl Job<'_> {
             run: run.path(),
             config: self.config,
             outcome: &outcome,
+            may_be_longer,
             took: since.elapsed(),
             samples: &samples,
         };
@@ -143,13 +153,20 @@ impl Job<'_> {
         &self,
         found: &'f Found,
         options: &Options,
+        steps: u64,
         log: &mut RunLog,
     ) -> Option<&'f Checkpoint> {
+        let warmup = self.config.schedule.warmup_steps;
+        if warmup > 0 && warmup >= steps {
+            log.warn(&format!(
+                "`schedule.warmup_steps` is {warmup}, and the run has {steps} steps: the learning \
+                 rate never reaches `optim.learning_rate`"
+            ));
+        }
         for skipped in &found.skipped {
             log.warn(&format!("passed over `{}`: it {}", skipped.folder.display(), skipped.reason));
         }
         let checkpoint = found.checkpoint.as_ref()?;
-        let steps = options.steps_over(self.data());
         log.say(&format!(
             "going on from `{}`, step {} of {steps}",
             checkpoint.folder.display(),
@@ -165,6 +182,26 @@ impl Job<'_> {
             }
         }
         Some(checkpoint)
+    }
+
+    /// Whether more steps could follow those of a checkpoint, and the learning rates of these would
+    /// have been the same.
+    fn may_be_longer(&self, options: &Options, saved: &State) -> Result<bool> {
+        let (mut config, steps) = (self.config.clone(), 2 * saved.step);
+        (config.train.steps, config.train.epochs) = (Some(steps), None);
+        let train = config.train.clone();
+        let longer = Options { train, config: serde_json::to_value(config)?, ..options.clone() };
+        let fingerprint = &self.prepared.dataset.fingerprint;
+        let differences = longer.differences(saved, steps, fingerprint);
+        Ok(differences.iter().all(|difference| difference.alters.is_none()))
+    }
+
+    /// Writes the config beside the run; what was there stays until all of it is written.
+    fn write_config(&self, run: &Path) -> Result<()> {
+        let (path, partial) = (run.join("config.toml"), run.join("config.toml.partial"));
+        let written = fs::write(&partial, self.config.to_toml());
+        let renamed = written.and_then(|()| fs::rename(&partial, &path));
+        Ok(renamed.with_context(|| format!("cannot write `{}`", path.display()))?)
     }
 
     /// The weights to start from: those of the checkpoint, if there is one.
@@ -214,15 +251,16 @@ fn last_measured(run: &Path) -> Named {
     held_out.filter_map(|(name, value)| Some((name, value.as_f64()?))).collect()
 }
 
-/// Removes folders that were made for nothing, the run's first. Whatever is not empty stays, and one
-/// that cannot be removed does no harm.
-fn leave_nothing(folders: &[&Path]) {
-    if let Some(run) = folders.first() {
-        let _ = fs::remove_dir(run.join("checkpoints"));
-        let _ = fs::remove_dir_all(run.join(CACHE));
-        let _ = fs::remove_file(run.join(".lock"));
-    }
-    for folder in folders {
-        let _ = fs::remove_dir(folder);
+/// Removes what was made for nothing. A folder that is not empty stays, and one that cannot be
+/// removed does no harm.
+fn leave_nothing(run: &Path, fresh: &[PathBuf]) {
+    for path in fresh {
+        let _ = if *path == run.join(CACHE) {
+            fs::remove_dir_all(path)
+        } else if *path == run.join(LOCK) {
+            fs::remove_file(path)
+        } else {
+            fs::remove_dir(path)
+        };
     }
 }
