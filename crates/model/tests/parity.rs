@@ -97,22 +97,23 @@ fn logprobs_and_loss_equal_transformers() {
 #[test]
 fn a_batch_that_contradicts_itself_is_refused() {
     let golden = Golden::load("tied");
-    let refused = |ids: &[u32], starts: &[u32], rows: &[u32], targets: &[u32]| {
-        let [ids, starts, rows, targets] = [ids, starts, rows, targets].map(<[u32]>::to_vec);
-        let packed = Packed::new(golden.model.config(), ids, starts, rows, targets);
+    let refused = |[ids, starts, rows, targets]: [&[u32]; 4]| {
+        let (ids, starts) = (ids.to_vec(), starts.to_vec());
+        let packed =
+            Packed::new(golden.model.config(), ids, starts, rows.to_vec(), targets.to_vec());
         packed.err().map(|error| error.to_string())
     };
-    let cases: [(&[u32], &[u32], &[u32], &[u32], &str); 5] = [
-        (&[3, 4, 5], &[0, 2], &[0], &[4], "sequence starts: entry 1 is 2, wanted 3"),
-        (&[3, 4, 5], &[0, 2, 4], &[0], &[4], "sequence starts: entry 2 is 4, wanted 3"),
-        (&[3, 4, 5], &[0, 3], &[0, 3], &[4, 5], "packed batch: row 3 is out of range, there are 3"),
-        (&[3, 4, 5], &[0, 3], &[0, 1], &[4], "packed batch: targets has shape [1], wanted [2]"),
-        (&[3, 400], &[0, 2], &[0], &[4], "token id 400 is not in the vocabulary of 128 tokens"),
+    let cases: [([&[u32]; 4], &str); 5] = [
+        ([&[3, 4, 5], &[0, 2], &[0], &[4]], "sequence starts: entry 1 is 2, wanted 3"),
+        ([&[3, 4, 5], &[0, 2, 4], &[0], &[4]], "sequence starts: entry 2 is 4, wanted 3"),
+        ([&[3, 4], &[0, 2], &[0, 2], &[4, 5]], "packed batch: row 2 is out of range, there are 2"),
+        ([&[3, 4], &[0, 2], &[0, 1], &[4]], "packed batch: targets has shape [1], wanted [2]"),
+        ([&[3, 400], &[0, 2], &[0], &[4]], "token id 400 is not in the vocabulary of 128 tokens"),
     ];
-    for (ids, starts, rows, targets, wanted) in cases {
-        assert_eq!(refused(ids, starts, rows, targets).as_deref(), Some(wanted));
+    for (batch, wanted) in cases {
+        assert_eq!(refused(batch).as_deref(), Some(wanted));
     }
-    assert_eq!(refused(&[3, 4, 5], &[0, 3], &[0, 2], &[4, 5]), None);
+    assert_eq!(refused([&[3, 4, 5], &[0, 3], &[0, 2], &[4, 5]]), None);
 }
 
 /// Runs a step's forward and backward pass; the loss is the mean over all supervised tokens.
