@@ -1,6 +1,7 @@
 //! The tokenizer of a model folder, and what its files say about special tokens.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,6 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: u32,
     eos_ids: Vec<u32>,
-    pad: Option<u32>,
     before: Vec<u32>,
     special: BTreeMap<String, String>,
     chat_templates: Vec<(String, String)>,
@@ -49,13 +49,16 @@ impl Tokenizer {
     /// `config.json` and `chat_template.jinja`.
     ///
     /// # Errors
-    /// If there is no `tokenizer.json`, a file is malformed, or nothing names the token that ends a
-    /// text.
+    /// If there is no `tokenizer.json`, a file cannot be read or is malformed, or nothing names the
+    /// token that ends a text.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(_) if !path.exists() => return Err(no_tokenizer(folder)),
+            // The second: `folder` is a file, such as a GGUF.
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
+                return Err(no_tokenizer(folder));
+            }
             Err(source) => return Err(Error::Read { path, source }),
         };
         let wrong = |message: String| Error::Tokenizer { path: path.clone(), message };
@@ -91,7 +94,6 @@ impl Tokenizer {
                 special.entry(name.into()).or_insert(text);
             }
         }
-        let pad = special.get("pad_token").and_then(|text| inner.token_to_id(text));
         let hash = files.hash.chain_update(&bytes).finalize().into();
         let (folder, chat_templates) = (folder.to_owned(), files.chat_templates);
         Ok(Self {
@@ -102,7 +104,6 @@ impl Tokenizer {
             bos,
             eos,
             eos_ids,
-            pad,
             before,
             special,
             chat_templates,
@@ -157,11 +158,6 @@ impl Tokenizer {
     /// All tokens that end an answer: [`Self::eos`], and those that the generation settings name.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos_ids
-    }
-
-    /// The token that others pad with. Nothing is padded here; it is for the exported folder.
-    pub fn pad(&self) -> Option<u32> {
-        self.pad
     }
 
     /// What the tokenizer puts before a text: its BOS, or nothing.
@@ -271,7 +267,7 @@ struct Settings {
 impl Settings {
     fn read(folder: &Path) -> Result<Self> {
         let mut hash = Sha256::new();
-        let mut json = |name: &str| read_json(&folder.join(name), &mut hash);
+        let mut json = |name: &str| read_json(folder, name, &mut hash);
         let tokenizer = json(CONFIG)?;
         let map = json("special_tokens_map.json")?;
         let (generation, model) = (json("generation_config.json")?, json("config.json")?);
@@ -283,8 +279,9 @@ impl Settings {
         let mut chat_templates = named_templates(tokenizer.get("chat_template"));
         // A file of its own is the newer way, and wins.
         let path = folder.join(CHAT_TEMPLATE);
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            hash.update(&text);
+        if let Some(text) = if_there(&path, std::fs::read_to_string(&path))? {
+            hash.update(CHAT_TEMPLATE);
+            hash.update(Sha256::digest(&text));
             chat_templates.retain(|(name, _)| name != "default");
             chat_templates.insert(0, ("default".into(), text));
         }
@@ -293,15 +290,27 @@ impl Settings {
 }
 
 /// A JSON file that may be missing; null then.
-fn read_json(path: &Path, hash: &mut Sha256) -> Result<Value> {
-    let Ok(bytes) = std::fs::read(path) else { return Ok(Value::Null) };
-    hash.update(&bytes);
+fn read_json(folder: &Path, name: &str, hash: &mut Sha256) -> Result<Value> {
+    let path = folder.join(name);
+    let Some(bytes) = if_there(&path, std::fs::read(&path))? else { return Ok(Value::Null) };
+    hash.update(name);
+    hash.update(Sha256::digest(&bytes));
     serde_json::from_slice(&bytes).map_err(|error| Error::Syntax {
-        path: path.into(),
+        path,
         line: error.line(),
         column: error.column(),
         message: "malformed JSON".into(),
     })
+}
+
+/// What was read of a file that may be missing. One that is there and cannot be read is an error:
+/// without it the model would be another.
+fn if_there<T>(path: &Path, read: std::io::Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.into(), source }),
+    }
 }
 
 /// One template, or a list of `{name, template}`.

@@ -94,7 +94,7 @@ fn a_tokenizer_without_bos_adds_none() {
 #[test]
 fn eos_is_learned_although_others_pad_with_it() {
     let tokenizer = tokenizer(&Tiny::default());
-    assert_eq!(tokenizer.pad(), Some(EOS));
+    assert_eq!(tokenizer.special_tokens()["pad_token"], "</s>");
     let example = none(Learn::Answers, &pair("hi", "yo"));
     assert_eq!((example.ids.last(), example.learned.last()), (Some(&EOS), Some(&true)));
 }

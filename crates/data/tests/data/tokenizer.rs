@@ -1,10 +1,22 @@
 //! The tokenizer and its files.
 
-use albacore_data::{TextStream, Tokenizer};
+use std::collections::HashSet;
+
+use albacore_data::{Error, TextStream, Tokenizer};
 use proptest::prelude::*;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::tiny::{BOS, EOS, TURN_ENDS, Tiny, write};
+
+/// All files that may lie beside `tokenizer.json`.
+const SIDE_FILES: [&str; 5] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "config.json",
+    "chat_template.jinja",
+];
 
 fn load(tiny: &Tiny<'_>) -> Tokenizer {
     Tokenizer::load(tiny.write().path()).unwrap()
@@ -63,10 +75,41 @@ fn the_template_file_wins_over_the_config() {
 fn a_change_of_any_file_changes_the_hash() {
     let folder = Tiny::default().write();
     let hash = || Tokenizer::load(folder.path()).unwrap().hash();
-    let before = hash();
-    assert_eq!(before, hash());
-    write(folder.path(), "generation_config.json", &json!({"eos_token_id": 4}));
-    assert_ne!(before, hash());
+    let mut seen = HashSet::from([hash()]);
+    assert!(!seen.insert(hash()));
+    Tiny { merges: &[("a", "b")], ..Tiny::default() }.write_into(folder.path());
+    assert!(seen.insert(hash()), "tokenizer.json");
+    // The same text in every file: where it stands matters too.
+    let text = json!({"eos_token": "</s>", "eos_token_id": 4});
+    for name in SIDE_FILES {
+        write(folder.path(), name, &text);
+        assert!(seen.insert(hash()), "{name}");
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+        if name == "tokenizer_config.json" {
+            write(folder.path(), name, &json!({"eos_token": "</s>"}));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_there_and_cannot_be_read_is_an_error() {
+    let refused = |folder: &TempDir, name: &str| match Tokenizer::load(folder.path()) {
+        Err(Error::Read { path, .. }) => assert_eq!(path, folder.path().join(name)),
+        other => panic!("{name}: {other:?}"),
+    };
+    for name in SIDE_FILES.into_iter().chain(["tokenizer.json"]) {
+        let folder = Tiny::default().write();
+        let path = folder.path().join(name);
+        if path.exists() {
+            std::fs::remove_file(&path).unwrap();
+        }
+        // A folder instead of the file: unlike a missing permission, it stops root as well.
+        std::fs::create_dir(path).unwrap();
+        refused(&folder, name);
+    }
+    let folder = Tiny::default().write();
+    std::fs::write(folder.path().join("chat_template.jinja"), b"caf\xE9").unwrap();
+    refused(&folder, "chat_template.jinja");
 }
 
 #[test]
