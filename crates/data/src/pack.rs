@@ -6,7 +6,6 @@
 //!
 //! ```text
 //!  ids        p p a a e | p a e      two examples, `a` and `e` (EOS) are learned
-//!  positions  0 1 2 3 4 | 0 1 2
 //!  starts     0           5       8
 //!  rows         1 2 3       5 6      a row whose NEXT token is learned
 //!  targets      a a e       a e      that token
@@ -100,8 +99,6 @@ impl Plan {
 pub struct Batch {
     /// The ids of all examples.
     pub ids: Vec<u32>,
-    /// The place of each token in its example.
-    pub positions: Vec<u32>,
     /// Where each example begins, and last where the last one ends.
     pub starts: Vec<u32>,
     /// The rows whose next token is learned.
@@ -121,7 +118,6 @@ impl Batch {
         for (number, example) in examples {
             let start = batch.ids.len() as u32;
             batch.ids.extend(&example.ids);
-            batch.positions.extend(0..example.len() as u32);
             batch.starts.push(batch.ids.len() as u32);
             // The first token has no row before it that predicts it.
             for (row, next) in (start..).zip(1..example.len()) {

@@ -19,7 +19,6 @@ fn a_batch_by_hand() {
     let batch = plan.batch(0, &[one, two]);
     let expected = Batch {
         ids: vec![10, 11, 12, 1, 20, 21, 1],
-        positions: vec![0, 1, 2, 3, 0, 1, 2],
         starts: vec![0, 4, 7],
         // the last prompt token predicts the first of the answer; nothing predicts 20
         rows: vec![1, 2, 4, 5],
@@ -93,8 +92,6 @@ proptest! {
                     let end = at(&batch.starts, sequence + 1);
                     let example = &examples[batch.examples[sequence]];
                     prop_assert_eq!(&batch.ids[start..end], &example.ids[..]);
-                    let expected: Vec<_> = (0..example.len() as u32).collect();
-                    prop_assert_eq!(&batch.positions[start..end], &expected[..]);
                     let targets = at(&batch.target_starts, sequence)..at(&batch.target_starts, sequence + 1);
                     for target in targets {
                         // the row's next token, inside the same sequence
