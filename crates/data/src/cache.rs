@@ -9,7 +9,7 @@
 //! ```
 //! A mark is the token's reason, and 128 more if it is learned. Numbers are little-endian.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::Example;
+use crate::encode::REVISION;
 use crate::{Encoded, Origin, Reason, Report};
 
 const MAGIC: &[u8; 16] = b"albacore ids 1\n\n";
@@ -39,9 +40,10 @@ struct Header {
 struct Entry(usize, u32, usize, usize, bool);
 
 impl CacheFile {
-    /// The file in `folder` for what `key` has hashed.
+    /// The file in `folder` for what `key` has hashed, made by this revision of the encoder.
     pub(crate) fn new(folder: &Path, key: Sha256) -> Self {
-        Self { path: folder.join(format!("encoded-{}.bin", &hex(&key.finalize())[..32])) }
+        let key = &hex(&key.finalize())[..32];
+        Self { path: folder.join(format!("encoded-{REVISION}-{key}.bin")) }
     }
 
     /// What was stored, if it is whole.
@@ -80,8 +82,9 @@ impl CacheFile {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         let part = self.path.with_extension(format!("{}.part", std::process::id()));
-        let written =
-            write(&part, examples, report).and_then(|()| std::fs::rename(&part, &self.path));
+        let written = std::fs::File::create(&part)
+            .and_then(|file| write(file, examples, report))
+            .and_then(|()| std::fs::rename(&part, &self.path));
         if written.is_err() {
             // The message is the one of the write; that the rest cannot be removed adds nothing.
             let _ = std::fs::remove_file(&part);
@@ -90,7 +93,7 @@ impl CacheFile {
     }
 }
 
-fn write(path: &Path, examples: &[Example], report: &Report) -> std::io::Result<()> {
+fn write(file: impl Write, examples: &[Example], report: &Report) -> std::io::Result<()> {
     let mut files: Vec<Arc<Path>> = Vec::new();
     let entries = examples.iter().map(|(example, repeat)| {
         let Origin { file, line } = &example.origin;
@@ -105,7 +108,7 @@ fn write(path: &Path, examples: &[Example], report: &Report) -> std::io::Result<
     let header = Header { report: report.clone(), files, examples: examples_header };
     let header = serde_json::to_vec(&header)?;
 
-    let mut out = Hashing { file: std::fs::File::create(path)?, hash: Sha256::new() };
+    let mut out = Hashing { file: BufWriter::new(file), hash: Sha256::new() };
     out.write(MAGIC)?;
     out.write(&(header.len() as u64).to_le_bytes())?;
     out.write(&header)?;
@@ -125,8 +128,8 @@ fn write(path: &Path, examples: &[Example], report: &Report) -> std::io::Result<
 }
 
 /// A buffered file that knows the hash of what was written.
-struct Hashing<W> {
-    file: W,
+struct Hashing<W: Write> {
+    file: BufWriter<W>,
     hash: Sha256,
 }
 
@@ -140,4 +143,34 @@ impl<W: Write> Hashing<W> {
 /// Hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often it is written to.
+    struct Counting<'a>(&'a mut usize);
+
+    impl Write for Counting<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            *self.0 += 1;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn many_short_examples_are_written_in_few_pieces() {
+        let mut example = Encoded::empty(Origin::new("a.jsonl", 1));
+        (0..8).for_each(|id| example.push(id, true, Reason::Answer));
+        let examples = vec![(Arc::new(example), 1); 1000];
+        let mut writes = 0;
+        write(Counting(&mut writes), &examples, &Report::default()).unwrap();
+        // 8 * 5 bytes and an entry of some 16 in the header each: less than 64 KiB in pieces of 8
+        assert!(writes < 16, "{writes}");
+    }
 }

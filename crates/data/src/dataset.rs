@@ -79,20 +79,24 @@ impl Preparation<'_> {
         let today = self.config.date.at(0, 0, 0, 0);
         let template = Template::load(&self.config.template, self.tokenizer, Some(today))?;
         let cache = self.cache_file(&template);
-        if let Some((examples, report)) = cache.as_ref().and_then(CacheFile::load) {
+        if let Some((examples, report)) = cache.as_ref().and_then(|(file, _)| file.load()) {
             let dataset = self.split(examples, report)?;
             return Ok(Dataset { from_cache: true, ..dataset });
         }
         let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
-        let (examples, report) = self.make(&encoder)?;
-        let stored = cache.map_or(Ok(()), |cache| cache.store(&examples, &report));
+        let sources = self.read()?;
+        let hashes: Vec<_> = sources.iter().map(|source| source.hash).collect();
+        let (examples, report) = self.make(&encoder, sources)?;
+        let stored = cache.map_or(Ok(()), |(file, known)| {
+            self.unchanged(&known, &hashes)?;
+            file.store(&examples, &report)
+        });
         let dataset = self.split(examples, report)?;
         Ok(Dataset { cache_failure: stored.err(), ..dataset })
     }
 
-    /// Reads and encodes all sources.
-    fn make(&self, encoder: &Encoder<'_>) -> Result<(Vec<Example>, Report)> {
-        let sources = self.read()?;
+    /// Encodes all sources.
+    fn make(&self, encoder: &Encoder<'_>, sources: Vec<Records>) -> Result<(Vec<Example>, Report)> {
         let mut tally = Tally::default();
         let mut examples: Vec<Example> = Vec::new();
         let total = sources.iter().map(|source| source.good.len()).sum();
@@ -114,8 +118,9 @@ impl Preparation<'_> {
     }
 
     /// Where the encoded records lie, if a cache is wanted and all files can be read: its name is
-    /// the hash of whatever decides the ids.
-    fn cache_file(&self, template: &Template) -> Option<CacheFile> {
+    /// the hash of whatever decides the ids. With it, the hash of each source's file: what is
+    /// stored there must be made of these.
+    fn cache_file(&self, template: &Template) -> Option<(CacheFile, Vec<[u8; 32]>)> {
         let folder = self.cache?;
         let DataConfig { shuffle, held_out, tokens_per_batch, .. } = DataConfig::default();
         // These three only matter later.
@@ -124,11 +129,23 @@ impl Preparation<'_> {
         key.update(self.tokenizer.hash());
         key.update(Sha256::digest(template.source()));
         key.update(Sha256::digest(serde_json::to_vec(&config).ok()?));
+        let mut hashes = Vec::new();
         for source in &config.sources {
-            key.update(Sha256::digest(std::fs::read(&source.path).ok()?));
+            let hash = Sha256::digest(std::fs::read(&source.path).ok()?).into();
+            key.update(hash);
             key.update(source.cap.map_or(0, |_| self.seed).to_le_bytes());
+            hashes.push(hash);
         }
-        Some(CacheFile::new(folder, key))
+        Some((CacheFile::new(folder, key), hashes))
+    }
+
+    /// Fails if a source is not what the cache file is named by: it changed in between.
+    fn unchanged(&self, known: &[[u8; 32]], read: &[[u8; 32]]) -> std::io::Result<()> {
+        let changed = known.iter().zip(read).position(|(known, read)| known != read);
+        changed.map_or(Ok(()), |index| {
+            let path = self.config.sources[index].path.display();
+            Err(std::io::Error::other(format!("`{path}` changed while it was read")))
+        })
     }
 
     /// Reads all sources, and names all that cannot be read.

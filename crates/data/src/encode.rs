@@ -12,6 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::template::Pair;
 use crate::{Body, Defect, Message, Origin, Record, Template, Tokenizer};
 
+/// The number of this way to make ids of records. It is raised with every change of the ids, of what
+/// is learned or of the reasons, so that no cache made in another way is taken for this one's.
+pub(crate) const REVISION: u32 = 1;
+
 /// The value of `data.learn`: which tokens the model is trained to predict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Learn {
@@ -183,10 +187,18 @@ impl Encoded {
         self.learned.iter().filter(|learned| **learned).count()
     }
 
-    /// The ids before the first learned token; all of them if everything is learned.
+    /// The ids before the first answer, whatever is learned of either; all of them if there is no
+    /// answer or nothing before it. Of ids made elsewhere, those that are learned are the answer.
     pub fn prompt(&self) -> &[u32] {
-        let end = self.learned.iter().position(|learned| *learned).unwrap_or(self.len());
-        if end <= 1 { &self.ids } else { &self.ids[..end] }
+        let is_answer = |(reason, learned): (&Reason, &bool)| match reason {
+            Reason::Answer | Reason::Text => true,
+            Reason::Given => *learned,
+            // The end may be that of a question: those are learned as answers are.
+            Reason::Bos | Reason::Template | Reason::Prompt | Reason::AnswerEnd => false,
+        };
+        let end = self.reasons.iter().zip(&self.learned).position(is_answer);
+        let end = end.filter(|end| *end > 1).unwrap_or(self.len());
+        &self.ids[..end]
     }
 }
 
@@ -315,6 +327,11 @@ impl<'a> Encoder<'a> {
                 roles.sort();
                 roles.dedup();
                 format!("it has messages from {}", crate::defect::in_backticks(&roles))
+            }
+            Body::Alpaca { .. } | Body::Prompt { .. }
+                if !["user", "assistant"].iter().any(|role| self.learn.wants(role)) =>
+            {
+                "a record of prompt and answer has the roles `user` and `assistant`".to_owned()
             }
             _ => "the template gives no token to learn".to_owned(),
         };

@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for HeldOut {
 ///
 /// Examples with the same prompt stay on one side, so that the held-out loss measures no answer to a
 /// prompt that was trained on: whole groups are taken in random order, those that are too large for
-/// what is left are passed over. Only if this does not reach `count` is a group divided.
+/// what is left are passed over. Only if this does not reach `count` is a group divided, at random.
 ///
 /// # Errors
 /// If nothing would be left to train on.
@@ -100,12 +100,11 @@ pub(crate) fn hold_out(examples: &[&Encoded], count: usize, seed: u64) -> Result
             group.iter().for_each(|index| held_out[*index] = true);
         }
     }
-    let rest = order.iter().flat_map(|group| &groups[*group as usize]);
-    for index in rest {
-        if left > 0 && !held_out[*index] {
-            held_out[*index] = true;
-            left -= 1;
-        }
+    // Every group that was passed over is larger than what is left: one of them is enough.
+    let mut groups = order.iter().map(|group| &groups[*group as usize]);
+    if let Some(group) = groups.find(|group| !held_out[group[0]]) {
+        let chosen = shuffled(group.len(), Random::new(seed, "held out of a group", 0));
+        chosen[..left].iter().for_each(|index| held_out[group[*index as usize]] = true);
     }
     Ok(held_out)
 }

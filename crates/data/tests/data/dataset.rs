@@ -7,6 +7,8 @@ use albacore_data::{
     BadRecords, DataConfig, Dataset, Error, HeldOut, Learn, Preparation, Result, SourceConfig,
     TemplateChoice, Tokenizer, TooLong,
 };
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::tiny::Tiny;
@@ -189,6 +191,69 @@ fn equal_prompts_stay_on_one_side() {
 }
 
 #[test]
+fn what_is_held_out_by_default_is_frozen() {
+    // The losses of two releases are those of the same examples.
+    let mut room = Room::new(&["a", "b", "a", "c", "b", "d", "e", "f", "g", "a"]);
+    room.config.held_out = HeldOut::Count(4);
+    let held_out = |seed| lines(&room.prepare(seed, None).unwrap().held_out);
+    assert_eq!([0, 1, 2].map(held_out), [[4, 6, 8, 9], [2, 5, 7, 9], [1, 3, 7, 10]]);
+}
+
+#[test]
+fn a_group_that_must_be_divided_is_divided_at_random() {
+    let mut room = Room::new(&["a"; 40]);
+    room.config.held_out = HeldOut::Count(10);
+    let held_out = |seed| lines(&room.prepare(seed, None).unwrap().held_out);
+    assert_eq!(held_out(0), held_out(0));
+    assert_ne!(held_out(0), held_out(1));
+    // 5 of the 10 lie in the first half of the file, with a standard deviation of 1.4
+    for seed in 0..5 {
+        let first_half = held_out(seed).iter().filter(|line| **line <= 20).count();
+        assert!((1..10).contains(&first_half), "seed {seed}: {first_half}");
+    }
+}
+
+#[test]
+fn equal_questions_stay_on_one_side_whatever_is_learned() {
+    let mut room = Room::new(&[]);
+    room.config.held_out = HeldOut::Count(4);
+    let file = room.config.sources[0].path.clone();
+    // Every question has two answers, one a line.
+    let questions =
+        || ["a", "b", "c", "d", "e", "f"].into_iter().flat_map(|one| [(one, 1), (one, 2)]);
+    let pair = |(question, answer)| {
+        format!("{{\"prompt\": \"{question}\", \"completion\": \"{answer}\"}}\n")
+    };
+    let conversation = |(question, answer): (&str, i32)| {
+        let message = |role: &str, text: String| json!({"role": role, "content": text});
+        let messages = [
+            message("system", "Be brief.".into()),
+            message("user", question.to_owned()),
+            message("assistant", format!("{answer}")),
+        ];
+        json!({"messages": messages}).to_string() + "\n"
+    };
+    for (template, text, more) in [
+        (TemplateChoice::None, questions().map(pair).collect::<String>(), None),
+        (TemplateChoice::Chat, questions().map(conversation).collect(), Some("role:system")),
+    ] {
+        room.config.template = template;
+        std::fs::write(&file, text).unwrap();
+        let mut held_out = |learn: &str, seed| {
+            room.config.learn = serde_json::from_value(learn.into()).unwrap();
+            lines(&room.prepare(seed, None).unwrap().held_out)
+        };
+        for seed in 0..5 {
+            let chosen = held_out("answers", seed);
+            assert!(chosen.as_chunks().0.iter().all(|[one, two]| one % 2 == 1 && *two == one + 1));
+            for learn in ["last", "all", "role:user", "role:assistant"].into_iter().chain(more) {
+                assert_eq!(held_out(learn, seed), chosen, "{learn}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_fingerprint_sees_ids_and_masks() {
     let mut room = Room::new(&["a", "b"]);
     let before = room.run().fingerprint;
@@ -223,6 +288,62 @@ fn the_cache_gives_the_same_dataset_and_sees_every_change() {
     let changed = room.prepare(0, Some(&cache)).unwrap();
     assert!(!changed.from_cache);
     assert_ne!(changed.fingerprint, first.fingerprint);
+}
+
+#[test]
+fn another_encoding_needs_another_revision() {
+    let mut room = Room::new(&["a", " b"]);
+    let cache = room.folder.path().join("cache");
+    let mut write = |name: &str, text: &str| {
+        let path = room.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        room.config.sources.push(SourceConfig::new(path));
+    };
+    write("b.jsonl", r#"{"instruction": "Add.", "input": "1 2", "output": "3\n"}"#);
+    write("c.jsonl", r#"{"text": "plain"}"#);
+    write("d.jsonl", r#"{"input_ids": [7, 8, 9], "labels": [-100, 8, -100]}"#);
+    write(
+        "e.jsonl",
+        r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"},
+            {"role": "assistant", "content": "b"}]}"#
+            .replace('\n', "")
+            .as_str(),
+    );
+    let mut hash = Sha256::new();
+    for (template, sources) in
+        [(TemplateChoice::Chat, 5), (TemplateChoice::Alpaca, 4), (TemplateChoice::None, 4)]
+    {
+        room.config.template = template;
+        room.config.sources.truncate(sources);
+        for learn in ["answers", "last", "all", "role:user"] {
+            room.config.learn = serde_json::from_value(learn.into()).unwrap();
+            for example in room.prepare(0, Some(&cache)).unwrap().train {
+                hash.update(format!("{:?}", (&example.ids, &example.learned, &example.reasons)));
+            }
+        }
+    }
+    let files = std::fs::read_dir(&cache).unwrap();
+    let name = files.last().unwrap().unwrap().file_name().into_string().unwrap();
+    let revision = name.split('-').nth(1).unwrap();
+    let hash: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    // If the encoding changed, raise `REVISION` in `encode.rs`: the caches of users hold the old one.
+    assert_eq!((revision, hash.as_str()), ("1", "abbf334716f466f7"));
+}
+
+/// A file that says something else whenever it is read: what is read is not what the cache is named
+/// by.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_changes_between_two_readings_is_not_cached() {
+    let mut room = Room::new(&TEN);
+    room.config.sources.push(SourceConfig::new("/proc/sys/kernel/random/uuid"));
+    room.config.bad_records = BadRecords::Drop;
+    let cache = room.folder.path().join("cache");
+    let dataset = room.prepare(0, Some(&cache)).unwrap();
+    assert_eq!((dataset.report.records, dataset.report.kept), (11, 10));
+    insta::assert_snapshot!(dataset.cache_failure.unwrap(), @"`/proc/sys/kernel/random/uuid` changed while it was read");
+    assert!(!cache.exists());
 }
 
 #[test]
