@@ -36,10 +36,12 @@ pub enum Defect {
         found: Vec<String>,
     },
     /// There is no answer to learn.
-    #[error("the answer is empty: `{field}` is `\"\"`, wanted text")]
+    #[error("the answer is empty: `{field}` {found}, wanted text")]
     EmptyAnswer {
         /// The field that should hold it.
         field: String,
+        /// What it holds.
+        found: &'static str,
     },
     /// A speaker that ShareGPT does not know.
     #[error("message {number} is from `{found}`, wanted {wanted}")]

@@ -87,7 +87,8 @@ impl Format {
 
     /// Reads one object. All its other fields are ignored.
     pub(crate) fn parse(self, mut object: Object, names: Names<'_>) -> Result<Body, Defect> {
-        let mut fields = Fields { object: &mut object, names, what: "the record".into() };
+        let (what, place) = ("the record".into(), String::new());
+        let mut fields = Fields { object: &mut object, names, what, place };
         match self {
             Self::Alpaca => {
                 let instruction = fields.text("instruction")?;
@@ -134,6 +135,8 @@ struct Fields<'o, 'a> {
     object: &'o mut Object,
     names: Names<'a>,
     what: String,
+    /// Before the name of a field: `messages[1].`, or nothing.
+    place: String,
 }
 
 impl<'a> Fields<'_, 'a> {
@@ -165,10 +168,17 @@ impl<'a> Fields<'_, 'a> {
     /// Text that is to be learned: whitespace alone is no answer.
     fn answer(&mut self, field: &'a str) -> Result<String, Defect> {
         let text = self.text(field)?;
-        if text.trim().is_empty() {
-            return Err(Defect::EmptyAnswer { field: self.names.of(field).to_owned() });
-        }
-        Ok(text)
+        self.not_blank(field, text)
+    }
+
+    fn not_blank(&self, field: &'a str, text: String) -> Result<String, Defect> {
+        let found = match text.as_str() {
+            "" => "is `\"\"`",
+            text if text.trim().is_empty() => "holds only whitespace",
+            _ => return Ok(text),
+        };
+        let field = format!("{}{}", self.place, self.names.of(field));
+        Err(Defect::EmptyAnswer { field, found })
     }
 
     fn numbers(&mut self, field: &'a str) -> Result<Vec<i64>, Defect> {
@@ -200,11 +210,12 @@ impl<'a> Fields<'_, 'a> {
         let messages = list.into_iter().enumerate().map(|(index, mut message)| {
             let number = index + 1;
             let what = format!("message {number}");
+            let place = format!("{}[{index}].", self.names.of(field));
             let found = kind(&message);
             let Some(object) = message.as_object_mut() else {
                 return Err(Defect::Type { what, found, wanted: "an object" });
             };
-            let mut fields = Fields { object, names: self.names, what };
+            let mut fields = Fields { object, names: self.names, what, place };
             read(&mut fields, number)
         });
         messages.collect()
@@ -224,11 +235,7 @@ impl<'a> Fields<'_, 'a> {
             }
             Ok(other) => return Err(self.wrong("content", &other, "a string or a list of parts")),
         };
-        if role == "assistant" && !calls && content.trim().is_empty() {
-            let field = format!("messages[{}].{}", number - 1, self.names.of("content"));
-            return Err(Defect::EmptyAnswer { field });
-        }
-        Ok(content)
+        if role == "assistant" && !calls { self.not_blank("content", content) } else { Ok(content) }
     }
 
     fn wrong(&self, field: &'a str, found: &Value, wanted: &'static str) -> Defect {

@@ -115,9 +115,11 @@ impl Template {
             TemplateChoice::Chat => Self::Chat(ChatTemplate::of(tokenizer, date)?.into()),
             TemplateChoice::Alpaca => Self::Patterns(Patterns::alpaca(), "alpaca".into()),
             TemplateChoice::None => Self::None,
-            TemplateChoice::File(path) => {
-                Self::Patterns(Patterns::load(path)?, path.display().to_string())
-            }
+            TemplateChoice::File(path) => match Patterns::load(path) {
+                // The name may be meant for one of the others.
+                Err(Error::NoFile { path, nearest }) => return Err(no_template(&path, nearest)),
+                patterns => Self::Patterns(patterns?, path.display().to_string()),
+            },
         })
     }
 
@@ -164,6 +166,16 @@ impl Template {
             _ => instruction.to_owned(),
         }
     }
+}
+
+fn no_template(path: &Path, nearest: Option<PathBuf>) -> Error {
+    let nearest = nearest.map(|nearest| format!(" (the nearest is `{}`)", nearest.display()));
+    let message = format!(
+        "there is no file `{}`{}, wanted `chat`, `alpaca`, `none` or a TOML file",
+        path.display(),
+        nearest.unwrap_or_default()
+    );
+    Error::Template { place: "`data.template`".into(), message }
 }
 
 /// The conversation that a record is, under a chat template.

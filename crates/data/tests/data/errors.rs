@@ -52,6 +52,7 @@ fn records_that_cannot_be_used() {
         r#"["instruction"]"#,
         r#"{"instruction": 7, "output": "b"}"#,
         r#"{"prompt": "a", "completion": ""}"#,
+        r#"{"prompt": "a", "completion": "\n "}"#,
         r#"{"input_ids": [1, 2], "labels": [1]}"#,
         r#"{"input_ids": [1, 2], "labels": [-100, 3]}"#,
         r#"{"input_ids": [1, -2], "labels": [-100, -2]}"#,
@@ -62,6 +63,7 @@ fn records_that_cannot_be_used() {
         r#"{"messages": [{"from": "human", "value": "hello"}]}"#,
         r#"{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}"#,
         r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}"#,
+        r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": " "}]}"#,
         r#"{"conversations": [{"from": "alien", "value": "hello"}]}"#,
     ];
     // A first line without defect shows that the others do not stand in its way.
@@ -70,6 +72,7 @@ fn records_that_cannot_be_used() {
     wrong type: the record is a string, wanted an object
     wrong type: `instruction` is a number, wanted a string
     empty answer: the answer is empty: `completion` is `""`, wanted text
+    empty answer: the answer is empty: `completion` holds only whitespace, wanted text
     labels that do not fit: `labels` has 1 entries, wanted 2, one for each of `input_ids`
     labels that do not fit: label 3 at position 1 (from 0), wanted -100 or the id there, 2
     wrong type: an item of `input_ids` is no id, wanted a small number, 0 or more
@@ -80,6 +83,7 @@ fn records_that_cannot_be_used() {
     missing field: message 1 has no field `role`, found `from`, `value` | hint: if the file has another name for it, say so under `[[data.sources]]`: `fields = { role = "its_name" }`
     wrong type: a part of message 1 is of another type, wanted a text part
     empty answer: the answer is empty: `messages[1].content` is `""`, wanted text
+    empty answer: the answer is empty: `conversations[1].value` holds only whitespace, wanted text
     unknown speaker: message 1 is from `alien`, wanted `human`, `gpt`, `system` or `tool`
     "#);
     let second =
@@ -143,6 +147,13 @@ fn records_and_templates_that_do_not_fit() {
     let alpaca = TemplateChoice::Alpaca;
     insta::assert_snapshot!(encode(alpaca, answers.clone(), user()), @r#"a `messages` record does not fit `template = "alpaca"` | hint: conversations need `data.template = "chat"`"#);
     insta::assert_snapshot!(encode(TemplateChoice::Chat, answers.clone(), user()), @r#"nothing of it would be learned with `learn = "answers"`: it has messages from `user`"#);
+    let pair = Body::Prompt { prompt: "a".into(), completion: "b".into() };
+    let tool = albacore_data::Learn::Role("tool".into());
+    for template in [TemplateChoice::None, TemplateChoice::Chat] {
+        let found = encode(template, tool.clone(), pair.clone());
+        let wanted = "a record of prompt and answer has the roles `user` and `assistant`";
+        assert!(found.contains(wanted), "{found}");
+    }
     let ids = Body::Tokens { ids: vec![1, 2], learned: vec![true, false] };
     insta::assert_snapshot!(encode(TemplateChoice::None, answers.clone(), ids), @"nothing of it would be learned: all its labels after the first are -100");
     let ids = Body::Tokens { ids: vec![1, 261], learned: vec![true, true] };
@@ -209,6 +220,21 @@ fn template_files() {
     insta::assert_snapshot!(load("prompt = \"{instruction}\"\nanswer = \"\""), @"style.toml:2: unknown field `answer`, expected one of `prompt`, `prompt_with_input`, `response`");
     insta::assert_snapshot!(load("prompt = \"{instruction} {output}\""), @"style.toml: `prompt` has `{output}`, which belongs to `response`");
     insta::assert_snapshot!(load("prompt = "), @"style.toml:1: string values must be quoted, expected literal string");
+}
+
+#[test]
+fn a_template_that_is_no_file_may_be_a_misspelt_name() {
+    let folder = Tiny::default().write();
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    let load = |name: &str| {
+        let choice: TemplateChoice = name.to_owned().into();
+        let error = Template::load(&choice, &tokenizer, None).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    };
+    insta::assert_snapshot!(load("chta"), @"`data.template`: there is no file `chta`, wanted `chat`, `alpaca`, `none` or a TOML file");
+    std::fs::write(folder.path().join("style.toml"), "").unwrap();
+    let misspelt = folder.path().join("sytle.toml");
+    insta::assert_snapshot!(load(&misspelt.display().to_string()), @"`data.template`: there is no file `sytle.toml` (the nearest is `style.toml`), wanted `chat`, `alpaca`, `none` or a TOML file");
 }
 
 #[test]
