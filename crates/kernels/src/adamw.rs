@@ -63,19 +63,19 @@ pub fn adamw(
 }
 
 /// The scalars of an update, formed in f64 as PyTorch does and rounded once.
-struct Factors {
-    gradient_scale: f32,
-    decay: f32,
-    first_rate: f32,
-    second_kept: f32,
-    second_rate: f32,
-    second_correction: f32,
-    epsilon: f32,
-    step_size: f32,
+pub(crate) struct Factors {
+    pub(crate) gradient_scale: f32,
+    pub(crate) decay: f32,
+    pub(crate) first_rate: f32,
+    pub(crate) second_kept: f32,
+    pub(crate) second_rate: f32,
+    pub(crate) second_correction: f32,
+    pub(crate) epsilon: f32,
+    pub(crate) step_size: f32,
 }
 
 impl Factors {
-    fn new(update: &AdamWStep) -> Self {
+    pub(crate) fn new(update: &AdamWStep) -> Self {
         let (beta1, beta2) = update.betas;
         let correction = |beta: f64| 1.0 - beta.powf(update.step as f64);
         Self {

@@ -15,12 +15,16 @@ mod adamw;
 mod add;
 mod attention;
 mod cache;
+#[cfg(test)]
+mod device;
 mod error;
 mod few_rows;
 mod gather;
 mod global_norm;
 mod head;
 mod heads;
+#[cfg(test)]
+mod launch;
 mod linear;
 pub mod matmul;
 mod memory;
@@ -40,6 +44,10 @@ extern crate self as albacore_kernels;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;
+
+#[cfg(test)]
+#[path = "../tests/emulator/mod.rs"]
+mod emulator;
 
 pub use adamw::{AdamWStep, adamw};
 pub use add::add;

@@ -1,0 +1,201 @@
+//! The twin of `attention`: tiles over packed sequences, forward and backward.
+
+use super::tiles::{Stretch, key_tiles, query_tiles};
+use crate::launch::{Address, Argument, Compute, Gpu, Launch, arguments, blocks};
+use crate::{Heads, Result};
+
+/// Head widths that have kernels; a narrower head runs in the next wider one.
+pub(crate) const WIDTHS: [usize; 5] = [64, 80, 96, 128, 256];
+
+/// One attention over a packed batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Call<'s> {
+    pub(crate) heads: Heads,
+    pub(crate) stretches: &'s [Stretch],
+    pub(crate) scale: f32,
+    pub(crate) causal: bool,
+    pub(crate) compute: Compute,
+}
+
+/// Rows and bytes of a kernel's tiles: `Shape` of attention.cu.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    width: usize,
+    row_bytes: usize,
+    key_rows: usize,
+    key_stages: usize,
+    passing_rows: usize,
+    stages: usize,
+    halves: usize,
+}
+
+impl Shape {
+    /// Of the kernel for heads of `width`, or `None` if there is none.
+    fn new(width: usize, compute: Compute) -> Option<Self> {
+        if width == 0 || !width.is_multiple_of(compute.pack()) {
+            return None;
+        }
+        let width = WIDTHS.into_iter().find(|&kernel| width <= kernel)?;
+        let bytes = width * compute.size();
+        Some(Self {
+            width,
+            row_bytes: (width + compute.pack()) * compute.size(),
+            key_rows: if bytes <= 256 {
+                64
+            } else if bytes <= 512 {
+                32
+            } else {
+                16
+            },
+            key_stages: if bytes > 512 { 1 } else { 2 },
+            passing_rows: if bytes < 256 {
+                64
+            } else if bytes == 256 {
+                32
+            } else {
+                16
+            },
+            stages: if bytes > 512 { 1 } else { 2 },
+            halves: if width > 128 { 2 } else { 1 },
+        })
+    }
+
+    /// q, and the stages of k and v.
+    fn forward_bytes(self) -> usize {
+        (super::tiles::ROWS as usize + 2 * self.key_stages * self.key_rows) * self.row_bytes
+    }
+
+    /// Two tiles that stay, and the stages of two that pass.
+    fn backward_bytes(self) -> usize {
+        (2 * super::tiles::ROWS as usize + 2 * self.stages * self.passing_rows) * self.row_bytes
+    }
+}
+
+impl Call<'_> {
+    fn tokens(&self) -> usize {
+        self.stretches.last().map_or(0, |stretch| stretch.rows.end as usize)
+    }
+
+    fn shape(&self) -> Shape {
+        let shape = Shape::new(self.heads.width, self.compute);
+        shape.expect("the public function checked the width")
+    }
+
+    fn launch(
+        &self,
+        kernel: &str,
+        grid: [usize; 2],
+        threads: usize,
+        shared: usize,
+        arguments: Vec<Argument>,
+    ) -> Launch {
+        Launch {
+            file: "attention",
+            kernel: format!("attention_{kernel}_{}_{}", self.compute.name(), self.shape().width),
+            grid: grid.map(|blocks| blocks as u32),
+            threads: threads as u32,
+            shared: shared as u32,
+            arguments,
+        }
+    }
+
+    /// `out` `(T, H D)` and `log_sums` `(H, T)` f32.
+    pub(crate) fn forward(&self, gpu: &impl Gpu, [out, log_sums, qkv]: [Address; 3]) -> Result<()> {
+        let words = query_tiles(self.stretches, self.causal);
+        let tiles = gpu.upload(&words)?;
+        let Heads { query, key_value, width } = self.heads;
+        let arguments = arguments![
+            out,
+            log_sums,
+            qkv,
+            gpu.address(&tiles),
+            self.tokens() as u32,
+            query as u32,
+            key_value as u32,
+            width as u32,
+            self.scale,
+            self.causal,
+        ];
+        let grid = [words.len() / 5, query];
+        gpu.launch(self.launch("forward", grid, 128, self.shape().forward_bytes(), arguments))
+    }
+
+    /// The gradient of `qkv`, added to `sum` if `accumulate`.
+    pub(crate) fn backward(
+        &self,
+        gpu: &impl Gpu,
+        [sum, qkv, out, gradient, log_sums]: [Address; 5],
+        accumulate: bool,
+    ) -> Result<()> {
+        let Heads { query, key_value, width } = self.heads;
+        let tokens = self.tokens();
+        let deltas = gpu.allocate(query * tokens * 4)?;
+        let delta = gpu.address(&deltas);
+        gpu.launch(Launch {
+            file: "attention",
+            kernel: format!("attention_row_products_{}", self.compute.name()),
+            grid: [blocks(tokens * query, 4), 1],
+            threads: 128,
+            shared: 0,
+            arguments: arguments![delta, out, gradient, tokens as u32, query as u32, width as u32],
+        })?;
+        let bytes = self.shape().backward_bytes();
+        let arguments = |tiles: Address| {
+            arguments![
+                sum,
+                qkv,
+                gradient,
+                log_sums,
+                delta,
+                tiles,
+                tokens as u32,
+                query as u32,
+                key_value as u32,
+                width as u32,
+                self.scale,
+                self.causal,
+                accumulate,
+            ]
+        };
+        let words = query_tiles(self.stretches, self.causal);
+        let tiles = gpu.upload(&words)?;
+        let grid = [words.len() / 5, query];
+        let given = arguments(gpu.address(&tiles));
+        gpu.launch(self.launch("backward_queries", grid, 128, bytes, given))?;
+
+        let words = key_tiles(self.stretches, self.causal);
+        let tiles = gpu.upload(&words)?;
+        let grid = [words.len() / 4, key_value];
+        let (threads, given) = (128 * self.shape().halves, arguments(gpu.address(&tiles)));
+        gpu.launch(self.launch("backward_keys", grid, threads, bytes, given))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_memory_fits_a_block_of_every_listed_architecture() {
+        for width in WIDTHS {
+            for compute in [Compute::F32, Compute::Bf16] {
+                let shape = Shape::new(width, compute).unwrap();
+                // sm_89 has 99 KiB; f32 heads wider than 128 need the 163 KiB of sm_80 and sm_90.
+                let wide = compute == Compute::F32 && width > 128;
+                let limit = if wide { 163 << 10 } else { 99 << 10 };
+                assert!(shape.forward_bytes() <= limit, "{width} {compute:?} {shape:?}");
+                assert!(shape.backward_bytes() <= limit, "{width} {compute:?} {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_narrow_head_runs_in_the_next_wider_kernel() {
+        let width = |width, compute| Shape::new(width, compute).map(|shape| shape.width);
+        assert_eq!(width(16, Compute::Bf16), Some(64));
+        assert_eq!(width(72, Compute::Bf16), Some(80));
+        assert_eq!(width(12, Compute::Bf16), None);
+        assert_eq!(width(12, Compute::F32), Some(64));
+        assert_eq!(width(264, Compute::F32), None);
+    }
+}

@@ -1,0 +1,173 @@
+use super::{BOTH, assert_twin, exact};
+use crate::Heads;
+use crate::device::attention::Call;
+use crate::device::tiles::{Stretch, alone};
+use crate::emulator::Emulator;
+use crate::launch::Compute;
+
+/// The specification, in f64: each query sees the keys that `sees` allows.
+struct Reference<'r> {
+    heads: Heads,
+    scale: f64,
+    tokens: usize,
+    sees: &'r dyn Fn(usize, usize) -> bool,
+}
+
+impl Reference<'_> {
+    /// Output, log-sums `(H, T)` and, for `gradient` of the output, the gradient of `qkv`.
+    fn passes(&self, qkv: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
+        let (heads, tokens) = (self.heads, self.tokens);
+        let channels = heads.channels();
+        let mut out = vec![0f64; tokens * heads.output_channels()];
+        let mut log_sums = vec![0f64; heads.query * tokens];
+        let mut d_qkv = vec![0f64; tokens * channels];
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        for (head, query) in
+            (0..heads.query).flat_map(|head| (0..tokens).map(move |query| (head, query)))
+        {
+            let key_head = head / heads.group();
+            let row = |token: usize, range: std::ops::Range<usize>| {
+                &qkv[token * channels + range.start..token * channels + range.end]
+            };
+            let q = row(query, heads.q(head));
+            let keys: Vec<usize> = (0..tokens).filter(|&key| (self.sees)(query, key)).collect();
+            let scores: Vec<f64> =
+                keys.iter().map(|&key| self.scale * dot(q, row(key, heads.k(key_head)))).collect();
+            let log_sum = scores.iter().map(|score| score.exp()).sum::<f64>().ln();
+            log_sums[head * tokens + query] = log_sum;
+            let d_out = &gradient[query * heads.output_channels()..][heads.q(head)];
+            let slopes: Vec<f64> =
+                keys.iter().map(|&key| dot(d_out, row(key, heads.v(key_head)))).collect();
+            let weights: Vec<f64> = scores.iter().map(|score| (score - log_sum).exp()).collect();
+            let delta: f64 =
+                weights.iter().zip(&slopes).map(|(weight, slope)| weight * slope).sum();
+            for ((&key, weight), slope) in keys.iter().zip(&weights).zip(&slopes) {
+                let d_score = self.scale * weight * (slope - delta);
+                for channel in 0..heads.width {
+                    let at = |token: usize, range: std::ops::Range<usize>| {
+                        token * channels + range.start + channel
+                    };
+                    let (k, v) = (at(key, heads.k(key_head)), at(key, heads.v(key_head)));
+                    out[query * heads.output_channels() + head * heads.width + channel] +=
+                        weight * f64::from(qkv[v]);
+                    d_qkv[v] += weight * f64::from(d_out[channel]);
+                    d_qkv[k] += d_score * f64::from(q[channel]);
+                    d_qkv[at(query, heads.q(head))] += d_score * f64::from(qkv[k]);
+                }
+            }
+        }
+        [out, log_sums, d_qkv].map(|numbers| numbers.into_iter().map(|x| x as f32).collect())
+    }
+}
+
+fn prove(what: &str, call: &Call<'_>, sees: &dyn Fn(usize, usize) -> bool) {
+    let Some(gpu) = Emulator::new() else { return };
+    let Call { heads, compute, .. } = *call;
+    let tokens = call.stretches.last().unwrap().rows.end as usize;
+    let qkv = exact(tokens * heads.channels(), 1, compute);
+    let gradient = exact(tokens * heads.output_channels(), 2, compute);
+    let reference = Reference { heads, scale: f64::from(call.scale), tokens, sees };
+    let [wanted, log_sums, d_qkv] = reference.passes(&qkv, &gradient);
+    let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
+    let out = gpu.room(wanted.len(), compute);
+    let sums = gpu.room(log_sums.len(), Compute::F32);
+    let d = gpu.room(qkv.len(), compute);
+    call.forward(&gpu, [out, sums, at_qkv]).unwrap();
+    call.backward(&gpu, [d, at_qkv, out, at_gradient, sums], false).unwrap();
+    let memory = gpu.run();
+    let what = format!("attention {what} {}/{}x{}", heads.query, heads.key_value, heads.width);
+    let check = |part: &str, found: Vec<f32>, wanted: &[f32], compute| {
+        assert_twin(&format!("{what} {part}"), &found, wanted, compute);
+    };
+    check("forward", memory.numbers(out, compute), &wanted, compute);
+    check("log-sums", memory.numbers(sums, Compute::F32), &log_sums, compute);
+    check("backward", memory.numbers(d, compute), &d_qkv, compute);
+}
+
+fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+    Heads { query, key_value, width }
+}
+
+#[test]
+fn emulated_causal_attention_is_its_definition_at_every_width() {
+    for compute in BOTH {
+        for width in [8, 64, 80, 96, 128, 256] {
+            let stretches = alone(&[0, 1, 67]);
+            let call = Call {
+                heads: heads(2, 1, width),
+                stretches: &stretches,
+                scale: 0.2,
+                causal: true,
+                compute,
+            };
+            let sees = |query: usize, key: usize| key <= query && (query == 0) == (key == 0);
+            prove("causal", &call, &sees);
+        }
+    }
+}
+
+#[test]
+fn emulated_bidirectional_attention_is_its_definition() {
+    for compute in BOTH {
+        let stretches = alone(&[0, 66, 70]);
+        let call = Call {
+            heads: heads(3, 3, 64),
+            stretches: &stretches,
+            scale: 0.2,
+            causal: false,
+            compute,
+        };
+        prove("bidirectional", &call, &|query, key| (query < 66) == (key < 66));
+    }
+}
+
+#[test]
+fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
+    for compute in BOTH {
+        let stretch = |rows, prompt| Stretch { rows, prompt };
+        let stretches = [
+            stretch(0..66, 0..0),
+            stretch(66..80, 0..66),
+            stretch(80..83, 0..66),
+            stretch(83..85, 0..0),
+            stretch(85..90, 83..85),
+        ];
+        let call = Call {
+            heads: heads(4, 2, 64),
+            stretches: &stretches,
+            scale: 0.2,
+            causal: true,
+            compute,
+        };
+        let sees = |query: usize, key: usize| {
+            let of_query =
+                stretches.iter().find(|stretch| stretch.rows.contains(&(query as u32))).unwrap();
+            let key_here = key as u32;
+            key <= query
+                && (of_query.rows.contains(&key_here) || of_query.prompt.contains(&key_here))
+        };
+        prove("shared prompt", &call, &sees);
+    }
+}
+
+/// Accumulating adds to what is there.
+#[test]
+fn emulated_attention_adds_its_gradient_where_there_is_one() {
+    let Some(gpu) = Emulator::new() else { return };
+    let stretches = alone(&[0, 5]);
+    let compute = Compute::F32;
+    let call =
+        Call { heads: heads(1, 1, 8), stretches: &stretches, scale: 0.3, causal: true, compute };
+    let (qkv, gradient) = (exact(5 * 24, 1, compute), exact(5 * 8, 2, compute));
+    let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
+    let (out, sums) = (gpu.room(40, compute), gpu.room(5, compute));
+    let (fresh, added) = (gpu.room(120, compute), gpu.numbers(&[2.0; 120], compute));
+    call.forward(&gpu, [out, sums, at_qkv]).unwrap();
+    call.backward(&gpu, [fresh, at_qkv, out, at_gradient, sums], false).unwrap();
+    call.backward(&gpu, [added, at_qkv, out, at_gradient, sums], true).unwrap();
+    let memory = gpu.run();
+    let wanted: Vec<f32> = memory.numbers(fresh, compute).iter().map(|x| x + 2.0).collect();
+    assert_twin("attention, added", &memory.numbers(added, compute), &wanted, compute);
+}

@@ -1,0 +1,102 @@
+// Sums in a fixed order: over the rows of a matrix, and of all squares of a gradient.
+//
+// Two launches each: blocks write partial sums, and a second kernel adds them up in order, so the
+// bits do not depend on which block was first.
+//
+// Launch: column_sums <<<(ceil(C / 32 packs), ceil(T / ROWS_A_BLOCK)), 256>>>; sum_lines <<<ceil(C / 256), 256>>>;
+// squares <<<ceil(n / SQUARES_A_BLOCK), 256>>>; finish_norm <<<1, 256>>>.
+
+#include "cuda/device.cuh"
+
+namespace {
+
+constexpr u32 ROWS_A_BLOCK = 128;        // as in device/rows.rs
+constexpr u32 SQUARES_A_BLOCK = 1 << 16; // as in device/update.rs
+
+// partial[block][c] = sum over the block's rows of x.
+template <typename T>
+__device__ void column_sums(float* partial, const T* x, u64 rows, u32 columns) {
+  SHARED(float, sums, 8 * WARP * PACK<T>);
+  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  const u64 c = (u64(blockIdx.x) * WARP + lane) * PACK<T>;
+  const bool aligned = in_packs<T>(columns);
+  const u64 first = u64(blockIdx.y) * ROWS_A_BLOCK;
+  const u64 end = min(first + ROWS_A_BLOCK, rows);
+  float total[PACK<T>] = {};
+  for (u64 row = first + warp; c < columns && row < end; row += blockDim.x / WARP) {
+    float values[PACK<T>];
+    load_pack(values, x + row * columns + c, columns - c, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) total[i] += values[i];
+  }
+#pragma unroll
+  for (u32 i = 0; i < PACK<T>; ++i) sums[(warp * WARP + lane) * PACK<T> + i] = total[i];
+  __syncthreads();
+  for (u32 i = threadIdx.x; i < WARP * PACK<T>; i += blockDim.x) {
+    const u64 column = u64(blockIdx.x) * WARP * PACK<T> + i;
+    if (column >= columns) break;
+    float sum = 0.0f;
+    for (u32 line = 0; line < blockDim.x / WARP; ++line) sum += sums[line * WARP * PACK<T> + i];
+    partial[u64(blockIdx.y) * columns + column] = sum;
+  }
+}
+
+}  // namespace
+
+#define COLUMN_SUMS(T, type)                                                             \
+  extern "C" __global__ void __launch_bounds__(256) column_sums_##type(                  \
+      float* partial, const T* x, u64 rows, u32 columns) {                               \
+    column_sums(partial, x, rows, columns);                                              \
+  }                                                                                      \
+  KERNEL(column_sums_##type)
+
+COLUMN_SUMS(float, f32);
+COLUMN_SUMS(bf16, bf16);
+
+// sum[c] (+)= the lines of partial (lines, columns), first to last.
+extern "C" __global__ void __launch_bounds__(256) sum_lines(float* sum, const float* partial, u32 lines,
+                                                            u32 columns, u32 accumulate) {
+  const u32 c = blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= columns) return;
+  float total = accumulate ? sum[c] : 0.0f;
+  for (u32 line = 0; line < lines; ++line) total += partial[u64(line) * columns + c];
+  sum[c] = total;
+}
+KERNEL(sum_lines);
+
+// partial[block] = sum of the block's squares.
+extern "C" __global__ void __launch_bounds__(256) squares(float* partial, const float* x, u64 count) {
+  SHARED(float, scratch, 256 / WARP);
+  const u64 first = u64(blockIdx.x) * SQUARES_A_BLOCK;
+  const u64 end = min(first + SQUARES_A_BLOCK, count);
+  float total = 0.0f;
+  for (u64 i = first + threadIdx.x * PACK<float>; i < end; i += blockDim.x * PACK<float>) {
+    float values[PACK<float>];
+    load_pack(values, x + i, end - i, end - i >= PACK<float>);
+#pragma unroll
+    for (u32 j = 0; j < PACK<float>; ++j) total += values[j] * values[j];
+  }
+  total = block_sum(total, scratch);
+  if (threadIdx.x == 0) partial[blockIdx.x] = total;
+}
+KERNEL(squares);
+
+// norm[0] = sqrt of all partial sums; norm[1] = what AdamW multiplies the gradient with: 1, or less
+// where the norm is over `max_norm` (0: no limit), or 0 where it is not finite: then nothing moves.
+extern "C" __global__ void __launch_bounds__(256) finish_norm(float* norm, const float* partial, u64 count,
+                                                              float max_norm) {
+  SHARED(double, totals, 256);
+  double total = 0.0;
+  for (u64 i = threadIdx.x; i < count; i += blockDim.x) total += partial[i];
+  totals[threadIdx.x] = total;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    double sum = 0.0;
+    for (u32 thread = 0; thread < blockDim.x; ++thread) sum += totals[thread];
+    const float whole = float(sqrt(sum));
+    const bool clipped = max_norm > 0.0f && whole > max_norm;
+    norm[0] = whole;
+    norm[1] = isfinite(whole) ? (clipped ? max_norm / whole : 1.0f) : 0.0f;
+  }
+}
+KERNEL(finish_norm);

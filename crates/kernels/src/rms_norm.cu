@@ -1,0 +1,132 @@
+// Root-mean-square normalisation, forward and backward (the twin of rms_norm.rs).
+//
+// Layout: x, out, gradients (T, C) row by row; weight (C,). A warp takes a row: it reads the row
+// twice, the second time from the cache. The weight's gradient is a sum over rows: each block sums
+// ROWS_A_BLOCK rows into its line of `partial` (blocks, C), and `sum_lines` adds the lines in order.
+//
+// Launch: forward and backward <<<ceil(T / 4), 128>>>;
+// weight_gradient <<<(ceil(C / 32 packs), ceil(T / ROWS_A_BLOCK)), 256>>>.
+
+#include "cuda/device.cuh"
+
+namespace {
+
+constexpr u32 ROWS_A_BLOCK = 128;  // as in device/rows.rs
+
+template <typename T>
+__device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight, u64 rows, u32 channels,
+                        float epsilon) {
+  const u64 row = u64(blockIdx.x) * (blockDim.x / WARP) + threadIdx.x / WARP;
+  if (row >= rows) return;
+  const u32 lane = threadIdx.x % WARP;
+  const bool aligned = in_packs<T>(channels);
+  x += row * channels;
+  out += row * channels;
+  float squares = 0.0f;
+  for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
+    float values[PACK<T>];
+    load_pack(values, x + c, channels - c, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) squares += values[i] * values[i];
+  }
+  const float scale = rsqrtf(warp_sum(squares) / channels + epsilon);
+  if (lane == 0) inverse_rms[row] = scale;
+  for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
+    float values[PACK<T>], weights[PACK<T>];
+    load_pack(values, x + c, channels - c, aligned);
+    load_pack(weights, weight + c, channels - c, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) values[i] = weights[i] * (values[i] * scale);
+    store_pack(out + c, values, channels - c, aligned);
+  }
+}
+
+// With n = x / rms(x) and h = w dy: dx = (h - n mean(h n)) / rms(x), added to `sum` if `accumulate`:
+// that is where the gradient of the residual stream joins.
+template <typename T>
+__device__ void backward(T* sum, const T* gradient, const T* x, const T* weight, const float* inverse_rms,
+                         u64 rows, u32 channels, u32 accumulate) {
+  const u64 row = u64(blockIdx.x) * (blockDim.x / WARP) + threadIdx.x / WARP;
+  if (row >= rows) return;
+  const u32 lane = threadIdx.x % WARP;
+  const bool aligned = in_packs<T>(channels);
+  const u64 start = row * channels;
+  const float scale = inverse_rms[row];
+  float dot = 0.0f;
+  for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
+    float values[PACK<T>], weights[PACK<T>], gradients[PACK<T>];
+    load_pack(values, x + start + c, channels - c, aligned);
+    load_pack(weights, weight + c, channels - c, aligned);
+    load_pack(gradients, gradient + start + c, channels - c, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) dot += weights[i] * gradients[i] * values[i];
+  }
+  const float mean = warp_sum(dot) * scale / channels * scale;
+  for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
+    float values[PACK<T>], weights[PACK<T>], gradients[PACK<T>], sums[PACK<T>];
+    load_pack(values, x + start + c, channels - c, aligned);
+    load_pack(weights, weight + c, channels - c, aligned);
+    load_pack(gradients, gradient + start + c, channels - c, aligned);
+    if (accumulate) load_pack(sums, sum + start + c, channels - c, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) {
+      const float term = scale * (weights[i] * gradients[i] - values[i] * mean);
+      sums[i] = accumulate ? sums[i] + term : term;
+    }
+    store_pack(sum + start + c, sums, channels - c, aligned);
+  }
+}
+
+// partial[block][c] = sum over the block's rows of dy n.
+template <typename T>
+__device__ void weight_gradient(float* partial, const T* gradient, const T* x, const float* inverse_rms,
+                                u64 rows, u32 channels) {
+  SHARED(float, sums, 8 * WARP * PACK<T>);
+  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  const u64 c = (u64(blockIdx.x) * WARP + lane) * PACK<T>;
+  const bool aligned = in_packs<T>(channels);
+  const u64 first = u64(blockIdx.y) * ROWS_A_BLOCK;
+  const u64 end = min(first + ROWS_A_BLOCK, rows);
+  float total[PACK<T>] = {};
+  for (u64 row = first + warp; c < channels && row < end; row += blockDim.x / WARP) {
+    float values[PACK<T>], gradients[PACK<T>];
+    load_pack(values, x + row * channels + c, channels - c, aligned);
+    load_pack(gradients, gradient + row * channels + c, channels - c, aligned);
+    const float scale = inverse_rms[row];
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) total[i] += gradients[i] * (values[i] * scale);
+  }
+#pragma unroll
+  for (u32 i = 0; i < PACK<T>; ++i) sums[(warp * WARP + lane) * PACK<T> + i] = total[i];
+  __syncthreads();
+  for (u32 i = threadIdx.x; i < WARP * PACK<T>; i += blockDim.x) {
+    const u64 column = u64(blockIdx.x) * WARP * PACK<T> + i;
+    if (column >= channels) break;
+    float sum = 0.0f;
+    for (u32 line = 0; line < blockDim.x / WARP; ++line) sum += sums[line * WARP * PACK<T> + i];
+    partial[u64(blockIdx.y) * channels + column] = sum;
+  }
+}
+
+}  // namespace
+
+#define RMS_NORM_KERNELS(T, type)                                                                             \
+  extern "C" __global__ void __launch_bounds__(128) rms_norm_forward_##type(                                  \
+      T* out, float* inverse_rms, const T* x, const T* weight, u64 rows, u32 channels, float epsilon) {       \
+    forward(out, inverse_rms, x, weight, rows, channels, epsilon);                                            \
+  }                                                                                                           \
+  KERNEL(rms_norm_forward_##type);                                                                            \
+  extern "C" __global__ void __launch_bounds__(128) rms_norm_backward_##type(                                 \
+      T* sum, const T* gradient, const T* x, const T* weight, const float* inverse_rms, u64 rows,             \
+      u32 channels, u32 accumulate) {                                                                         \
+    backward(sum, gradient, x, weight, inverse_rms, rows, channels, accumulate);                              \
+  }                                                                                                           \
+  KERNEL(rms_norm_backward_##type);                                                                           \
+  extern "C" __global__ void __launch_bounds__(256) rms_norm_weight_gradient_##type(                          \
+      float* partial, const T* gradient, const T* x, const float* inverse_rms, u64 rows, u32 channels) {      \
+    weight_gradient(partial, gradient, x, inverse_rms, rows, channels);                                       \
+  }                                                                                                           \
+  KERNEL(rms_norm_weight_gradient_##type)
+
+RMS_NORM_KERNELS(float, f32);
+RMS_NORM_KERNELS(bf16, bf16);
