@@ -64,6 +64,18 @@ fn prepare_counts_what_becomes_of_the_records() {
 }
 
 #[test]
+fn prepare_names_the_records_that_are_held_out() {
+    let place = Place::new();
+    let run = place.run(&["prepare", "config.toml", "--set", "data.held_out=2", "--json"]);
+    let line: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let held_out = line["held_out"].as_array().unwrap();
+    assert_eq!(held_out.len(), 2);
+    for origin in held_out {
+        assert!(origin.as_str().unwrap().contains("data.jsonl:"), "{origin}");
+    }
+}
+
+#[test]
 fn a_dry_run_tells_all_and_touches_nothing() {
     let place = Place::new();
     let run = place.train(&["--dry-run"]);

@@ -25,7 +25,8 @@ pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result
     let ids = prompts.iter().map(|prompt| encode(&encoder, options, prompt));
     let ids = ids.collect::<Result<Vec<_>>>()?;
 
-    let longest = ids.iter().map(Vec::len).max().unwrap_or(0) + options.max_new_tokens;
+    let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
+    let longest = longest.saturating_add(options.max_new_tokens);
     let made_for = loaded.model.config().max_position_embeddings;
     if longest > made_for {
         terminal.warn(&format!(

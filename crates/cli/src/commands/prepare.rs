@@ -21,8 +21,10 @@ pub fn run(configured: &Configured, seed: Option<u64>, terminal: &Terminal) -> R
     let packing = Packing::alone(config.run.seed, budget, config.data.shuffle);
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
     if terminal.json {
+        let held_out = dataset.held_out.iter().map(|example| example.origin.to_string());
         let line = json!({
-            "report": dataset.report, "batches": batches, "fingerprint": dataset.fingerprint
+            "report": dataset.report, "batches": batches, "fingerprint": dataset.fingerprint,
+            "held_out": held_out.collect::<Vec<_>>(),
         });
         terminal.print(&line.to_string())?;
     } else {
