@@ -7,6 +7,7 @@ use albacore_model::Llama;
 use candle_core::Device;
 
 use crate::args::PromptStyle;
+use crate::device;
 use crate::failure::{OrRefuse, Result};
 use crate::model_folder;
 use crate::prepared::tokenizer;
@@ -25,13 +26,14 @@ impl Loaded {
     ///
     /// # Errors
     /// Refused if there is no such model, or it cannot be used.
-    pub fn new(model: &str, terminal: &Terminal) -> Result<Self> {
+    pub fn new(model: &str, device: &Device, terminal: &Terminal) -> Result<Self> {
         let folder = model_folder::resolve(model, terminal)?;
-        Self::from_folder(&folder)
+        Self::from_folder(&folder, device)
     }
 
-    fn from_folder(folder: &Path) -> Result<Self> {
-        let model = Llama::load(folder, &Device::Cpu).or_refuse()?;
+    fn from_folder(folder: &Path, device: &Device) -> Result<Self> {
+        let mut model = Llama::load(folder, &Device::Cpu).or_refuse()?;
+        device::place(&mut model, device)?;
         let tokenizer = tokenizer(folder, model.config().vocab_size)?;
         Ok(Self { model, tokenizer })
     }

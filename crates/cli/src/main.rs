@@ -10,6 +10,7 @@ mod commands;
 mod companions;
 mod config;
 mod decode;
+mod device;
 mod diagnose;
 mod evaluator;
 mod failure;
@@ -27,9 +28,10 @@ mod tree;
 
 use std::process::ExitCode;
 
+use candle_core::Device;
 use clap::Parser;
 
-use args::{Arguments, Command, Device, Global};
+use args::{Arguments, Command, Global};
 use failure::{OrRefuse, Refusal, Result, conclude};
 use program::program;
 use terminal::Terminal;
@@ -57,31 +59,24 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
 
 fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
     let Arguments { command, global } = arguments;
-    prepare_machine(global)?;
+    let device = &prepare_machine(global)?;
     let seed = global.seed;
     match command {
-        Command::Train(options) => commands::train::run(options, seed, terminal),
+        Command::Train(options) => commands::train::run(options, seed, device, terminal),
         Command::Preview(options) => commands::preview::run(options, seed, terminal),
         Command::Prepare(options) => commands::prepare::run(options, seed, terminal),
         Command::Import(options) => commands::import::run(options, terminal),
         Command::Export(options) => commands::export::run(options, terminal),
-        Command::Score(options) => commands::score::run(options, terminal),
-        Command::Complete(options) => commands::complete::run(options, seed, terminal),
+        Command::Score(options) => commands::score::run(options, device, terminal),
+        Command::Complete(options) => commands::complete::run(options, seed, device, terminal),
         Command::Config(options) => commands::config::run(options, seed, terminal),
     }
 }
 
-/// Checks the device and sets the number of threads.
-fn prepare_machine(global: &Global) -> Result<()> {
-    if let Device::Cuda(_) = global.device {
-        return Err(Refusal::new(
-            "this version of albacore has no CUDA, wanted by `--device cuda`",
-            "leave out `--device` to compute on the CPU",
-        ))
-        .or_refuse();
-    }
+/// Opens the device and sets the number of threads.
+fn prepare_machine(global: &Global) -> Result<Device> {
     if let Some(threads) = global.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().or_refuse()?;
     }
-    Ok(())
+    device::open(global.device)
 }

@@ -41,7 +41,7 @@ pub fn held_out_loss<E: Borrow<Encoded>>(
         let packed =
             Packed::new(model.config(), batch.ids, batch.starts, batch.rows, batch.targets)?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
-        let logprobs = storage::read(logprobs.tensor())?;
+        let logprobs = storage::to_vec(logprobs.tensor())?;
         loss.sum -= logprobs.iter().map(|&logprob| f64::from(logprob)).sum::<f64>();
         loss.tokens += logprobs.len();
     }

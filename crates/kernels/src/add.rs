@@ -3,7 +3,11 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::rows;
+use crate::engine::Engine;
 use crate::error::expect_shape;
+use crate::launch::Compute;
+use crate::storage::Like;
 use crate::{Result, Tape, Value, storage};
 
 /// Elements that one thread takes at a time: 64 KiB.
@@ -32,8 +36,11 @@ pub fn add<'a>(tape: &mut Tape<'a>, x: &Value<'a>, y: &Value<'a>) -> Result<Valu
 
 /// A copy with storage of its own.
 pub(crate) fn copy(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return Ok(x.force_contiguous()?);
+    }
     // SAFETY: all of it is copied below.
-    let out = unsafe { storage::empty(x.shape().clone(), x.device())? };
+    let out = unsafe { Like::of(x).empty()? };
     let from = storage::read(x)?;
     storage::write(&out, |to| {
         let chunks = to.par_chunks_mut(CHUNK).zip(from.par_chunks(CHUNK));
@@ -46,6 +53,10 @@ pub(crate) fn copy(x: &Tensor) -> Result<Tensor> {
 /// `sum += term`.
 pub(crate) fn add_in_place(sum: &Tensor, term: &Tensor) -> Result<()> {
     expect_shape("add", "term", term.dims(), sum.dims())?;
+    if let Some(gpu) = Engine::of(sum.device())? {
+        let (at, places) = (gpu.at(sum)?, gpu.at(term)?);
+        return rows::add(&*gpu, Compute::of(sum)?, [at, at, places], sum.elem_count());
+    }
     let term = storage::read(term)?;
     storage::write(sum, |sum| {
         let chunks = sum.par_chunks_mut(CHUNK).zip(term.par_chunks(CHUNK));

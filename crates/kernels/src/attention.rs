@@ -21,7 +21,12 @@ use candle_core::Tensor;
 pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 
+use crate::device::attention::Call;
+use crate::device::tiles::{Stretch, alone};
+use crate::engine::Engine;
 use crate::error::expect_shape;
+use crate::launch::Compute;
+use crate::storage::Like;
 use crate::{Error, Heads, Result, Sequences, Tape, Value, storage};
 
 /// Queries of a tile: the rows of `gemm`'s f32 kernels are 48 (AVX-512) and 24 (AVX2).
@@ -72,31 +77,63 @@ struct Attention<'a> {
 
 fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Result<Value<'a>> {
     check("attention", qkv.tensor(), call.heads, call.sequences)?;
-    let (tokens, device) = (call.sequences.tokens(), qkv.tensor().device().clone());
+    let (tokens, like) = (call.sequences.tokens(), Like::of(qkv.tensor()));
+    let shape = (tokens, call.heads.output_channels());
     // SAFETY: the forward pass writes each head of each token, in both.
-    let out = unsafe { storage::empty((tokens, call.heads.output_channels()), &device)? };
+    let out = unsafe { like.clone().shaped(shape).empty()? };
     // SAFETY: as above.
-    let lse = unsafe { storage::empty((call.heads.query, tokens), &device)? };
-    let floats = storage::read(qkv.tensor())?;
-    storage::write(&out, |out| {
-        storage::write(&lse, |lse| {
-            call.forward(&floats, out, lse);
-            Ok(())
-        })
-    })?;
-    let (slot, shape, kept) = (qkv.slot(), qkv.tensor().shape().clone(), tape.keep(qkv));
+    let lse = unsafe { like.clone().wide().shaped((call.heads.query, tokens)).empty()? };
+    call.run_forward(qkv.tensor(), &out, &lse)?;
+    let (slot, kept) = (qkv.slot(), tape.keep(qkv));
     let output = out.clone();
     Ok(tape.record(out, slot.is_some(), move |slots, gradient| {
         let qkv = kept.get()?;
-        slots.accumulate(slot, &shape, &device, |sum, accumulate| {
-            let (qkv, output) = (storage::read(&qkv)?, storage::read(&output)?);
-            let (lse, gradient) = (storage::read(&lse)?, storage::read(&gradient)?);
-            storage::write(sum, |sum| {
-                call.backward(&qkv, &output, &lse, &gradient, sum, accumulate);
+        slots.accumulate(slot, &like, |sum, accumulate| {
+            call.run_backward(sum, [&qkv, &output, &gradient, &lse], accumulate)
+        })
+    }))
+}
+
+impl Attention<'_> {
+    fn run_forward(self, qkv: &Tensor, out: &Tensor, lse: &Tensor) -> Result<()> {
+        if let Some(gpu) = Engine::of(qkv.device())? {
+            let stretches = alone(self.sequences.starts());
+            let places = [gpu.at(out)?, gpu.at(lse)?, gpu.at(qkv)?];
+            return self.on_gpu(qkv, &stretches)?.forward(&*gpu, places);
+        }
+        let qkv = storage::read(qkv)?;
+        storage::write(out, |out| {
+            storage::write(lse, |lse| {
+                self.forward(&qkv, out, lse);
                 Ok(())
             })
         })
-    }))
+    }
+
+    fn run_backward(
+        self,
+        sum: &Tensor,
+        [qkv, output, gradient, lse]: [&Tensor; 4],
+        accumulate: bool,
+    ) -> Result<()> {
+        if let Some(gpu) = Engine::of(qkv.device())? {
+            let stretches = alone(self.sequences.starts());
+            let (gradient, lse) = (gpu.at(gradient)?, gpu.at(lse)?);
+            let places = [gpu.at(sum)?, gpu.at(qkv)?, gpu.at(output)?, gradient, lse];
+            return self.on_gpu(qkv, &stretches)?.backward(&*gpu, places, accumulate);
+        }
+        let (qkv, output) = (storage::read(qkv)?, storage::read(output)?);
+        let (lse, gradient) = (storage::read(lse)?, storage::read(gradient)?);
+        storage::write(sum, |sum| {
+            self.backward(&qkv, &output, &lse, &gradient, sum, accumulate);
+            Ok(())
+        })
+    }
+
+    fn on_gpu<'s>(self, qkv: &Tensor, stretches: &'s [Stretch]) -> Result<Call<'s>> {
+        let Self { heads, scale, causal, .. } = self;
+        Call::new(heads, stretches, scale, causal, Compute::of(qkv)?)
+    }
 }
 
 /// Checks the arguments at the door of a public function.

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::attention::{Block, QUERIES, Rows, Tile, check};
 use crate::error::expect_shape;
 use crate::parallel::SharedMut;
+use crate::storage::Like;
 use crate::{Heads, Result, Sequences, storage};
 
 /// The keys and values of one layer, for a batch of sequences that grow at their own pace.
@@ -61,9 +62,15 @@ impl KeyValueCache {
         check("cached attention", qkv, self.heads, fresh)?;
         let (found, wanted) = (fresh.count(), self.sequences.len());
         expect_shape("cached attention", "the batch of sequences", &[found], &[wanted])?;
+        if !qkv.device().is_cpu() {
+            // The keys and values of a generation are kept and attended to on the CPU.
+            let host = qkv.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
+            let out = self.attend(&host, fresh, scale)?;
+            return Ok(out.to_dtype(qkv.dtype())?.to_device(qkv.device())?);
+        }
         let shape = (fresh.tokens(), self.heads.output_channels());
         // SAFETY: the tasks below write each head of each new token.
-        let out = unsafe { storage::empty(shape, qkv.device())? };
+        let out = unsafe { Like::of(qkv).shaped(shape).empty()? };
         let qkv = storage::read(qkv)?;
         self.append(&qkv, fresh);
         storage::write(&out, |out| {

@@ -68,9 +68,96 @@ pub enum Error {
         /// The gradient that was announced.
         wanted: f32,
     },
+    /// A tensor is not what the kernels of a GPU work on.
+    #[error("found {found}, wanted a contiguous f32 or bf16 tensor on the GPU")]
+    Device {
+        /// What it is instead.
+        found: String,
+    },
+    /// Attention has no kernel for heads of this width.
+    #[error("found attention heads of {found} channels, wanted a multiple of {step} up to 256")]
+    HeadWidth {
+        /// The width.
+        found: usize,
+        /// What it must be a multiple of.
+        step: usize,
+    },
+    /// A GPU is wanted of a build for the CPU alone.
+    #[error("this build of albacore has no CUDA, wanted for GPU {index}")]
+    NoCuda {
+        /// The GPU that was wanted.
+        index: usize,
+    },
+    /// A library that CUDA needs is not there.
+    #[error("cannot load `{file}` ({name})")]
+    Library {
+        /// The file.
+        file: String,
+        /// What it is.
+        name: &'static str,
+        /// Where to get it.
+        remedy: &'static str,
+    },
+    /// There is no such GPU, or it cannot be used.
+    #[error("cannot use GPU {index}: {message}")]
+    NoGpu {
+        /// Its index.
+        index: usize,
+        /// What the driver says.
+        message: String,
+    },
+    /// This build has no code for the GPU that it found.
+    #[error("the kernels of this build do not load on {architecture}: {message}")]
+    Kernels {
+        /// The GPU's architecture, as `sm_90`.
+        architecture: String,
+        /// What the driver says.
+        message: String,
+    },
+    /// A call to CUDA failed.
+    #[error("cannot {what} on the GPU: {message}")]
+    Cuda {
+        /// What was called.
+        what: String,
+        /// What the driver or library says.
+        message: String,
+    },
+    /// A size does not fit a library's 32 bits.
+    #[error("found a matrix with {number} rows or columns, wanted less than 2^31")]
+    TooLarge {
+        /// The size.
+        number: usize,
+    },
     /// Candle failed (allocation, device).
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoCuda { .. } => Some(
+                "build it with `cargo build --release --features cuda` (`scripts/cuda-toolchain.sh` \
+                 makes a compiler where there is none), or leave out `--device`"
+                    .into(),
+            ),
+            Self::Library { remedy, .. } => Some((*remedy).into()),
+            Self::NoGpu { .. } => Some(
+                "`nvidia-smi` shows the GPUs and their driver, which must be 580 or newer; \
+                 `CUDA_VISIBLE_DEVICES` may hide some"
+                    .into(),
+            ),
+            Self::Kernels { architecture, .. } => {
+                let number = architecture.trim_start_matches("sm_");
+                Some(format!(
+                    "build it for this GPU: `ALBACORE_CUDA_ARCHS={number} cargo build --release \
+                     --features cuda`"
+                ))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Checks a shape at the door of a public function.

@@ -8,8 +8,12 @@ use std::ops::Range;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::rows::{self, Rows, Segments};
+use crate::engine::Engine;
 use crate::error::expect_indices;
+use crate::launch::Gpu;
 use crate::simd::wide;
+use crate::storage::Like;
 use crate::{Parameter, Result, Tape, Value, storage};
 
 /// Rows that a thread takes at least: a row alone is too little work to hand out.
@@ -46,9 +50,9 @@ pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> R
     let (tokens, _) = x.tensor().dims2()?;
     expect_indices("select_rows", "row", rows, tokens)?;
     let out = gather(x.tensor(), rows)?;
-    let (slot, shape, device) = (x.slot(), x.tensor().shape().clone(), x.tensor().device().clone());
+    let (slot, like) = (x.slot(), Like::of(x.tensor()));
     Ok(tape.record(out, slot.is_some(), move |slots, gradient| {
-        slots.accumulate(slot, &shape, &device, |sum, accumulate| {
+        slots.accumulate(slot, &like, |sum, accumulate| {
             scatter(sum, 0..tokens, rows, &gradient, accumulate)
         })
     }))
@@ -57,7 +61,13 @@ pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> R
 fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
     let (_, columns) = table.dims2()?;
     // SAFETY: each row is copied below.
-    let out = unsafe { storage::empty((indices.len(), columns), table.device())? };
+    let out = unsafe { Like::of(table).shaped((indices.len(), columns)).empty()? };
+    if let Some(gpu) = Engine::of(table.device())? {
+        let indices = gpu.upload(indices)?;
+        let places = [gpu.at(&out)?, gpu.at(table)?, gpu.address(&indices)];
+        rows::gather(&*gpu, Rows::of(&out)?, places)?;
+        return Ok(out);
+    }
     let table = storage::read(table)?;
     storage::write(&out, |out| {
         let rows = out.par_chunks_mut(columns).zip(indices).with_min_len(FEWEST);
@@ -78,6 +88,15 @@ fn scatter(
     gradient: &Tensor,
     accumulate: bool,
 ) -> Result<()> {
+    if let Some(gpu) = Engine::of(sum.device())? {
+        if !accumulate {
+            gpu.zero(gpu.at(sum)?, sum.elem_count() * sum.dtype().size_in_bytes())?;
+        }
+        // A weight's gradient is f32; an activation's is of the activation's type.
+        let to_weight = sum.dtype() != gradient.dtype();
+        let (places, segments) = ([gpu.at(sum)?, gpu.at(gradient)?], Segments::new(indices, rows));
+        return rows::scatter(&*gpu, Rows::of(gradient)?, places, &segments, to_weight);
+    }
     let (_, columns) = gradient.dims2()?;
     let gradient = storage::read(gradient)?;
     let row_of = |position: usize| indices[position] as usize;

@@ -5,13 +5,17 @@
 //! takes their place. Where the gradient of the log-probabilities is known before the forward pass
 //! (supervised training), one chunk of logits serves both passes.
 
+mod gpu;
+
 use std::ops::Range;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::engine::Engine;
 use crate::error::{expect_indices, expect_shape};
 use crate::simd::{LANES, exp, sum1, wide};
+use crate::storage::Like;
 use crate::{Error, Parameter, Result, Tape, Value, linear, storage};
 
 /// Rows whose logits exist at one time.
@@ -45,6 +49,9 @@ pub fn linear_logprob<'a>(
     expect_indices("linear_logprob", "target", targets, words)?;
     if let Some(ahead) = &ahead {
         expect_shape("linear_logprob", "ahead", &[ahead.len()], &[targets.len()])?;
+    }
+    if let Some(gpu) = Engine::of(hidden.tensor().device())? {
+        return gpu::linear_logprob(gpu, tape, hidden, weight, targets, ahead);
     }
     let slot = hidden.slot();
     let needed = slot.is_some() || weight.is_trainable();
@@ -85,7 +92,7 @@ pub fn linear_logits(hidden: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let rows = hidden.dims().first().copied().unwrap_or(0);
     expect_shape("linear_logits", "hidden", hidden.dims(), &[rows, channels])?;
     // SAFETY: the product writes all of it.
-    let out = unsafe { storage::empty((rows, words), hidden.device())? };
+    let out = unsafe { Like::of(hidden).wide().shaped((rows, words)).empty()? };
     linear::forward(&out, hidden, weight, false)?;
     Ok(out)
 }
@@ -121,7 +128,7 @@ impl<'t> Head<'t> {
         let rows = targets.len().min(LOGIT_ROWS);
         let words = weight.value().dims()[0];
         // SAFETY: `logits`, which alone hands out its rows, writes these first.
-        let buffer = unsafe { storage::empty((rows, words), hidden.device())? };
+        let buffer = unsafe { Like::of(hidden).shaped((rows, words)).empty()? };
         Ok(Self { hidden: hidden.clone(), weight, targets, buffer })
     }
 
@@ -150,9 +157,8 @@ impl<'t> Head<'t> {
 
     /// A place for the gradient of `hidden`.
     fn d_hidden(&self, wanted: bool) -> Result<Option<Tensor>> {
-        let (shape, device) = (self.hidden.shape().clone(), self.hidden.device());
         // SAFETY: it is handed on once `back` has written the rows of every chunk.
-        wanted.then(|| unsafe { storage::empty(shape, device) }).transpose()
+        wanted.then(|| unsafe { Like::of(&self.hidden).empty() }).transpose()
     }
 
     /// The logits of `rows`, in the buffer.

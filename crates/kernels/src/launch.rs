@@ -4,7 +4,9 @@
 //! leaves to a [`Gpu`] where memory comes from and who runs it. Addresses are the device's own; here
 //! they are only passed on and advanced.
 
-use crate::Result;
+use candle_core::{DType, Tensor};
+
+use crate::{Error, Result};
 
 /// The number type of activations: the part `bf16` of `rms_norm_forward_bf16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,18 @@ pub(crate) enum Compute {
 }
 
 impl Compute {
+    /// The type of a tensor's numbers.
+    ///
+    /// # Errors
+    /// If there are no kernels for it.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        match tensor.dtype() {
+            DType::F32 => Ok(Self::F32),
+            DType::BF16 => Ok(Self::Bf16),
+            other => Err(Error::Device { found: format!("{other:?} numbers") }),
+        }
+    }
+
     /// How kernels of this type end.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -2,9 +2,12 @@
 
 use candle_core::Tensor;
 
+use crate::device::rows::{self, Rows};
+use crate::engine::{Engine, Operand};
 use crate::error::expect_shape;
 use crate::matmul::{Matrix, MatrixMut, product};
 use crate::parallel::{for_row_blocks, sum_over_row_blocks};
+use crate::storage::Like;
 use crate::{Parameter, Result, Tape, Value, add, storage};
 
 /// `x Wᵀ + b`.
@@ -22,7 +25,7 @@ pub fn linear<'a>(
 ) -> Result<Value<'a>> {
     let (tokens, rows) = check("linear", x.tensor(), weight)?;
     // SAFETY: the product writes all of it.
-    let out = unsafe { storage::empty((tokens, rows), x.tensor().device())? };
+    let out = unsafe { Like::of(x.tensor()).shaped((tokens, rows)).empty()? };
     forward(&out, x.tensor(), weight.value(), false)?;
     if let Some(bias) = bias {
         add_bias(&out, bias.value())?;
@@ -71,8 +74,7 @@ fn record<'a>(
 ) -> Result<Value<'a>> {
     let trains_bias = bias.is_some_and(Parameter::is_trainable);
     let needed = x.slot().is_some() || residual.is_some() || weight.is_trainable() || trains_bias;
-    let (slot, like) = (x.slot(), x.tensor().shape().clone());
-    let device = x.tensor().device().clone();
+    let (slot, like) = (x.slot(), Like::of(x.tensor()));
     let kept = weight.is_trainable().then(|| tape.keep(x));
     Ok(tape.record(out, needed, move |slots, gradient| {
         if let Some(kept) = kept {
@@ -86,7 +88,7 @@ fn record<'a>(
                 bias_gradient(sum, &gradient, rows.start, accumulate)
             })?;
         }
-        slots.accumulate(slot, &like, &device, |sum, accumulate| {
+        slots.accumulate(slot, &like, |sum, accumulate| {
             input_gradient(sum, &gradient, weight.value(), accumulate)
         })?;
         slots.give(residual, gradient)
@@ -97,6 +99,11 @@ fn record<'a>(
 pub(crate) fn forward(out: &Tensor, x: &Tensor, weight: &Tensor, accumulate: bool) -> Result<()> {
     let (rows, columns) = weight.dims2()?;
     let tokens = x.dims()[0];
+    if let Some(gpu) = Engine::of(x.device())? {
+        let (x, weight) = (Operand::new(&gpu, x, columns)?, Operand::new(&gpu, weight, columns)?);
+        let sizes = [tokens, rows, columns];
+        return gpu.product(out, x, weight.transposed(), sizes, accumulate);
+    }
     let (x, weight) = (storage::read(x)?, storage::read(weight)?);
     storage::write(out, |out| {
         let (x, weight) = (Matrix::new(&x, tokens, columns), Matrix::new(&weight, rows, columns));
@@ -114,6 +121,11 @@ pub(crate) fn input_gradient(
 ) -> Result<()> {
     let (rows, columns) = weight.dims2()?;
     let tokens = gradient.dims()[0];
+    if let Some(gpu) = Engine::of(sum.device())? {
+        let gradient = Operand::new(&gpu, gradient, rows)?;
+        let weight = Operand::new(&gpu, weight, columns)?;
+        return gpu.product(sum, gradient, weight, [tokens, columns, rows], accumulate);
+    }
     let (gradient, weight) = (storage::read(gradient)?, storage::read(weight)?);
     storage::write(sum, |sum| {
         let gradient = Matrix::new(&gradient, tokens, rows);
@@ -133,6 +145,11 @@ pub(crate) fn weight_gradient(
 ) -> Result<()> {
     let (rows, columns) = sum.dims2()?;
     let (tokens, all_rows) = gradient.dims2()?;
+    if let Some(gpu) = Engine::of(sum.device())? {
+        let gradient = Operand::new(&gpu, gradient, all_rows)?.columns_from(first_row);
+        let x = Operand::new(&gpu, x, columns)?;
+        return gpu.product(sum, gradient.transposed(), x, [rows, columns, tokens], accumulate);
+    }
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
     storage::write(sum, |sum| {
         let gradient = Matrix::strided(&gradient[first_row..], tokens, rows, all_rows);
@@ -145,6 +162,9 @@ pub(crate) fn weight_gradient(
 fn add_bias(out: &Tensor, bias: &Tensor) -> Result<()> {
     let (_, columns) = out.dims2()?;
     expect_shape("linear", "bias", bias.dims(), &[columns])?;
+    if let Some(gpu) = Engine::of(out.device())? {
+        return rows::add_bias(&*gpu, Rows::of(out)?, [gpu.at(out)?, gpu.at(bias)?]);
+    }
     let bias = storage::read(bias)?;
     storage::write(out, |out| {
         for_row_blocks(out, columns, |_, block| {
@@ -158,6 +178,11 @@ fn add_bias(out: &Tensor, bias: &Tensor) -> Result<()> {
 
 fn bias_gradient(sum: &Tensor, gradient: &Tensor, first: usize, accumulate: bool) -> Result<()> {
     let (tokens, columns) = gradient.dims2()?;
+    if let Some(gpu) = Engine::of(sum.device())? {
+        let shape = Rows { columns: sum.elem_count(), ..Rows::of(gradient)? };
+        let from = gpu.at(gradient)?.after(first, shape.compute.size());
+        return rows::column_sums(&*gpu, shape, columns, [gpu.at(sum)?, from], accumulate);
+    }
     let gradient = storage::read(gradient)?;
     storage::write(sum, |sum| {
         if !accumulate {

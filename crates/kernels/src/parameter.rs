@@ -1,10 +1,11 @@
 //! A parameter: its values, and the place where its gradient adds up.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 use std::ops::Range;
 
-use crate::{Result, storage};
+use crate::Result;
+use crate::storage::Like;
 
 /// One checkpoint tensor inside a [`Parameter`].
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Part {
 #[derive(Debug)]
 pub struct Parameter {
     value: Tensor,
+    /// The values in f32, where `value` is rounded: what the optimizer changes.
+    master: Option<Tensor>,
     parts: Vec<Part>,
     /// The sum so far, once something has reached it. Its buffer is held no longer than its
     /// numbers: while a step runs forward, the same memory serves the activations.
@@ -41,7 +44,7 @@ impl Parameter {
         });
         let parts = parts.collect();
         debug_assert_eq!(start, value.dims()[0], "the parts fill the parameter");
-        Self { value, parts, gradient: Mutex::default() }
+        Self { value, master: None, parts, gradient: Mutex::default() }
     }
 
     /// A parameter that is one checkpoint tensor.
@@ -60,12 +63,36 @@ impl Parameter {
         &self.parts
     }
 
-    /// The values of one part, sharing their storage with the parameter.
+    /// The values of one part in full precision, sharing their storage with the parameter.
     ///
     /// # Errors
     /// Never for a part of this parameter.
     pub fn part_value(&self, part: &Part) -> Result<Tensor> {
-        Ok(self.value.narrow(0, part.rows.start, part.rows.len())?)
+        let whole = self.master.as_ref().unwrap_or(&self.value);
+        Ok(whole.narrow(0, part.rows.start, part.rows.len())?)
+    }
+
+    /// The rounded values of one part, where the model computes with such.
+    ///
+    /// # Errors
+    /// Never for a part of this parameter.
+    pub fn part_rounded(&self, part: &Part) -> Result<Option<Tensor>> {
+        let rounded = self.master.as_ref().map(|_| &self.value);
+        let rows = |value: &Tensor| value.narrow(0, part.rows.start, part.rows.len());
+        Ok(rounded.map(rows).transpose()?)
+    }
+
+    /// Moves the values to `device` and rounds them to `dtype`. With `master` the values that are
+    /// trained are kept in f32 beside the rounded ones.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn place(&mut self, device: &Device, dtype: DType, master: bool) -> Result<()> {
+        let whole = self.value.to_device(device)?;
+        self.value = whole.to_dtype(dtype)?;
+        self.master = (master && dtype != DType::F32 && self.is_trainable()).then_some(whole);
+        self.clear_gradient();
+        Ok(())
     }
 
     /// The gradient of one part, or `None` if nothing has reached this parameter since
@@ -132,9 +159,8 @@ impl Parameter {
         let (sum, accumulate) = match gradient.take() {
             Some(sum) => (sum, true),
             None => {
-                let (shape, device) = (self.value.shape().clone(), self.value.device());
                 // SAFETY: `add` overwrites the trained rows; the others are never handed out.
-                (unsafe { storage::empty(shape, device)? }, false)
+                (unsafe { Like::of(&self.value).wide().empty()? }, false)
             }
         };
         for rows in self.trainable_rows() {
@@ -148,8 +174,8 @@ impl Parameter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
     use crate::support::{floats, tensor};
+    use crate::{Error, storage};
 
     fn filled(parameter: &Parameter, number: f32) -> Result<()> {
         parameter.accumulate(|sum, _, _| {

@@ -13,19 +13,19 @@ namespace {
 constexpr u32 ROWS_A_BLOCK = 128;        // as in device/rows.rs
 constexpr u32 SQUARES_A_BLOCK = 1 << 16; // as in device/update.rs
 
-// partial[block][c] = sum over the block's rows of x.
+// partial[block][c] = sum over the block's rows of x, each `pitch` numbers after the last.
 template <typename T>
-__device__ void column_sums(float* partial, const T* x, u64 rows, u32 columns) {
+__device__ void column_sums(float* partial, const T* x, u64 rows, u32 columns, u64 pitch) {
   SHARED(float, sums, 8 * WARP * PACK<T>);
   const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   const u64 c = (u64(blockIdx.x) * WARP + lane) * PACK<T>;
-  const bool aligned = in_packs<T>(columns);
+  const bool aligned = in_packs<T>(columns) && in_packs<T>(pitch) && reinterpret_cast<u64>(x) % 16 == 0;
   const u64 first = u64(blockIdx.y) * ROWS_A_BLOCK;
   const u64 end = min(first + ROWS_A_BLOCK, rows);
   float total[PACK<T>] = {};
   for (u64 row = first + warp; c < columns && row < end; row += blockDim.x / WARP) {
     float values[PACK<T>];
-    load_pack(values, x + row * columns + c, columns - c, aligned);
+    load_pack(values, x + row * pitch + c, columns - c, aligned);
 #pragma unroll
     for (u32 i = 0; i < PACK<T>; ++i) total[i] += values[i];
   }
@@ -45,8 +45,8 @@ __device__ void column_sums(float* partial, const T* x, u64 rows, u32 columns) {
 
 #define COLUMN_SUMS(T, type)                                                             \
   extern "C" __global__ void __launch_bounds__(256) column_sums_##type(                  \
-      float* partial, const T* x, u64 rows, u32 columns) {                               \
-    column_sums(partial, x, rows, columns);                                              \
+      float* partial, const T* x, u64 rows, u32 columns, u64 pitch) {                    \
+    column_sums(partial, x, rows, columns, pitch);                                       \
   }                                                                                      \
   KERNEL(column_sums_##type)
 
@@ -82,7 +82,8 @@ extern "C" __global__ void __launch_bounds__(256) squares(float* partial, const 
 KERNEL(squares);
 
 // norm[0] = sqrt of all partial sums; norm[1] = what AdamW multiplies the gradient with: 1, or less
-// where the norm is over `max_norm` (0: no limit), or 0 where it is not finite: then nothing moves.
+// where the norm is over `max_norm` (0: no limit; the small constant is PyTorch's), or 0 where it is not
+// finite: then nothing moves.
 extern "C" __global__ void __launch_bounds__(256) finish_norm(float* norm, const float* partial, u64 count,
                                                               float max_norm) {
   SHARED(double, totals, 256);
@@ -94,9 +95,9 @@ extern "C" __global__ void __launch_bounds__(256) finish_norm(float* norm, const
     double sum = 0.0;
     for (u32 thread = 0; thread < blockDim.x; ++thread) sum += totals[thread];
     const float whole = float(sqrt(sum));
-    const bool clipped = max_norm > 0.0f && whole > max_norm;
     norm[0] = whole;
-    norm[1] = isfinite(whole) ? (clipped ? max_norm / whole : 1.0f) : 0.0f;
+    const float factor = max_norm > 0.0f ? fminf(max_norm / (whole + 1e-6f), 1.0f) : 1.0f;
+    norm[1] = isfinite(whole) ? factor : 0.0f;
   }
 }
 KERNEL(finish_norm);

@@ -3,9 +3,12 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::rows::{self, Rows};
+use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::parallel::{ROWS, sum_over_row_blocks};
 use crate::simd::{sum1, sum2, wide};
+use crate::storage::Like;
 use crate::{Parameter, Result, Tape, Value, storage};
 
 /// `weight · x / sqrt(mean(x²) + epsilon)`, row by row.
@@ -23,19 +26,19 @@ pub fn rms_norm<'a>(
 ) -> Result<Value<'a>> {
     let (_, channels) = x.tensor().dims2()?;
     expect_shape("rms_norm", "weight", weight.value().dims(), &[channels])?;
-    let out = forward(x.tensor(), weight.value(), epsilon)?;
+    let (out, inverse_rms) = forward(x.tensor(), weight.value(), epsilon)?;
     let needed = x.slot().is_some() || weight.is_trainable();
     let (slot, input) = (x.slot(), x.tensor().clone());
     let recipe_input = input.clone();
     let out = tape.record(out, needed, move |slots, gradient| {
-        slots.accumulate(slot, input.shape(), input.device(), |sum, accumulate| {
-            input_gradient(sum, &gradient, &input, weight.value(), epsilon, accumulate)
+        let x = &Input { x: &input, epsilon, inverse_rms: inverse_rms.as_ref() };
+        slots.accumulate(slot, &Like::of(&input), |sum, accumulate| {
+            input_gradient(sum, &gradient, x, weight.value(), accumulate)
         })?;
-        weight.accumulate(|sum, _, accumulate| {
-            weight_gradient(sum, &gradient, &input, epsilon, accumulate)
-        })
+        weight.accumulate(|sum, _, accumulate| weight_gradient(sum, &gradient, x, accumulate))
     });
-    Ok(out.with_recipe(tape, move || forward(&recipe_input, weight.value(), epsilon)))
+    let recipe = move || forward(&recipe_input, weight.value(), epsilon).map(|(out, _)| out);
+    Ok(out.with_recipe(tape, recipe))
 }
 
 /// `1 / sqrt(mean(x²) + epsilon)` of one row.
@@ -44,10 +47,25 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
     (sum1(x, |x| x * x) / x.len() as f32 + epsilon).sqrt().recip()
 }
 
-fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
-    let (_, channels) = x.dims2()?;
+/// What was normalised. A GPU also keeps `1 / rms` of each row, `(T,)`; the CPU has it at hand.
+struct Input<'t> {
+    x: &'t Tensor,
+    epsilon: f32,
+    inverse_rms: Option<&'t Tensor>,
+}
+
+/// The output, and on a GPU `1 / rms` of each row.
+fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<(Tensor, Option<Tensor>)> {
+    let (tokens, channels) = x.dims2()?;
     // SAFETY: each row is written below.
-    let out = unsafe { storage::empty(x.shape().clone(), x.device())? };
+    let out = unsafe { Like::of(x).empty()? };
+    if let Some(gpu) = Engine::of(x.device())? {
+        // SAFETY: the kernel writes it.
+        let inverse_rms = unsafe { Like::of(x).wide().shaped(tokens).empty()? };
+        let places = [gpu.at(&out)?, gpu.at(&inverse_rms)?, gpu.at(x)?, gpu.at(weight)?];
+        rows::rms_norm_forward(&*gpu, Rows::of(x)?, places, epsilon)?;
+        return Ok((out, Some(inverse_rms)));
+    }
     let (x, weight) = (storage::read(x)?, storage::read(weight)?);
     storage::write(&out, |out| {
         let blocks = out.par_chunks_mut(ROWS * channels).zip(x.par_chunks(ROWS * channels));
@@ -63,18 +81,23 @@ fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
         });
         Ok(())
     })?;
-    Ok(out)
+    Ok((out, None))
 }
 
 /// With `n = x / rms(x)` and `h = w · dy`: `dx = (h - n · mean(h · n)) / rms(x)`.
 fn input_gradient(
     sum: &Tensor,
     gradient: &Tensor,
-    x: &Tensor,
+    input: &Input<'_>,
     weight: &Tensor,
-    epsilon: f32,
     accumulate: bool,
 ) -> Result<()> {
+    let &Input { x, epsilon, .. } = input;
+    if let (Some(gpu), Some(inverse_rms)) = (Engine::of(x.device())?, input.inverse_rms) {
+        let (norm, weight) = (gpu.at(inverse_rms)?, gpu.at(weight)?);
+        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(x)?, weight, norm];
+        return rows::rms_norm_backward(&*gpu, Rows::of(x)?, places, accumulate);
+    }
     let (_, channels) = x.dims2()?;
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
     let weight = storage::read(weight)?;
@@ -109,10 +132,14 @@ fn input_gradient(
 fn weight_gradient(
     sum: &Tensor,
     gradient: &Tensor,
-    x: &Tensor,
-    epsilon: f32,
+    input: &Input<'_>,
     accumulate: bool,
 ) -> Result<()> {
+    let &Input { x, epsilon, .. } = input;
+    if let (Some(gpu), Some(inverse_rms)) = (Engine::of(x.device())?, input.inverse_rms) {
+        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(x)?, gpu.at(inverse_rms)?];
+        return rows::rms_norm_weight_gradient(&*gpu, Rows::of(x)?, places, accumulate);
+    }
     let (tokens, channels) = x.dims2()?;
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
     storage::write(sum, |sum| {

@@ -3,7 +3,10 @@
 
 use candle_core::Tensor;
 
+use crate::device::rows::{self, Rows};
+use crate::engine::{Engine, Mirror};
 use crate::error::{expect_indices, expect_shape};
+use crate::launch::Gpu;
 use crate::parallel::for_row_blocks;
 use crate::simd::wide;
 use crate::{Heads, Result, Tape, Value, storage};
@@ -14,6 +17,7 @@ pub struct Angles {
     cosine: Vec<f32>, // (P, D/2)
     sine: Vec<f32>,   // (P, D/2)
     half_width: usize,
+    on_gpu: [Mirror; 2],
 }
 
 impl Angles {
@@ -26,7 +30,7 @@ impl Angles {
         let wanted = [positions * half_width];
         expect_shape("rope", "the table of cosines", &[cosine.len()], &wanted)?;
         expect_shape("rope", "the table of sines", &[sine.len()], &wanted)?;
-        Ok(Self { cosine, sine, half_width })
+        Ok(Self { cosine, sine, half_width, on_gpu: Default::default() })
     }
 
     /// `P`: how many positions the tables hold.
@@ -74,6 +78,15 @@ fn turn(
     positions: &[u32],
     direction: f32,
 ) -> Result<()> {
+    if let Some(gpu) = Engine::of(qkv.device())? {
+        let [cosine, sine] = &angles.on_gpu;
+        let tables = [cosine.of(&gpu, &angles.cosine)?, sine.of(&gpu, &angles.sine)?];
+        let positions = gpu.upload(positions)?;
+        let places = [gpu.at(qkv)?, tables[0], tables[1], gpu.address(&positions)];
+        let turning = heads.query + heads.key_value;
+        let half = angles.half_width;
+        return rows::rope(&*gpu, Rows::of(qkv)?, places, turning, half, direction);
+    }
     // q and k lie side by side; v follows and stays as it is.
     let turning = heads.v(0).start;
     storage::write(qkv, |qkv| {

@@ -47,24 +47,79 @@ pub fn write<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<R>) -> Res
     op.result.into_inner().expect("Candle runs an in-place operation exactly once")
 }
 
-/// Allocates a tensor whose numbers are not yet written.
-///
-/// Filling a large buffer costs as much as the operation that overwrites it.
-///
-/// # Safety
-/// Each number must be written before it is read.
+/// The numbers of a contiguous f32 tensor, copied from wherever it is.
 ///
 /// # Errors
-/// If the device cannot allocate.
-pub(crate) unsafe fn empty(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-    let shape = shape.into();
-    if !device.is_cpu() {
-        // SAFETY: the caller writes before reading.
-        return Ok(unsafe { Tensor::empty(shape, DType::F32, device)? });
+/// If the tensor is strided or of another type, or the device fails.
+pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    match tensor.device() {
+        Device::Cpu => Ok(read(tensor)?.to_vec()),
+        _ => Ok(tensor.flatten_all()?.to_vec1()?),
     }
-    // SAFETY: the caller writes before reading.
-    let data = unsafe { empty_vec(shape.elem_count()) };
-    Ok(Tensor::from_vec(data, shape, device)?)
+}
+
+/// Replaces the numbers of a contiguous f32 tensor, wherever it is. Views share their storage.
+///
+/// # Errors
+/// If the tensor is strided or of another type or size, or the device fails.
+pub fn overwrite(tensor: &Tensor, numbers: Vec<f32>) -> Result<()> {
+    let numbers = Tensor::from_vec(numbers, tensor.shape(), &Device::Cpu)?;
+    match tensor.device() {
+        Device::Cpu => {
+            let from = read(&numbers)?;
+            write(tensor, |to| {
+                to.copy_from_slice(&from);
+                Ok(())
+            })
+        }
+        device => Ok(tensor.slice_set(&numbers.to_device(device)?, 0, 0)?),
+    }
+}
+
+/// What a new tensor is like: its shape, its type, its device.
+#[derive(Clone, Debug)]
+pub struct Like {
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+}
+
+impl Like {
+    /// Like `tensor` in all.
+    pub fn of(tensor: &Tensor) -> Self {
+        let (shape, dtype) = (tensor.shape().clone(), tensor.dtype());
+        Self { shape, dtype, device: tensor.device().clone() }
+    }
+
+    /// ... but of another shape.
+    pub(crate) fn shaped(self, shape: impl Into<Shape>) -> Self {
+        Self { shape: shape.into(), ..self }
+    }
+
+    /// ... but of f32: what sums are kept in.
+    pub(crate) fn wide(self) -> Self {
+        Self { dtype: DType::F32, ..self }
+    }
+
+    /// Allocates such a tensor, whose numbers are not yet written.
+    ///
+    /// Filling a large buffer costs as much as the operation that overwrites it.
+    ///
+    /// # Safety
+    /// Each number must be written before it is read.
+    ///
+    /// # Errors
+    /// If the device cannot allocate.
+    pub(crate) unsafe fn empty(self) -> Result<Tensor> {
+        let Self { shape, dtype, device } = self;
+        if device.is_cpu() && dtype == DType::F32 {
+            // SAFETY: the caller writes before reading.
+            let data = unsafe { empty_vec(shape.elem_count()) };
+            return Ok(Tensor::from_vec(data, shape, &device)?);
+        }
+        // SAFETY: the caller writes before reading.
+        Ok(unsafe { Tensor::empty(shape, dtype, &device)? })
+    }
 }
 
 /// Scratch memory of `len` floats whose numbers are not yet written.

@@ -4,9 +4,12 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::rows::{self, Rows};
+use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::parallel::ROWS;
 use crate::simd::{exp, wide};
+use crate::storage::Like;
 use crate::{Result, Tape, Value, storage};
 
 /// `silu(gate) · up`, where `gate` is the first half of each row and `up` the second.
@@ -24,7 +27,7 @@ pub fn swiglu<'a>(tape: &mut Tape<'a>, gate_up: &Value<'a>) -> Result<Value<'a>>
     let (slot, kept, input) = (gate_up.slot(), tape.keep(gate_up), gate_up.tensor().clone());
     let out = tape.record(out, slot.is_some(), move |slots, gradient| {
         let gate_up = kept.get()?;
-        slots.accumulate(slot, gate_up.shape(), gate_up.device(), |sum, accumulate| {
+        slots.accumulate(slot, &Like::of(&gate_up), |sum, accumulate| {
             input_gradient(sum, &gradient, &gate_up, accumulate)
         })
     });
@@ -40,7 +43,11 @@ fn forward(gate_up: &Tensor) -> Result<Tensor> {
     let (tokens, columns) = gate_up.dims2()?;
     let width = columns / 2;
     // SAFETY: each row is written below.
-    let out = unsafe { storage::empty((tokens, width), gate_up.device())? };
+    let out = unsafe { Like::of(gate_up).shaped((tokens, width)).empty()? };
+    if let Some(gpu) = Engine::of(gate_up.device())? {
+        rows::swiglu_forward(&*gpu, Rows::of(&out)?, [gpu.at(&out)?, gpu.at(gate_up)?])?;
+        return Ok(out);
+    }
     let gate_up = storage::read(gate_up)?;
     storage::write(&out, |out| {
         let blocks = out.par_chunks_mut(ROWS * width).zip(gate_up.par_chunks(ROWS * columns));
@@ -66,6 +73,10 @@ fn input_gradient(
     gate_up: &Tensor,
     accumulate: bool,
 ) -> Result<()> {
+    if let Some(gpu) = Engine::of(gate_up.device())? {
+        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(gate_up)?];
+        return rows::swiglu_backward(&*gpu, Rows::of(gradient)?, places, accumulate);
+    }
     let (_, columns) = gate_up.dims2()?;
     let width = columns / 2;
     let (gradient, gate_up) = (storage::read(gradient)?, storage::read(gate_up)?);

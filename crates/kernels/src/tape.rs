@@ -9,9 +9,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::Tensor;
 
-use crate::{Result, storage};
+use crate::Result;
+use crate::storage::Like;
 
 /// What the backward pass computes again instead of keeping it from the forward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,7 +102,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Lets `add` contribute to the gradient in `slot`, of shape `shape`.
+    /// Lets `add` contribute to the gradient in `slot`, a tensor `like` the value.
     ///
     /// `add(gradient, accumulate)` adds to `gradient` if `accumulate`, and overwrites all of it if
     /// not. Nothing happens for a value that needs no gradient.
@@ -111,8 +112,7 @@ impl Slots {
     pub fn accumulate(
         &mut self,
         slot: Option<usize>,
-        shape: &Shape,
-        device: &Device,
+        like: &Like,
         add: impl FnOnce(&Tensor, bool) -> Result<()>,
     ) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
@@ -120,7 +120,7 @@ impl Slots {
             Some(gradient) => add(gradient, true),
             None => {
                 // SAFETY: `add` overwrites all of it before anyone else sees it.
-                let gradient = unsafe { storage::empty(shape.clone(), device)? };
+                let gradient = unsafe { like.clone().empty()? };
                 add(&gradient, false)?;
                 self.gradients[slot] = Some(gradient);
                 Ok(())

@@ -129,7 +129,8 @@ impl Error {
                 Some("mend the file at that place, or copy or download it again".into())
             }
             Error::Io { source, .. } => advice(source.kind()).map(Into::into),
-            Error::EmptyPrompt { .. } | Error::Kernels(_) | Error::Candle(_) => None,
+            Error::Kernels(error) => error.hint(),
+            Error::EmptyPrompt { .. } | Error::Candle(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use albacore_kernels::{Angles, Sequences, storage};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::rope::newest_angles;
@@ -140,12 +141,10 @@ impl Step {
     }
 }
 
-fn choose(
-    growing: &mut [Growing],
-    logits: &candle_core::Tensor,
-    vocabulary: usize,
-) -> Result<Vec<u32>> {
-    Ok(storage::write(logits, |logits| {
+fn choose(growing: &mut [Growing], logits: &Tensor, vocabulary: usize) -> Result<Vec<u32>> {
+    // Sampling is on the CPU; there, this is no copy.
+    let logits = logits.to_device(&Device::Cpu)?;
+    Ok(storage::write(&logits, |logits| {
         let rows = growing.par_iter_mut().zip(logits.par_chunks_mut(vocabulary));
         Ok(rows.map(|(sequence, row)| sequence.sampler.next(row, &sequence.ids)).collect())
     })?)

@@ -13,7 +13,7 @@ use albacore_kernels::{
     Angles, Heads, KeyValueCache, Parameter, Sequences, Tape, Value, attention, embedding, linear,
     linear_add, linear_logits, linear_logprob, rms_norm, rope, select_rows, swiglu,
 };
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::generate::Step;
 use crate::{Error, LlamaConfig, Result, Weights, rope_angles};
@@ -280,6 +280,18 @@ impl Llama {
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
         Ok(Self { config, embed_tokens, layers, norm, lm_head })
+    }
+
+    /// Moves all weights to `device` and rounds them to `dtype`: f32, or bf16 on a GPU. With `master`
+    /// the trained weights are kept in f32 beside the rounded ones.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn place(&mut self, device: &Device, dtype: DType, master: bool) -> Result<()> {
+        for parameter in self.parameters_mut() {
+            parameter.place(device, dtype, master)?;
+        }
+        Ok(())
     }
 
     /// The configuration that the weights belong to.

@@ -42,7 +42,7 @@ pub use event::{End, Evaluator, Event, Outcome, When};
 pub use manifest::Scrutiny;
 pub use metrics::{Line, METRICS, Named};
 pub use objective::{Counts, Groups, Loss, Objective, ObjectiveConfig, Sft, Term};
-pub use optimizer::{AdamW, OptimConfig, OptimKind, gradient_norm};
+pub use optimizer::{AdamW, OptimConfig, OptimKind};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use albacore_kernels::{AdamWStep, Parameter, Part, adamw, squared_norm, storage};
+use albacore_kernels::{AdamWStep, Parameter, Part, Trained, clip_and_update, storage};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -77,14 +77,6 @@ impl OptimConfig {
         }
         problems.0
     }
-
-    /// What the gradient is multiplied by before it is applied. The small constant is PyTorch's.
-    fn gradient_scale(&self, norm: f64) -> f32 {
-        match self.max_grad_norm {
-            0.0 => 1.0,
-            longest => (longest / (norm + 1e-6)).min(1.0) as f32,
-        }
-    }
 }
 
 /// The moments of one trained tensor.
@@ -115,20 +107,6 @@ fn trained<'p>(parameters: &[&'p Parameter]) -> impl Iterator<Item = (&'p Parame
     parts.filter(|(_, part)| part.trainable).collect::<Vec<_>>().into_iter()
 }
 
-/// Norm of the gradient of all trained weights together.
-///
-/// # Errors
-/// If a gradient cannot be read.
-pub fn gradient_norm(parameters: &[&Parameter]) -> Result<f64> {
-    let mut squares = 0.0;
-    for (parameter, part) in trained(parameters) {
-        if let Some(gradient) = parameter.part_gradient(part)? {
-            squares += squared_norm(&gradient)?;
-        }
-    }
-    Ok(squares.sqrt())
-}
-
 impl AdamW {
     /// Fresh moments, zero, for the trained tensors.
     ///
@@ -154,35 +132,40 @@ impl AdamW {
         self.moments.iter().map(|moments| moments.first.elem_count()).sum()
     }
 
-    /// Applies the gradients, whose norm over all trained weights is `norm`, and frees their memory
-    /// for the activations of the next step. A tensor that no gradient has reached stays as it is.
+    /// Clips the gradients and applies them, and frees their memory for the activations of the next
+    /// step. Returns their norm: where it is not finite, nothing was changed. A tensor that no gradient
+    /// has reached stays as it is.
     ///
     /// # Errors
     /// If a tensor cannot be written.
-    pub fn update(
-        &mut self,
-        parameters: &[&Parameter],
-        learning_rate: f64,
-        norm: f64,
-    ) -> Result<()> {
-        self.step += 1;
+    pub fn update(&mut self, parameters: &[&Parameter], learning_rate: f64) -> Result<f64> {
+        let mut tensors = Vec::new();
         for ((parameter, part), moments) in trained(parameters).zip(&self.moments) {
             debug_assert_eq!(part.name, moments.name, "the same parts are trained all along");
             let Some(gradient) = parameter.part_gradient(part)? else { continue };
             let weights = parameter.part_value(part)?;
             let is_vector = weights.dims().len() == 1;
-            let update = AdamWStep {
-                step: self.step,
-                learning_rate,
-                betas: (self.config.betas[0], self.config.betas[1]),
-                epsilon: self.config.epsilon,
+            tensors.push(Trained {
+                weights,
+                rounded: parameter.part_rounded(part)?,
+                gradient,
+                first: moments.first.clone(),
+                second: moments.second.clone(),
                 weight_decay: if is_vector { 0.0 } else { self.config.weight_decay },
-                gradient_scale: self.config.gradient_scale(norm),
-            };
-            adamw(&weights, &gradient, &moments.first, &moments.second, &update)?;
+            });
         }
+        let step = AdamWStep {
+            step: self.step + 1,
+            learning_rate,
+            betas: (self.config.betas[0], self.config.betas[1]),
+            epsilon: self.config.epsilon,
+            weight_decay: 0.0,
+            gradient_scale: 1.0,
+        };
+        let norm = clip_and_update(&tensors, &step, self.config.max_grad_norm)?;
+        self.step += u64::from(norm.is_finite());
         parameters.iter().for_each(|parameter| parameter.clear_gradient());
-        Ok(())
+        Ok(norm)
     }
 
     /// The moments by name: `m.` and `v.` before the name of the tensor that they belong to.
@@ -218,13 +201,10 @@ impl AdamW {
                 let found = format!("{dtype:?} {shape:?}");
                 return Err(wrong(format!("`{name}` is {found}, wanted F32 {wanted:?}")));
             }
-            storage::write(&moment, |to| {
-                let from = found.data().par_chunks_exact(4);
-                to.par_iter_mut().zip(from).with_min_len(1 << 14).for_each(|(to, from)| {
-                    *to = f32::from_le_bytes(from.try_into().expect("four bytes"));
-                });
-                Ok(())
-            })?;
+            let numbers = found.data().par_chunks_exact(4).with_min_len(1 << 14);
+            let numbers =
+                numbers.map(|number| f32::from_le_bytes(number.try_into().expect("four bytes")));
+            storage::overwrite(&moment, numbers.collect())?;
         }
         self.step = step;
         Ok(())
@@ -274,9 +254,8 @@ mod tests {
         let mut optimizer = AdamW::new(config, &[&matrix]).unwrap();
         for (gradient, wanted) in [(3.0, 0.85), (-1.0, 0.812_763_15), (0.5, 0.754_652_44)] {
             with_gradient(&matrix, gradient);
-            let norm = gradient_norm(&[&matrix]).unwrap();
+            let norm = optimizer.update(&[&matrix], 0.1).unwrap();
             assert_eq!(norm, f64::from(gradient.abs()));
-            optimizer.update(&[&matrix], 0.1, norm).unwrap();
             let found = first(matrix.value());
             assert!((found - wanted).abs() <= 1e-7, "found {found}, wanted {wanted}");
         }
@@ -289,7 +268,7 @@ mod tests {
         let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
         let mut optimizer = AdamW::new(config, &both).unwrap();
         both.iter().for_each(|parameter| with_gradient(parameter, 0.0));
-        optimizer.update(&both, 0.1, 0.0).unwrap();
+        optimizer.update(&both, 0.1).unwrap();
         assert_eq!((first(matrix.value()), first(vector.value())), (0.95, 1.0));
     }
 
@@ -302,9 +281,8 @@ mod tests {
         with_gradient(&matrix, 2.0);
         with_gradient(&vector, 1.0);
         let all = [&frozen, &matrix, &vector];
-        assert_eq!(gradient_norm(&all).unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
         let mut optimizer = AdamW::new(OptimConfig::default(), &all).unwrap();
-        optimizer.update(&all, 0.1, 5.0).unwrap();
+        assert_eq!(optimizer.update(&all, 0.1).unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
         assert_eq!(first(frozen.value()), 1.0);
         let names = optimizer.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names, ["m.matrix", "v.matrix", "m.vector", "v.vector"]);
@@ -317,7 +295,7 @@ mod tests {
         let matrix = parameter("matrix", &[2, 3], 1.0);
         let mut optimizer = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
         with_gradient(&matrix, 2.0);
-        optimizer.update(&[&matrix], 0.1, 1.0).unwrap();
+        optimizer.update(&[&matrix], 0.1).unwrap();
         let tensors = optimizer.tensors().into_iter().collect();
         candle_core::safetensors::save::<String, _>(&tensors, &path).unwrap();
 

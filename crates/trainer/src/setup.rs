@@ -7,6 +7,7 @@ use std::sync::Arc;
 use albacore_data::{Encoded, Packing};
 use albacore_kernels::Recompute;
 use albacore_model::Llama;
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -47,11 +48,10 @@ impl From<RecomputeConfig> for Recompute {
 }
 
 /// The numbers that a model computes with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// 32 bits.
-    #[default]
     F32,
     /// 16 bits with the range of 32, over master weights in f32. Needs a CUDA device.
     Bf16,
@@ -74,8 +74,10 @@ pub struct TrainConfig {
     /// What the backward pass computes again instead of keeping it: `none`, `selective` or `block`.
     /// Default `selective`. Later ones take less memory and more time; the results are the same.
     pub recompute: RecomputeConfig,
-    /// Numbers that the model computes with: `f32` or `bf16`. Default `f32`.
-    pub precision: Precision,
+    /// Numbers that the model computes with: `f32` or `bf16`. Default `bf16` on a GPU, where it takes
+    /// half the memory and a fraction of the time, and `f32` on the CPU, which has nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Tensors that are not trained, by patterns such as `model.embed_tokens.*`, in which `*` is any
     /// text and `?` any character. Default none. Frozen ones take no memory for moments.
     pub freeze: Vec<String>,
@@ -91,7 +93,7 @@ impl Default for TrainConfig {
             epochs: None,
             batches_per_step: 1,
             recompute: RecomputeConfig::default(),
-            precision: Precision::default(),
+            precision: None,
             freeze: Vec::new(),
             train_only: Vec::new(),
         }
@@ -111,9 +113,6 @@ impl TrainConfig {
             problems.0.push("`train.steps` and `train.epochs` are both set, wanted one".to_owned());
         }
         problems.unless(self.batches_per_step > 0, "train.batches_per_step", 0, "1 or more");
-        let f32 = self.precision == Precision::F32;
-        let wanted = "`f32`: half precision needs a CUDA device";
-        problems.unless(f32, "train.precision", "`bf16`", wanted);
         problems.0
     }
 
@@ -164,6 +163,8 @@ pub struct Options {
     pub config: Value,
     /// The same where nothing is set: what a key had that a checkpoint does not know.
     pub defaults: Value,
+    /// The GPU to train on; the CPU if there is none.
+    pub gpu: Option<Device>,
     /// Go on even though the configuration or the data have changed in what alters the training.
     pub accept_changes: bool,
 }
@@ -216,6 +217,14 @@ impl<'a> Training<'a> {
             return Err(Error::Config { problems });
         }
         options.train.choose_weights(model)?;
+        if let Some(gpu) = &options.gpu {
+            // After the choice: only what is trained keeps its weights in f32.
+            let dtype = match options.train.precision {
+                Some(Precision::F32) => DType::F32,
+                Some(Precision::Bf16) | None => DType::BF16,
+            };
+            model.place(gpu, dtype, true)?;
+        }
         let model = &*model;
         let mut course = Course::new(data.examples, data.packing, options.train.batches_per_step);
         let steps = options.steps(&course);

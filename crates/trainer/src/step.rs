@@ -61,7 +61,7 @@ fn backward(
     let mut tape = Tape::recording(recompute);
     let ahead = objective.ahead(&groups, counts);
     let logprobs = model.logprobs(&mut tape, &packed, ahead)?; // (N,)
-    let loss = objective.loss(&storage::read(logprobs.tensor())?, &groups, counts);
+    let loss = objective.loss(&storage::to_vec(logprobs.tensor())?, &groups, counts);
     let device = logprobs.tensor().device();
     let seed = Tensor::from_vec(loss.gradient, batch.supervised(), device);
     tape.backward(&logprobs, seed.map_err(albacore_kernels::Error::from)?)?;

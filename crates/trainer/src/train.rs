@@ -17,7 +17,6 @@ use albacore_model::{Dtype, save};
 use crate::checkpoint::{State, last_good, name_of, remove_partial};
 use crate::event::{End, Evaluator, Event, Outcome, When};
 use crate::metrics::{Line, Metrics, Named};
-use crate::optimizer::gradient_norm;
 use crate::setup::Training;
 use crate::step::{Measured, accumulate};
 use crate::writer::{Contents, Writer};
@@ -115,14 +114,13 @@ impl Loop<'_, '_> {
                 return Err(training.not_finite("loss", *share, std::slice::from_ref(batch)));
             }
         }
-        let norm = gradient_norm(&self.parameters)?;
-        if !norm.is_finite() {
-            return Err(training.not_finite("norm of the gradient", norm, &batches));
-        }
         // The checkpoint is being read from the weights that the update changes.
         self.wait_for_writer()?;
         let training = &mut self.training;
-        training.optimizer.update(&self.parameters, learning_rate, norm)?;
+        let norm = training.optimizer.update(&self.parameters, learning_rate)?;
+        if !norm.is_finite() {
+            return Err(training.not_finite("norm of the gradient", norm, &batches));
+        }
 
         training.state.step = step;
         training.state.cursor = training.course.cursor();

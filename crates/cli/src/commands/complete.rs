@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use albacore_data::{Encoder, Learn, Message, TextStream};
 use albacore_model::{Finish, Limits, Sampling, generate};
 use anyhow::anyhow;
+use candle_core::Device;
 use serde_json::json;
 
 use crate::args::Complete;
@@ -17,10 +18,10 @@ use crate::terminal::Terminal;
 ///
 /// # Errors
 /// Refused if the model or an option cannot be used.
-pub fn run(options: &Complete, seed: Option<u64>, terminal: &Terminal) -> Result {
+pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
     let sampling = sampling(options, seed)?;
     let prompts = prompts(options)?;
-    let loaded = Loaded::new(&options.model, terminal)?;
+    let loaded = Loaded::new(&options.model, device, terminal)?;
     let encoder = loaded.encoder(options.template, Learn::Answers)?;
     let ids = prompts.iter().map(|prompt| encode(&encoder, options, prompt));
     let ids = ids.collect::<Result<Vec<_>>>()?;

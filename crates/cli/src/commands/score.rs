@@ -11,6 +11,7 @@ use albacore_data::{
 use albacore_kernels::{Tape, storage};
 use albacore_model::{Llama, Packed};
 use anyhow::{Context, anyhow};
+use candle_core::Device;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -30,14 +31,14 @@ const SHOWN: usize = 10;
 ///
 /// # Errors
 /// Refused if the model or a line of the input cannot be used; fails if the output cannot be written.
-pub fn run(options: &Score, terminal: &Terminal) -> Result {
+pub fn run(options: &Score, device: &Device, terminal: &Terminal) -> Result {
     let lines = read_objects(&options.input).or_refuse()?;
     let folder = options.output.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         let message = format!("there is no folder `{}` to write the scores in", folder.display());
         return Err(Refusal::new(message, "make it first")).or_refuse();
     }
-    let loaded = Loaded::new(&options.model, terminal)?;
+    let loaded = Loaded::new(&options.model, device, terminal)?;
     // Of a conversation, the last answer is the response.
     let mut encoder = loaded.encoder(options.template, Learn::Last)?;
     if options.no_eos {
@@ -201,7 +202,7 @@ fn score(model: &Llama, batch: Batch) -> Result<Vec<Vec<f32>>> {
     let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
     let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
     let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
-    let logprobs = storage::read(logprobs.tensor())?;
+    let logprobs = storage::to_vec(logprobs.tensor())?;
     let of = |pair: &[u32]| logprobs[pair[0] as usize..pair[1] as usize].to_vec();
     Ok(target_starts.windows(2).map(of).collect())
 }

@@ -20,6 +20,7 @@ use crate::args::Train;
 use crate::commands::dry_run;
 use crate::companions;
 use crate::config::{Config, Init};
+use crate::device;
 use crate::evaluator::HeldOut;
 use crate::failure::{Failure, OrRefuse, Outcome, Result};
 use crate::prepared::Prepared;
@@ -32,15 +33,19 @@ use crate::terminal::Terminal;
 ///
 /// # Errors
 /// Refused if the config, the data, the model or the run cannot be used; fails while training.
-pub fn run(options: &Train, seed: Option<u64>, terminal: &Terminal) -> Result {
-    let config = Config::load(&options.configured, seed)?;
+pub fn run(options: &Train, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
+    let mut config = Config::load(&options.configured, seed)?;
+    let precision = device::precision(config.train.precision, device)?;
+    if !device.is_cpu() {
+        config.train.precision = Some(precision);
+    }
     let folder = config.run.folder();
     // Refused or not meant, a run leaves nothing behind.
     let fresh = fresh(&folder);
     let run = RunFolder::take(&folder).or_refuse()?;
     let cache = (!options.dry_run).then(|| folder.join(CACHE));
     let result = Prepared::new(&config, cache.as_deref(), terminal).and_then(|prepared| {
-        Job { options, config: &config, prepared: &prepared, terminal }.train(&run)
+        Job { options, config: &config, prepared: &prepared, device, terminal }.train(&run)
     });
     if options.dry_run || matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
         // The lock is let go last: nobody takes hold of a folder that is about to go.
@@ -68,6 +73,7 @@ struct Job<'a> {
     options: &'a Train,
     config: &'a Config,
     prepared: &'a Prepared,
+    device: &'a Device,
     terminal: &'a Terminal,
 }
 
@@ -227,6 +233,7 @@ impl Job<'_> {
             evaluate_every: eval.every as u64,
             config: serde_json::to_value(self.config)?,
             defaults: serde_json::to_value(Config::default())?,
+            gpu: (!self.device.is_cpu()).then(|| self.device.clone()),
             accept_changes: self.options.accept_changes,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::tiles::{Stretch, key_tiles, query_tiles};
 use crate::launch::{Address, Argument, Compute, Gpu, Launch, arguments, blocks};
-use crate::{Heads, Result};
+use crate::{Error, Heads, Result};
 
 /// Head widths that have kernels; a narrower head runs in the next wider one.
 pub(crate) const WIDTHS: [usize; 5] = [64, 80, 96, 128, 256];
@@ -71,7 +71,24 @@ impl Shape {
     }
 }
 
-impl Call<'_> {
+impl<'s> Call<'s> {
+    /// Checks that there is a kernel for the heads.
+    ///
+    /// # Errors
+    /// If their width is too large or no multiple of 16 bytes.
+    pub(crate) fn new(
+        heads: Heads,
+        stretches: &'s [Stretch],
+        scale: f32,
+        causal: bool,
+        compute: Compute,
+    ) -> Result<Self> {
+        match Shape::new(heads.width, compute) {
+            Some(_) => Ok(Self { heads, stretches, scale, causal, compute }),
+            None => Err(Error::HeadWidth { found: heads.width, step: compute.pack() }),
+        }
+    }
+
     fn tokens(&self) -> usize {
         self.stretches.last().map_or(0, |stretch| stretch.rows.end as usize)
     }

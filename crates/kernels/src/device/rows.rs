@@ -1,5 +1,7 @@
 //! Twins of what works row by row: norms, swiglu, rope, gather, sums, and the head's softmax.
 
+use candle_core::Tensor;
+
 use crate::Result;
 use crate::launch::{Address, Compute, Gpu, Launch, arguments, blocks, pack_grid};
 
@@ -15,6 +17,12 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// The rows of a tensor, `(T, C)`.
+    pub(crate) fn of(tensor: &Tensor) -> Result<Self> {
+        let (rows, columns) = tensor.dims2()?;
+        Ok(Self { rows, columns, compute: Compute::of(tensor)? })
+    }
+
     fn launch(
         self,
         file: &'static str,
@@ -79,10 +87,12 @@ pub(crate) fn rms_norm_weight_gradient(
     sum_lines(gpu, sum, lines, grid[1], columns, accumulate)
 }
 
-/// The sum of each column of `x`, `(C,)` f32: a bias's gradient.
+/// The sum of each column of `x`, `(C,)` f32: a bias's gradient. A row of `x` may be part of a row of
+/// `pitch` numbers.
 pub(crate) fn column_sums(
     gpu: &impl Gpu,
     shape: Rows,
+    pitch: usize,
     [sum, x]: [Address; 2],
     accumulate: bool,
 ) -> Result<()> {
@@ -90,7 +100,7 @@ pub(crate) fn column_sums(
     let grid = shape.column_grid();
     let partial = gpu.allocate(grid[1] as usize * columns * 4)?;
     let lines = gpu.address(&partial);
-    let arguments = arguments![lines, x, rows as u64, columns as u32];
+    let arguments = arguments![lines, x, rows as u64, columns as u32, pitch as u64];
     gpu.launch(shape.launch("reduce", "column_sums", grid, 256, arguments))?;
     sum_lines(gpu, sum, lines, grid[1], columns, accumulate)
 }
@@ -241,16 +251,11 @@ pub(crate) fn add(
     gpu.launch(shape.launch("add", "add", grid, 256, arguments![out, a, b, count as u64]))
 }
 
-/// Copies numbers into the other type: `to` names that of `out`.
-pub(crate) fn convert(
-    gpu: &impl Gpu,
-    to: Compute,
-    [out, x]: [Address; 2],
-    count: usize,
-) -> Result<()> {
-    let shape = Rows { rows: 1, columns: count, compute: to };
-    let grid = [blocks(count, 256 * Compute::Bf16.pack()), 1];
-    gpu.launch(shape.launch("add", "to", grid, 256, arguments![out, x, count as u64]))
+/// Adds `bias` to each row of `out`.
+pub(crate) fn add_bias(gpu: &impl Gpu, shape: Rows, [out, bias]: [Address; 2]) -> Result<()> {
+    let grid = pack_grid(shape.rows, shape.columns, shape.compute, 128);
+    let arguments = arguments![out, bias, shape.rows as u64, shape.columns as u32];
+    gpu.launch(shape.launch("add", "add_bias", grid, 128, arguments))
 }
 
 /// Log-probabilities of the targets and log-sums of `rows` rows of f32 logits.

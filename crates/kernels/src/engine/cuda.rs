@@ -1,0 +1,210 @@
+use std::collections::HashMap;
+use std::ffi::{CStr, c_void};
+use std::sync::{Arc, OnceLock};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::cuda_backend::{CudaDevice, DeviceId};
+use candle_core::{DType, Device, Storage, Tensor};
+use half::bf16;
+use parking_lot::Mutex;
+
+use super::modules::module;
+use crate::launch::{Address, Argument, Gpu, Launch};
+use crate::{Error, Result};
+
+/// What a block may use of shared memory without asking for more.
+const SHARED_BYTES: u32 = 48 << 10;
+
+/// Libraries that CUDA opens when it first needs them; without this check it would panic then.
+const LIBRARIES: [(&CStr, &str, &str); 4] = [
+    (c"libcuda.so.1", "the NVIDIA driver", "install the driver of your GPU, 580 or newer"),
+    (c"libcublas.so.13", "cuBLAS", CUDA_LIBRARIES),
+    (c"libcublasLt.so.13", "cuBLASLt", CUDA_LIBRARIES),
+    (c"libcurand.so.10", "cuRAND", CUDA_LIBRARIES),
+];
+
+const CUDA_LIBRARIES: &str = "install CUDA 13, or `pip install nvidia-cublas nvidia-curand`, and let \
+                              `LD_LIBRARY_PATH` name the folder that holds it";
+
+/// See [`super::gpu`].
+pub(super) fn open(index: usize) -> Result<Device> {
+    for (file, name, remedy) in LIBRARIES {
+        // SAFETY: the name is a string; CUDA's libraries may be loaded and are never unloaded.
+        if unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY) }.is_null() {
+            let file = file.to_string_lossy().into_owned();
+            return Err(Error::Library { file, name, remedy });
+        }
+    }
+    let device = Device::new_cuda_with_stream(index);
+    let device = device.map_err(|error| Error::NoGpu { index, message: error.to_string() })?;
+    let engine = Engine::of(&device)?.expect("it is a CUDA device");
+    // Whether there is code for this GPU is known once a module is loaded.
+    let probe = Launch {
+        file: "add",
+        kernel: "add_f32".into(),
+        grid: [1, 1],
+        threads: 256,
+        shared: 0,
+        arguments: Vec::new(),
+    };
+    engine.function(&probe)?;
+    Ok(device)
+}
+
+/// One GPU: its stream, and the kernels loaded onto it.
+pub(crate) struct Engine {
+    pub(super) device: CudaDevice,
+    pub(super) stream: Arc<CudaStream>,
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    functions: Mutex<HashMap<String, CudaFunction>>,
+}
+
+impl Engine {
+    /// The engine of a device, or `None` on the CPU. There is one for each device.
+    pub(crate) fn of(device: &Device) -> Result<Option<Arc<Self>>> {
+        static ENGINES: OnceLock<Mutex<HashMap<DeviceId, Arc<Engine>>>> = OnceLock::new();
+        let Device::Cuda(device) = device else { return Ok(None) };
+        let mut engines = ENGINES.get_or_init(Mutex::default).lock();
+        if let Some(engine) = engines.get(&device.id()) {
+            return Ok(Some(engine.clone()));
+        }
+        let engine = Arc::new(Self::new(device)?);
+        engines.insert(device.id(), engine.clone());
+        Ok(Some(engine))
+    }
+
+    fn new(device: &CudaDevice) -> Result<Self> {
+        let stream = device.cuda_stream();
+        // SAFETY: all work goes through one stream, so no use needs to wait for another's event.
+        unsafe { device.disable_event_tracking() };
+        keep_freed_memory(&stream).map_err(failed("set the memory pool"))?;
+        Ok(Self {
+            device: device.clone(),
+            stream,
+            modules: Mutex::default(),
+            functions: Mutex::default(),
+        })
+    }
+
+    /// Where the numbers of a contiguous tensor on this device begin.
+    pub(crate) fn at(&self, tensor: &Tensor) -> Result<Address> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let (Storage::Cuda(storage), true) = (&*storage, layout.is_contiguous()) else {
+            return Err(Error::Device {
+                found: format!("{:?} on {:?}", tensor, tensor.device().location()),
+            });
+        };
+        // The guard of the pointer orders streams, and there is one alone.
+        let (pointer, size) = match tensor.dtype() {
+            DType::F32 => (storage.as_cuda_slice::<f32>()?.device_ptr(&self.stream).0, 4),
+            DType::BF16 => (storage.as_cuda_slice::<bf16>()?.device_ptr(&self.stream).0, 2),
+            DType::U32 => (storage.as_cuda_slice::<u32>()?.device_ptr(&self.stream).0, 4),
+            other => return Err(Error::Device { found: format!("a {other:?} tensor on the GPU") }),
+        };
+        Ok(Address(pointer).after(layout.start_offset(), size))
+    }
+
+    fn function(&self, launch: &Launch) -> Result<CudaFunction> {
+        let mut functions = self.functions.lock();
+        if let Some(function) = functions.get(&launch.kernel) {
+            return Ok(function.clone());
+        }
+        let mut modules = self.modules.lock();
+        if !modules.contains_key(launch.file) {
+            let code = module(launch.file).expect("each kernel's file is listed").to_vec();
+            let loaded = self.stream.context().load_module(Ptx::from_binary(code));
+            modules.insert(launch.file, loaded.map_err(|error| self.not_loaded(error))?);
+        }
+        let function = modules[launch.file].load_function(&launch.kernel);
+        let function = function.map_err(failed(&launch.kernel))?;
+        if launch.shared > SHARED_BYTES {
+            let name = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let wanted = launch.shared as i32;
+            function.set_attribute(name, wanted).map_err(failed(&launch.kernel))?;
+        }
+        functions.insert(launch.kernel.clone(), function.clone());
+        Ok(function)
+    }
+
+    fn not_loaded(&self, error: DriverError) -> Error {
+        let (major, minor) = self.stream.context().compute_capability().unwrap_or_default();
+        Error::Kernels { architecture: format!("sm_{major}{minor}"), message: error.to_string() }
+    }
+}
+
+/// Freed memory stays with the process: a step asks again for what the last one freed.
+fn keep_freed_memory(stream: &CudaStream) -> std::result::Result<(), DriverError> {
+    let context = stream.context();
+    context.bind_to_thread()?;
+    let everything = u64::MAX;
+    // SAFETY: the pool belongs to the device that was just made current; the attribute is a u64.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
+        sys::cuMemPoolSetAttribute(
+            pool,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            (&raw const everything).cast_mut().cast::<c_void>(),
+        )
+        .result()
+    }
+}
+
+pub(super) fn failed(what: &str) -> impl FnOnce(DriverError) -> Error {
+    let what = what.to_owned();
+    move |error| Error::Cuda { what, message: error.to_string() }
+}
+
+impl Gpu for Engine {
+    type Memory = CudaSlice<u8>;
+
+    fn allocate(&self, bytes: usize) -> Result<CudaSlice<u8>> {
+        // SAFETY: kernels write it before they read it.
+        unsafe { self.stream.alloc::<u8>(bytes.max(1)) }.map_err(failed("allocate memory"))
+    }
+
+    fn upload(&self, words: &[u32]) -> Result<CudaSlice<u8>> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.stream.clone_htod(&bytes).map_err(failed("copy to the GPU"))
+    }
+
+    fn address(&self, memory: &CudaSlice<u8>) -> Address {
+        Address(memory.device_ptr(&self.stream).0)
+    }
+
+    fn zero(&self, at: Address, bytes: usize) -> Result<()> {
+        // SAFETY: the caller names memory of this device that it owns.
+        unsafe { result::memset_d8_async(at.0, 0, bytes, self.stream.cu_stream()) }
+            .map_err(failed("fill memory"))
+    }
+
+    fn launch(&self, launch: Launch) -> Result<()> {
+        let function = self.function(&launch)?;
+        let mut arguments = launch.arguments.clone();
+        let mut places: Vec<*mut c_void> = arguments
+            .iter_mut()
+            .map(|argument| match argument {
+                Argument::Address(value) => (&raw mut value.0).cast(),
+                Argument::U32(value) => (&raw mut *value).cast(),
+                Argument::U64(value) => (&raw mut *value).cast(),
+                Argument::F32(value) => (&raw mut *value).cast(),
+            })
+            .collect();
+        let [x, y] = launch.grid;
+        // SAFETY: the arguments are those of the kernel (the emulator checks each launch's types), and
+        // the addresses are of live memory on this stream.
+        unsafe {
+            result::launch_kernel(
+                function.cu_function(),
+                (x, y, 1),
+                (launch.threads, 1, 1),
+                launch.shared,
+                self.stream.cu_stream(),
+                &mut places,
+            )
+        }
+        .map_err(failed(&launch.kernel))
+    }
+}

@@ -1,0 +1,15 @@
+//! The compiled kernels, as `build.rs` left them.
+
+macro_rules! modules {
+    ($($name:literal),*) => {
+        /// The fat binary of the kernels in `file`.
+        pub(super) fn module(file: &str) -> Option<&'static [u8]> {
+            match file {
+                $($name => Some(include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".fatbin"))),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+modules!("adamw", "add", "attention", "gather", "head", "reduce", "rms_norm", "rope", "swiglu");

@@ -1,0 +1,75 @@
+//! Matrix products by cuBLAS: bf16 or f32 in, f32 sums, in place where they accumulate.
+
+use std::ffi::{c_int, c_void};
+
+use candle_core::cuda_backend::cudarc::cublas::{result, sys};
+
+use candle_core::Tensor;
+
+use super::{Engine, Operand};
+use crate::launch::Compute;
+use crate::{Error, Result};
+
+impl Compute {
+    fn cuda(self) -> sys::cudaDataType {
+        match self {
+            Self::F32 => sys::cudaDataType::CUDA_R_32F,
+            Self::Bf16 => sys::cudaDataType::CUDA_R_16BF,
+        }
+    }
+}
+
+impl Engine {
+    /// `out (rows, columns) = a (rows, inner) b (inner, columns)`, or `out += …`; `out` is whole.
+    ///
+    /// Row-major matrices are the transposes of the column-major ones that cuBLAS knows, so it is
+    /// asked for `outᵀ = bᵀ aᵀ`.
+    pub(crate) fn product(
+        &self,
+        out: &Tensor,
+        a: Operand,
+        b: Operand,
+        [rows, columns, inner]: [usize; 3],
+        accumulate: bool,
+    ) -> Result<()> {
+        if rows == 0 || columns == 0 || inner == 0 {
+            return Ok(());
+        }
+        let size = |number: usize| c_int::try_from(number).map_err(|_| Error::TooLarge { number });
+        let operation = |operand: Operand| match operand.transposed {
+            false => sys::cublasOperation_t::CUBLAS_OP_N,
+            true => sys::cublasOperation_t::CUBLAS_OP_T,
+        };
+        let (one, beta) = (1f32, if accumulate { 1f32 } else { 0f32 });
+        let (place, compute, pitch) = (self.at(out)?, Compute::of(out)?, columns);
+        let handle = self.device.cublas_handle();
+        // SAFETY: the operands' addresses, types and pitches are those of live matrices of these sizes.
+        unsafe {
+            result::gemm_ex(
+                *handle.handle(),
+                operation(b),
+                operation(a),
+                size(columns)?,
+                size(rows)?,
+                size(inner)?,
+                (&raw const one).cast::<c_void>(),
+                b.at.0 as *const c_void,
+                b.compute.cuda(),
+                size(b.pitch)?,
+                a.at.0 as *const c_void,
+                a.compute.cuda(),
+                size(a.pitch)?,
+                (&raw const beta).cast::<c_void>(),
+                place.0 as *mut c_void,
+                compute.cuda(),
+                size(pitch)?,
+                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(|error| Error::Cuda {
+            what: "multiply matrices".to_owned(),
+            message: format!("{error:?}"),
+        })
+    }
+}

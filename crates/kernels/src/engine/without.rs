@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::Operand;
+use crate::Result;
+use crate::launch::{Address, Gpu, Launch};
+
+/// No value of this type exists in a build for the CPU alone.
+pub(crate) enum Engine {}
+
+/// Nor is there memory on a GPU.
+pub(crate) enum Memory {}
+
+impl Engine {
+    /// Always `None`: tensors are on the CPU.
+    pub(crate) fn of(_: &Device) -> Result<Option<Arc<Self>>> {
+        Ok(None)
+    }
+
+    pub(crate) fn at(&self, _: &Tensor) -> Result<Address> {
+        match *self {}
+    }
+
+    pub(crate) fn product(
+        &self,
+        _: &Tensor,
+        _: Operand,
+        _: Operand,
+        _: [usize; 3],
+        _: bool,
+    ) -> Result<()> {
+        match *self {}
+    }
+}
+
+impl Gpu for Engine {
+    type Memory = Memory;
+
+    fn allocate(&self, _: usize) -> Result<Memory> {
+        match *self {}
+    }
+
+    fn upload(&self, _: &[u32]) -> Result<Memory> {
+        match *self {}
+    }
+
+    fn address(&self, _: &Memory) -> Address {
+        match *self {}
+    }
+
+    fn zero(&self, _: Address, _: usize) -> Result<()> {
+        match *self {}
+    }
+
+    fn launch(&self, _: Launch) -> Result<()> {
+        match *self {}
+    }
+}

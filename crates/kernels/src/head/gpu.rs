@@ -1,0 +1,178 @@
+//! The head on a GPU: the same chunks as on the CPU, more rows in each, and nothing is read back.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use crate::device::rows::{head_gradient, head_logprob};
+use crate::engine::Engine;
+use crate::launch::{Address, Compute, Gpu};
+use crate::storage::Like;
+use crate::{Parameter, Result, Tape, Value, linear};
+
+/// Logits that exist at one time: 256 MiB of f32.
+const LOGITS: usize = 64 << 20;
+
+/// Rows of a chunk for a vocabulary: a function of nothing else, since the bits of the weight's
+/// gradient depend on it.
+fn rows_at_once(words: usize) -> usize {
+    (LOGITS / words.max(1)).clamp(128, 4096) / 128 * 128
+}
+
+/// As [`super::linear_logprob`], which has checked the arguments.
+pub(super) fn linear_logprob<'a>(
+    gpu: Arc<Engine>,
+    tape: &mut Tape<'a>,
+    hidden: &Value<'a>,
+    weight: &'a Parameter,
+    targets: &'a [u32],
+    ahead: Option<Vec<f32>>,
+) -> Result<Value<'a>> {
+    let slot = hidden.slot();
+    let needed = slot.is_some() || weight.is_trainable();
+    let head = Head::new(gpu.clone(), hidden.tensor(), weight, targets)?;
+    let Some(ahead) = ahead.filter(|_| needed && tape.is_recording()) else {
+        let (out, log_sums) = head.forward(|_, _, _| Ok(()))?;
+        let kept = tape.keep(hidden);
+        return Ok(tape.record(out, needed, move |slots, gradient| {
+            let head = Head::new(gpu.clone(), &kept.get()?, weight, targets)?;
+            let (seeds, d_hidden) = (gpu.at(&gradient)?, head.d_hidden(slot.is_some())?);
+            for rows in head.chunks() {
+                let logits = head.logits(&rows)?;
+                head.back(&rows, &logits, gpu.at(&log_sums)?, seeds, d_hidden.as_ref())?;
+            }
+            d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
+        }));
+    };
+    let words: Vec<u32> = ahead.iter().map(|seed| seed.to_bits()).collect();
+    let seeds = gpu.upload(&words)?;
+    let d_hidden = head.d_hidden(slot.is_some())?;
+    let (out, _) = head.forward(|rows, logits, log_sums| {
+        head.back(rows, logits, log_sums, gpu.address(&seeds), d_hidden.as_ref())
+    })?;
+    // That the gradient is the one announced is checked on the CPU alone: here it would be read back.
+    Ok(tape.record(out, needed, move |slots, _| {
+        d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
+    }))
+}
+
+struct Head<'t> {
+    gpu: Arc<Engine>,
+    compute: Compute,
+    hidden: Tensor, // (N, C)
+    weight: &'t Parameter,
+    targets: <Engine as Gpu>::Memory,
+    rows: usize,
+    logits: Tensor, // (rows at once, V) f32
+    /// The gradient of the logits, of the activations' type; f32 takes the place of the logits.
+    slopes: Tensor,
+}
+
+impl<'t> Head<'t> {
+    fn new(
+        gpu: Arc<Engine>,
+        hidden: &Tensor,
+        weight: &'t Parameter,
+        targets: &[u32],
+    ) -> Result<Self> {
+        let words = weight.value().dims()[0];
+        let rows = targets.len();
+        let like = Like::of(hidden).shaped((rows_at_once(words).min(rows), words));
+        let compute = Compute::of(hidden)?;
+        // SAFETY: each chunk is written before it is read.
+        let logits = unsafe { like.clone().wide().empty()? };
+        let slopes = match compute {
+            Compute::F32 => logits.clone(),
+            // SAFETY: as above.
+            Compute::Bf16 => unsafe { like.empty()? },
+        };
+        let targets = gpu.upload(targets)?;
+        Ok(Self { gpu, compute, hidden: hidden.clone(), weight, targets, rows, logits, slopes })
+    }
+
+    fn words(&self) -> usize {
+        self.weight.value().dims()[0]
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (rows, step) = (self.rows, rows_at_once(self.words()));
+        (0..rows).step_by(step).map(move |start| start..(start + step).min(rows))
+    }
+
+    fn targets(&self, first: usize) -> Address {
+        self.gpu.address(&self.targets).after(first, 4)
+    }
+
+    fn d_hidden(&self, wanted: bool) -> Result<Option<Tensor>> {
+        // SAFETY: the backward passes of the chunks write all of it.
+        wanted.then(|| unsafe { Like::of(&self.hidden).empty() }).transpose()
+    }
+
+    /// The logits of `rows`, in their buffer.
+    fn logits(&self, rows: &Range<usize>) -> Result<Tensor> {
+        let logits = self.logits.narrow(0, 0, rows.len())?;
+        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
+        linear::forward(&logits, &hidden, self.weight.value(), false)?;
+        Ok(logits)
+    }
+
+    /// Log-probabilities and log-sums of all rows, `(N,)`. `then(rows, logits, log_sums)` may use up
+    /// each chunk of logits before the next takes its place.
+    fn forward(
+        &self,
+        mut then: impl FnMut(&Range<usize>, &Tensor, Address) -> Result<()>,
+    ) -> Result<(Tensor, Tensor)> {
+        let like = Like::of(&self.hidden).wide().shaped(self.rows);
+        // SAFETY: the chunks together write all of both.
+        let (logprobs, log_sums) = unsafe { (like.clone().empty()?, like.empty()?) };
+        for rows in self.chunks() {
+            let logits = self.logits(&rows)?;
+            let gpu = &*self.gpu;
+            let place = |tensor| Ok::<_, crate::Error>(gpu.at(tensor)?.after(rows.start, 4));
+            let (out, sums) = (place(&logprobs)?, place(&log_sums)?);
+            let places = [out, sums, gpu.at(&logits)?, self.targets(rows.start)];
+            head_logprob(gpu, places, rows.len(), self.words())?;
+            then(&rows, &logits, gpu.at(&log_sums)?)?;
+        }
+        Ok((logprobs, log_sums))
+    }
+
+    /// Carries the gradient of the log-probabilities of `rows` back; their logits are used up.
+    fn back(
+        &self,
+        rows: &Range<usize>,
+        logits: &Tensor,
+        log_sums: Address, // (N,)
+        seeds: Address,    // (N,)
+        d_hidden: Option<&Tensor>,
+    ) -> Result<()> {
+        let gpu = &*self.gpu;
+        let slopes = &self.slopes.narrow(0, 0, rows.len())?;
+        let (log_sums, seeds) = (log_sums.after(rows.start, 4), seeds.after(rows.start, 4));
+        let targets = self.targets(rows.start);
+        let places = [gpu.at(slopes)?, gpu.at(logits)?, log_sums, seeds, targets];
+        head_gradient(gpu, self.compute, places, rows.len(), self.words())?;
+        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
+        self.weight.accumulate(|sum, words, accumulate| {
+            linear::weight_gradient(sum, slopes, words.start, &hidden, accumulate)
+        })?;
+        let Some(d_hidden) = d_hidden else { return Ok(()) };
+        let d_hidden = d_hidden.narrow(0, rows.start, rows.len())?;
+        linear::input_gradient(&d_hidden, slopes, self.weight.value(), false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_of_logits_stays_under_its_share_of_memory() {
+        assert_eq!(rows_at_once(32_000), 2048);
+        assert_eq!(rows_at_once(128_256), 512);
+        for words in [1, 100, 32_000, 49_152, 128_256, 256_000] {
+            assert!(rows_at_once(words) * words <= LOGITS, "{words}");
+        }
+    }
+}

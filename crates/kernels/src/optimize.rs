@@ -1,0 +1,129 @@
+//! The end of a step: the gradient's norm, clipping, and AdamW over every trained tensor.
+
+use candle_core::Tensor;
+
+use crate::adamw::Factors;
+use crate::device::update::{self, Updated};
+use crate::engine::Engine;
+use crate::launch::Gpu;
+use crate::storage::Like;
+use crate::{AdamWStep, Result, adamw, squared_norm, storage};
+
+/// One tensor that an update changes; all of the same shape.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The weights in f32: where small updates add up.
+    pub weights: Tensor,
+    /// The weights that the model computes with, where those are bf16.
+    pub rounded: Option<Tensor>,
+    /// The gradient, f32.
+    pub gradient: Tensor,
+    /// Running mean of the gradient.
+    pub first: Tensor,
+    /// Running mean of its square.
+    pub second: Tensor,
+    /// Share of a weight that an update takes away, times the learning rate.
+    pub weight_decay: f64,
+}
+
+/// Updates all tensors by gradients that are clipped together to the norm `longest` (0: not at all),
+/// as `torch.nn.utils.clip_grad_norm_` clips them. Returns the norm before clipping: where it is not
+/// finite, nothing was changed.
+///
+/// `step` holds what is common to the tensors: its weight decay and gradient scale are not used.
+///
+/// # Errors
+/// If the shapes of a tensor differ, or the device fails.
+pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<f64> {
+    let Some(first) = tensors.first() else { return Ok(0.0) };
+    if let Some(gpu) = Engine::of(first.weights.device())? {
+        return on_gpu(&gpu, tensors, step, longest);
+    }
+    let mut squares = 0.0;
+    for tensor in tensors {
+        squares += squared_norm(&tensor.gradient)?;
+    }
+    let norm = squares.sqrt();
+    if !norm.is_finite() {
+        return Ok(norm);
+    }
+    // The small constant is PyTorch's.
+    let clipped = if longest == 0.0 { 1.0 } else { (longest / (norm + 1e-6)).min(1.0) };
+    for tensor in tensors {
+        let step = AdamWStep {
+            weight_decay: tensor.weight_decay,
+            gradient_scale: clipped as f32,
+            ..*step
+        };
+        adamw(&tensor.weights, &tensor.gradient, &tensor.first, &tensor.second, &step)?;
+    }
+    Ok(norm)
+}
+
+/// Norm, factor and update stay on the GPU; the norm is read back at the end.
+fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<f64> {
+    let gradients =
+        tensors.iter().map(|tensor| Ok((gpu.at(&tensor.gradient)?, tensor.gradient.elem_count())));
+    let gradients = gradients.collect::<Result<Vec<_>>>()?;
+    // SAFETY: `clip` writes both numbers.
+    let norm = unsafe { Like::of(&tensors[0].weights).wide().shaped(2).empty()? };
+    update::clip(gpu, gpu.at(&norm)?, &gradients, (longest > 0.0).then_some(longest as f32))?;
+
+    let updated = tensors.iter().map(|tensor| {
+        Ok(Updated {
+            master: Some(gpu.at(&tensor.weights)?),
+            weights: tensor.rounded.as_ref().map(|rounded| gpu.at(rounded)).transpose()?,
+            gradient: gpu.at(&tensor.gradient)?,
+            first: gpu.at(&tensor.first)?,
+            second: gpu.at(&tensor.second)?,
+            count: tensor.weights.elem_count(),
+            weight_decay: tensor.weight_decay as f32,
+        })
+    });
+    let (words, blocks) = update::table(&updated.collect::<Result<Vec<_>>>()?);
+    let table = gpu.upload(&words)?;
+    let places = (gpu.address(&table), tensors.len(), blocks);
+    let factors = Factors::new(step);
+    update::adamw(gpu, places, gpu.at(&norm)?, step.learning_rate, &factors, step.step as u32)?;
+    Ok(f64::from(storage::to_vec(&norm)?[0]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::{floats, tensor};
+
+    const STEP: AdamWStep = AdamWStep {
+        step: 1,
+        learning_rate: 0.1,
+        betas: (0.9, 0.999),
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        gradient_scale: 1.0,
+    };
+
+    fn trained(gradient: f32) -> Trained {
+        let zeros = || (tensor(4, 1) * 0.0).unwrap();
+        let gradient = (zeros() + f64::from(gradient)).unwrap();
+        let (weights, first, second) = (zeros(), zeros(), zeros());
+        Trained { weights, rounded: None, gradient, first, second, weight_decay: 0.0 }
+    }
+
+    #[test]
+    fn the_norm_is_that_of_all_tensors_and_clips_them_together() {
+        let tensors = [trained(3.0), trained(4.0)];
+        assert_eq!(clip_and_update(&tensors, &STEP, 1.0).unwrap(), 10.0); // √(4 · 3² + 4 · 4²)
+        // The first moment is a tenth of the clipped gradient.
+        for (tensor, wanted) in tensors.iter().zip([0.03, 0.04]) {
+            assert!(floats(&tensor.first).iter().all(|first| (first - wanted).abs() < 1e-7));
+        }
+    }
+
+    #[test]
+    fn a_norm_that_is_not_finite_changes_nothing() {
+        let tensors = [trained(1.0), trained(f32::INFINITY)];
+        assert!(!clip_and_update(&tensors, &STEP, 0.0).unwrap().is_finite());
+        assert_eq!(floats(&tensors[0].weights), [0.0; 4]);
+        assert_eq!(floats(&tensors[0].first), [0.0; 4]);
+    }
+}
