@@ -16,12 +16,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::Example;
 use crate::encode::REVISION;
 use crate::{Encoded, Origin, Reason, Report};
 
 const MAGIC: &[u8; 16] = b"albacore ids 1\n\n";
 const LEARNED: u8 = 128;
+
+/// An example and how often an epoch has it.
+pub(crate) type Example = (Arc<Encoded>, usize);
 
 /// Where one set of encoded records lies, or would.
 pub(crate) struct CacheFile {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::cache::{CacheFile, hex};
+use crate::cache::{CacheFile, Example, hex};
 use crate::random::{Random, shuffled};
 use crate::read::Records;
 use crate::report::{Fate, Tally};
@@ -33,9 +33,6 @@ pub struct Dataset {
     /// Why the ids could not be stored in the cache, if they could not; the next start takes longer.
     pub cache_failure: Option<std::io::Error>,
 }
-
-/// An example and how often an epoch has it.
-pub(crate) type Example = (Arc<Encoded>, usize);
 
 impl Dataset {
     /// The lengths of the training examples, for a [`crate::Plan`].
