@@ -1,15 +1,13 @@
 //! What `config.json` says about a LLaMA.
 
-mod reader;
-
 use std::path::Path;
 
 use albacore_kernels::Heads;
 use serde_json::{Map, Value, json};
 
+use crate::reader::Reader;
 use crate::rope::Rope;
 use crate::{Dtype, Error, Result};
-pub(crate) use reader::Reader;
 
 /// Shape of a LLaMA, under the names of its `config.json`.
 ///

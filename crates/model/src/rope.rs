@@ -10,7 +10,7 @@ use albacore_kernels::Angles;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::config::Reader;
+use crate::reader::Reader;
 use crate::{LlamaConfig, Result};
 
 /// Base of the rotary frequencies, and how they are stretched for longer contexts.

@@ -9,15 +9,15 @@ const MOST_LAYERS: usize = 10_000;
 
 /// Reads the values of a JSON object and notes everything wrong with them.
 pub(crate) struct Reader<'j> {
-    pub(super) json: &'j Map<String, Value>,
+    pub(crate) json: &'j Map<String, Value>,
     /// Prefix of the keys in problems.
     prefix: String,
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl<'j> Reader<'j> {
     /// A reader of the whole file.
-    pub(super) fn new(json: &'j Map<String, Value>) -> Self {
+    pub(crate) fn new(json: &'j Map<String, Value>) -> Self {
         Self { json, prefix: String::new(), problems: Vec::new() }
     }
 
@@ -67,7 +67,7 @@ impl<'j> Reader<'j> {
     }
 
     /// A whole number of at least 1; a default of 0 stands for "derived".
-    pub(super) fn count(&mut self, key: &str, default: Option<usize>) -> usize {
+    pub(crate) fn count(&mut self, key: &str, default: Option<usize>) -> usize {
         let most = if key == "num_hidden_layers" { MOST_LAYERS } else { LARGEST };
         match (self.present(key), default) {
             (None, Some(default)) => default,
@@ -105,7 +105,7 @@ impl<'j> Reader<'j> {
     }
 
     /// True or false.
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+    pub(crate) fn flag(&mut self, key: &str, default: bool) -> bool {
         let Some(value) = self.present(key) else { return default };
         value.as_bool().unwrap_or_else(|| {
             self.wanted(key, "true or false");
@@ -114,7 +114,7 @@ impl<'j> Reader<'j> {
     }
 
     /// One token id or a list of them; negative ones, which some files use for "none", are left out.
-    pub(super) fn ids(&mut self, key: &str) -> Vec<u32> {
+    pub(crate) fn ids(&mut self, key: &str) -> Vec<u32> {
         let Some(value) = self.present(key) else { return Vec::new() };
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         if values.iter().any(|value| value.as_i64().is_none_or(|id| id > i64::from(u32::MAX))) {
