@@ -10,7 +10,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::matmul::{Matrix, MatrixMut};
+use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel::SharedMut;
 
 /// The most rows for which this is faster than `gemm`.

@@ -26,6 +26,7 @@ mod heads;
 mod launch;
 mod linear;
 pub mod matmul;
+mod matrix;
 mod memory;
 mod optimize;
 mod parallel;
