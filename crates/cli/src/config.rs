@@ -5,12 +5,13 @@
 //! ```
 //! Everything that is wrong is said at once, each with its line, before anything is touched.
 
+mod model;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use albacore_data::{DataConfig, TemplateChoice};
 use albacore_eval::EvalConfig;
-use albacore_model::Dtype;
 use albacore_trainer::{
     CheckpointConfig, ObjectiveConfig, OptimConfig, RunConfig, ScheduleConfig, TrainConfig,
 };
@@ -24,6 +25,8 @@ use crate::hub;
 use crate::model_folder::is_hub_id;
 use crate::program::program;
 use crate::tree::{Place, Tree, spell};
+
+pub use model::{Init, ModelConfig};
 
 /// Every key with its default and what it does; `albacore config` prints it.
 pub const REFERENCE: &str = include_str!("reference.toml");
@@ -42,50 +45,6 @@ pub struct Config {
     pub train: TrainConfig,
     pub checkpoint: CheckpointConfig,
     pub eval: EvalConfig,
-}
-
-/// `[model]`: what is trained.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// A Hugging Face folder, a run folder (its newest complete checkpoint) or a hub id
-    /// `org/name[@revision]`. No default.
-    pub path: String,
-    /// Where the weights come from. Default `pretrained`.
-    pub init: Init,
-    /// Type that weights are kept in while training. Default `f32`, the only one on the CPU.
-    pub dtype: Dtype,
-    /// Where the config says so, as `file:line:column`.
-    #[serde(skip)]
-    pub place: Option<String>,
-}
-
-/// Where the weights come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Init {
-    /// The folder's safetensors.
-    #[default]
-    Pretrained,
-    /// Fresh random numbers in the shapes of the folder's `config.json`: pretraining.
-    Random,
-}
-
-impl ModelConfig {
-    fn validate(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.path.is_empty() {
-            problems.push(
-                "`model.path` is missing, wanted a model to train\nhint: add `path = \"FOLDER\"` \
-                 under `[model]`: a Hugging Face folder, a run folder or a hub id `org/name`"
-                    .into(),
-            );
-        }
-        if self.dtype != Dtype::F32 {
-            problems.push(format!("`model.dtype` is `{}`, wanted `f32` on the CPU", self.dtype));
-        }
-        problems
-    }
 }
 
 impl Config {
