@@ -5,6 +5,7 @@
 //! takes their place. Where the gradient of the log-probabilities is known before the forward pass
 //! (supervised training), one chunk of logits serves both passes.
 
+mod chunks;
 mod gpu;
 
 use std::ops::Range;
@@ -17,6 +18,7 @@ use crate::error::{expect_indices, expect_shape};
 use crate::simd::{LANES, exp, sum1, wide};
 use crate::storage::Like;
 use crate::{Error, Parameter, Result, Tape, Value, linear, storage};
+use chunks::Chunks;
 
 /// Rows whose logits exist at one time.
 ///
@@ -62,17 +64,18 @@ pub fn linear_logprob<'a>(
         return Ok(tape.record(out, needed, move |slots, gradient| {
             let head = Head::new(&kept.get()?, weight, targets)?;
             let gradient = storage::read(&gradient)?;
-            let d_hidden = head.d_hidden(slot.is_some())?;
-            for rows in head.chunks() {
-                let logits = head.logits(&rows)?;
-                head.back(&rows, &logits, &normalisers[rows.clone()], &gradient, &d_hidden)?;
+            let d_hidden = head.chunks.d_hidden(slot.is_some())?;
+            for rows in head.chunks.iter() {
+                let logits = head.chunks.logits(&rows)?;
+                let normalisers = &normalisers[rows.clone()];
+                head.back(&rows, &logits, normalisers, &gradient, d_hidden.as_ref())?;
             }
             d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
         }));
     };
-    let d_hidden = head.d_hidden(slot.is_some())?;
+    let d_hidden = head.chunks.d_hidden(slot.is_some())?;
     let (out, _) = head.forward(|rows, logits, normalisers| {
-        head.back(rows, logits, normalisers, &ahead, &d_hidden)
+        head.back(rows, logits, normalisers, &ahead, d_hidden.as_ref())
     })?;
     Ok(tape.record(out, needed, move |slots, gradient| {
         expect_announced(&gradient, &ahead)?;
@@ -115,26 +118,15 @@ struct Normaliser {
     sum: f64,
 }
 
-/// The head over one batch, and the one buffer for its logits.
+/// The head over one batch.
 struct Head<'t> {
-    hidden: Tensor, // (N, C)
-    weight: &'t Parameter,
+    chunks: Chunks<'t>,
     targets: &'t [u32],
-    buffer: Tensor, // (LOGIT_ROWS, V)
 }
 
 impl<'t> Head<'t> {
     fn new(hidden: &Tensor, weight: &'t Parameter, targets: &'t [u32]) -> Result<Self> {
-        let rows = targets.len().min(LOGIT_ROWS);
-        let words = weight.value().dims()[0];
-        // SAFETY: `logits`, which alone hands out its rows, writes these first.
-        let buffer = unsafe { Like::of(hidden).shaped((rows, words)).empty()? };
-        Ok(Self { hidden: hidden.clone(), weight, targets, buffer })
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let rows = self.targets.len();
-        (0..rows).step_by(LOGIT_ROWS).map(move |start| start..(start + LOGIT_ROWS).min(rows))
+        Ok(Self { chunks: Chunks::new(hidden, weight, LOGIT_ROWS)?, targets })
     }
 
     /// Log-probabilities and normalisers of all rows. `then(rows, logits, normalisers)` may use up
@@ -145,28 +137,14 @@ impl<'t> Head<'t> {
     ) -> Result<(Tensor, Vec<Normaliser>)> {
         let rows = self.targets.len();
         let (mut logprobs, mut normalisers) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        for rows in self.chunks() {
-            let logits = self.logits(&rows)?;
+        for rows in self.chunks.iter() {
+            let logits = self.chunks.logits(&rows)?;
             let (found, normalised) = score(&logits, &self.targets[rows.clone()])?;
             then(&rows, &logits, &normalised)?;
             logprobs.extend(found);
             normalisers.extend(normalised);
         }
-        Ok((Tensor::from_vec(logprobs, rows, self.hidden.device())?, normalisers))
-    }
-
-    /// A place for the gradient of `hidden`.
-    fn d_hidden(&self, wanted: bool) -> Result<Option<Tensor>> {
-        // SAFETY: it is handed on once `back` has written the rows of every chunk.
-        wanted.then(|| unsafe { Like::of(&self.hidden).empty() }).transpose()
-    }
-
-    /// The logits of `rows`, in the buffer.
-    fn logits(&self, rows: &Range<usize>) -> Result<Tensor> {
-        let logits = self.buffer.narrow(0, 0, rows.len())?;
-        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
-        linear::forward(&logits, &hidden, self.weight.value(), false)?;
-        Ok(logits)
+        Ok((Tensor::from_vec(logprobs, rows, self.chunks.hidden().device())?, normalisers))
     }
 
     /// Carries the gradient of the log-probabilities of `rows` back; their logits are used up.
@@ -176,17 +154,11 @@ impl<'t> Head<'t> {
         logits: &Tensor,
         normalisers: &[Normaliser],
         gradient: &[f32], // (N,)
-        d_hidden: &Option<Tensor>,
+        d_hidden: Option<&Tensor>,
     ) -> Result<()> {
         let (targets, gradient) = (&self.targets[rows.clone()], &gradient[rows.clone()]);
         into_gradient(logits, targets, gradient, normalisers)?;
-        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
-        self.weight.accumulate(|sum, words, accumulate| {
-            linear::weight_gradient(sum, logits, words.start, &hidden, accumulate)
-        })?;
-        let Some(d_hidden) = d_hidden else { return Ok(()) };
-        let d_hidden = d_hidden.narrow(0, rows.start, rows.len())?;
-        linear::input_gradient(&d_hidden, logits, self.weight.value(), false)
+        self.chunks.back(rows, logits, d_hidden)
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::chunks::Chunks;
 use crate::device::rows::{head_gradient, head_logprob};
 use crate::engine::Engine;
 use crate::launch::{Address, Compute, Gpu};
 use crate::storage::Like;
-use crate::{Parameter, Result, Tape, Value, linear};
+use crate::{Parameter, Result, Tape, Value};
 
 /// Logits that exist at one time: 256 MiB of f32.
 const LOGITS: usize = 64 << 20;
@@ -37,9 +38,9 @@ pub(super) fn linear_logprob<'a>(
         let kept = tape.keep(hidden);
         return Ok(tape.record(out, needed, move |slots, gradient| {
             let head = Head::new(gpu.clone(), &kept.get()?, weight, targets)?;
-            let (seeds, d_hidden) = (gpu.at(&gradient)?, head.d_hidden(slot.is_some())?);
-            for rows in head.chunks() {
-                let logits = head.logits(&rows)?;
+            let (seeds, d_hidden) = (gpu.at(&gradient)?, head.chunks.d_hidden(slot.is_some())?);
+            for rows in head.chunks.iter() {
+                let logits = head.chunks.logits(&rows)?;
                 head.back(&rows, &logits, gpu.at(&log_sums)?, seeds, d_hidden.as_ref())?;
             }
             d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
@@ -47,7 +48,7 @@ pub(super) fn linear_logprob<'a>(
     };
     let words: Vec<u32> = ahead.iter().map(|seed| seed.to_bits()).collect();
     let seeds = gpu.upload(&words)?;
-    let d_hidden = head.d_hidden(slot.is_some())?;
+    let d_hidden = head.chunks.d_hidden(slot.is_some())?;
     let (out, _) = head.forward(|rows, logits, log_sums| {
         head.back(rows, logits, log_sums, gpu.address(&seeds), d_hidden.as_ref())
     })?;
@@ -60,13 +61,10 @@ pub(super) fn linear_logprob<'a>(
 struct Head<'t> {
     gpu: Arc<Engine>,
     compute: Compute,
-    hidden: Tensor, // (N, C)
-    weight: &'t Parameter,
+    chunks: Chunks<'t>,
     targets: <Engine as Gpu>::Memory,
-    rows: usize,
-    logits: Tensor, // (rows at once, V) f32
-    /// The gradient of the logits, of the activations' type; f32 takes the place of the logits.
-    slopes: Tensor,
+    /// Where the gradient of the logits goes if it is of another type; f32 takes their place.
+    slopes: Option<Tensor>,
 }
 
 impl<'t> Head<'t> {
@@ -77,44 +75,23 @@ impl<'t> Head<'t> {
         targets: &[u32],
     ) -> Result<Self> {
         let words = weight.value().dims()[0];
-        let rows = targets.len();
-        let like = Like::of(hidden).shaped((rows_at_once(words).min(rows), words));
+        let rows = rows_at_once(words);
         let compute = Compute::of(hidden)?;
-        // SAFETY: each chunk is written before it is read.
-        let logits = unsafe { like.clone().wide().empty()? };
+        let chunks = Chunks::new(hidden, weight, rows)?;
         let slopes = match compute {
-            Compute::F32 => logits.clone(),
-            // SAFETY: as above.
-            Compute::Bf16 => unsafe { like.empty()? },
+            Compute::F32 => None,
+            Compute::Bf16 => {
+                let like = Like::of(hidden).shaped((rows.min(targets.len()), words));
+                // SAFETY: each chunk is written before it is read.
+                Some(unsafe { like.empty()? })
+            }
         };
         let targets = gpu.upload(targets)?;
-        Ok(Self { gpu, compute, hidden: hidden.clone(), weight, targets, rows, logits, slopes })
-    }
-
-    fn words(&self) -> usize {
-        self.weight.value().dims()[0]
-    }
-
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (rows, step) = (self.rows, rows_at_once(self.words()));
-        (0..rows).step_by(step).map(move |start| start..(start + step).min(rows))
+        Ok(Self { gpu, compute, chunks, targets, slopes })
     }
 
     fn targets(&self, first: usize) -> Address {
         self.gpu.address(&self.targets).after(first, 4)
-    }
-
-    fn d_hidden(&self, wanted: bool) -> Result<Option<Tensor>> {
-        // SAFETY: the backward passes of the chunks write all of it.
-        wanted.then(|| unsafe { Like::of(&self.hidden).empty() }).transpose()
-    }
-
-    /// The logits of `rows`, in their buffer.
-    fn logits(&self, rows: &Range<usize>) -> Result<Tensor> {
-        let logits = self.logits.narrow(0, 0, rows.len())?;
-        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
-        linear::forward(&logits, &hidden, self.weight.value(), false)?;
-        Ok(logits)
     }
 
     /// Log-probabilities and log-sums of all rows, `(N,)`. `then(rows, logits, log_sums)` may use up
@@ -123,16 +100,17 @@ impl<'t> Head<'t> {
         &self,
         mut then: impl FnMut(&Range<usize>, &Tensor, Address) -> Result<()>,
     ) -> Result<(Tensor, Tensor)> {
-        let like = Like::of(&self.hidden).wide().shaped(self.rows);
+        let hidden = self.chunks.hidden();
+        let like = Like::of(hidden).wide().shaped(hidden.dims()[0]);
         // SAFETY: the chunks together write all of both.
         let (logprobs, log_sums) = unsafe { (like.clone().empty()?, like.empty()?) };
-        for rows in self.chunks() {
-            let logits = self.logits(&rows)?;
+        for rows in self.chunks.iter() {
+            let logits = self.chunks.logits(&rows)?;
             let gpu = &*self.gpu;
             let place = |tensor| Ok::<_, crate::Error>(gpu.at(tensor)?.after(rows.start, 4));
             let (out, sums) = (place(&logprobs)?, place(&log_sums)?);
             let places = [out, sums, gpu.at(&logits)?, self.targets(rows.start)];
-            head_logprob(gpu, places, rows.len(), self.words())?;
+            head_logprob(gpu, places, rows.len(), self.chunks.words())?;
             then(&rows, &logits, gpu.at(&log_sums)?)?;
         }
         Ok((logprobs, log_sums))
@@ -148,18 +126,15 @@ impl<'t> Head<'t> {
         d_hidden: Option<&Tensor>,
     ) -> Result<()> {
         let gpu = &*self.gpu;
-        let slopes = &self.slopes.narrow(0, 0, rows.len())?;
+        let slopes = match &self.slopes {
+            Some(slopes) => slopes.narrow(0, 0, rows.len())?,
+            None => logits.clone(),
+        };
         let (log_sums, seeds) = (log_sums.after(rows.start, 4), seeds.after(rows.start, 4));
         let targets = self.targets(rows.start);
-        let places = [gpu.at(slopes)?, gpu.at(logits)?, log_sums, seeds, targets];
-        head_gradient(gpu, self.compute, places, rows.len(), self.words())?;
-        let hidden = self.hidden.narrow(0, rows.start, rows.len())?;
-        self.weight.accumulate(|sum, words, accumulate| {
-            linear::weight_gradient(sum, slopes, words.start, &hidden, accumulate)
-        })?;
-        let Some(d_hidden) = d_hidden else { return Ok(()) };
-        let d_hidden = d_hidden.narrow(0, rows.start, rows.len())?;
-        linear::input_gradient(&d_hidden, slopes, self.weight.value(), false)
+        let places = [gpu.at(&slopes)?, gpu.at(logits)?, log_sums, seeds, targets];
+        head_gradient(gpu, self.compute, places, rows.len(), self.chunks.words())?;
+        self.chunks.back(rows, &slopes, d_hidden)
     }
 }
 
