@@ -14,9 +14,9 @@
 cuda_toolchain=${1:-target/cuda}
 if [ ! -x "$cuda_toolchain/nvidia/cu13/bin/nvcc" ]; then
   # All wheels in one call: a second one would not merge its files with the first's.
-  python3 -m pip install --quiet --no-deps --no-compile --target "$cuda_toolchain" \
+  python3 -m pip install --quiet --root-user-action=ignore --no-deps --no-compile --target "$cuda_toolchain" \
     nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 \
-    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 || return 1 2>/dev/null || exit 1
+    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 || return 1
 fi
 CUDA_HOME=$(cd "$cuda_toolchain/nvidia/cu13" && pwd)
 

@@ -82,15 +82,17 @@ impl Parameter {
         Ok(rounded.map(rows).transpose()?)
     }
 
-    /// Moves the values to `device` and rounds them to `dtype`. With `master` the values that are
-    /// trained are kept in f32 beside the rounded ones.
+    /// Moves the values to `device` and rounds them to `dtype`. With `master` they are kept in f32
+    /// beside the rounded ones: on the device where they are trained, and where they lie if not.
     ///
     /// # Errors
     /// If the device has no room.
     pub fn place(&mut self, device: &Device, dtype: DType, master: bool) -> Result<()> {
         let whole = self.value.to_device(device)?;
-        self.value = whole.to_dtype(dtype)?;
-        self.master = (master && dtype != DType::F32 && self.is_trainable()).then_some(whole);
+        let rounded = whole.to_dtype(dtype)?;
+        let original = std::mem::replace(&mut self.value, rounded);
+        let kept = if self.is_trainable() { whole } else { original };
+        self.master = (master && dtype != DType::F32).then_some(kept);
         self.clear_gradient();
         Ok(())
     }

@@ -39,7 +39,10 @@ pub(super) fn open(index: usize) -> Result<Device> {
         }
     }
     let device = Device::new_cuda_with_stream(index);
-    let device = device.map_err(|error| Error::NoGpu { index, message: error.to_string() })?;
+    // Candle's errors may carry a backtrace below their first line.
+    let first_line =
+        |error: candle_core::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    let device = device.map_err(|error| Error::NoGpu { index, message: first_line(error) })?;
     let engine = Engine::of(&device)?.expect("it is a CUDA device");
     // Whether there is code for this GPU is known once a module is loaded.
     let probe = Launch {
@@ -105,6 +108,26 @@ impl Engine {
             other => return Err(Error::Device { found: format!("a {other:?} tensor on the GPU") }),
         };
         Ok(Address(pointer).after(layout.start_offset(), size))
+    }
+
+    /// Copies bytes to the device.
+    #[cfg(test)]
+    pub(crate) fn write(&self, at: Address, bytes: &[u8]) -> Result<()> {
+        // SAFETY: the caller owns that much memory there.
+        unsafe { result::memcpy_htod_async(at.0, bytes, self.stream.cu_stream()) }
+            .map_err(failed("copy to the GPU"))?;
+        self.stream.synchronize().map_err(failed("copy to the GPU"))
+    }
+
+    /// Copies bytes from the device, after all launches so far.
+    #[cfg(test)]
+    pub(crate) fn read(&self, at: Address, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        // SAFETY: the caller owns that much memory there.
+        unsafe { result::memcpy_dtoh_async(&mut bytes, at.0, self.stream.cu_stream()) }
+            .map_err(failed("copy from the GPU"))?;
+        self.stream.synchronize().map_err(failed("copy from the GPU"))?;
+        Ok(bytes)
     }
 
     fn function(&self, launch: &Launch) -> Result<CudaFunction> {

@@ -36,6 +36,10 @@ pub struct Emulator {
 impl Emulator {
     /// The emulator, or `None` where there is no C++ compiler with sanitizers: then the test says so.
     pub fn new() -> Option<Self> {
+        #[cfg(feature = "cuda")]
+        if real_gpu().is_some() {
+            return Some(Self::default());
+        }
         static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
         if PROGRAM.get_or_init(|| program().ok()).is_none() {
             eprintln!("skipped: no C++ compiler with AddressSanitizer to emulate kernels with");
@@ -69,12 +73,19 @@ impl Emulator {
         buffers.len() - 1
     }
 
-    /// Runs all launches under every schedule, and returns what the memory holds afterwards.
+    /// Runs all launches under every schedule, and returns what the memory holds afterwards. Where
+    /// `ALBACORE_TEST_GPU` names a GPU, it runs them instead, twice.
     pub fn run(&self) -> Memory {
+        #[cfg(feature = "cuda")]
+        if let Some(index) = real_gpu() {
+            let runs = [(); 2].map(|()| self.run_on(index));
+            assert!(runs[0] == runs[1], "two runs give other bytes: {:?}", self.kernels());
+            let [first, _] = runs;
+            return Memory(first);
+        }
         let program_text = self.program_text();
         let runs = SCHEDULES.map(|schedule| execute(schedule, &program_text));
-        let kernels: Vec<String> =
-            self.launches.borrow().iter().map(|launch| launch.kernel.clone()).collect();
+        let kernels = self.kernels();
         for (run, schedule) in runs.iter().zip(SCHEDULES) {
             assert!(run == &runs[0], "schedule {schedule} gives other bytes: {kernels:?}");
         }
@@ -85,6 +96,47 @@ impl Emulator {
             std::mem::replace(&mut bytes, rest)
         };
         Memory(buffers.iter().map(&mut split).collect())
+    }
+
+    fn kernels(&self) -> Vec<String> {
+        self.launches.borrow().iter().map(|launch| launch.kernel.clone()).collect()
+    }
+
+    /// Copies the memory to a GPU, runs the launches there and copies the memory back.
+    #[cfg(feature = "cuda")]
+    fn run_on(&self, index: usize) -> Vec<Vec<u8>> {
+        let device = crate::gpu(index).unwrap();
+        let engine = crate::engine::Engine::of(&device).unwrap().unwrap();
+        let buffers = self.buffers.borrow();
+        let held: Vec<_> =
+            buffers.iter().map(|buffer| engine.allocate(buffer.len()).unwrap()).collect();
+        let real = |at: Address| {
+            let (buffer, offset) = place(at);
+            engine.address(&held[buffer]).after(offset, 1)
+        };
+        for (buffer, memory) in buffers.iter().zip(&held) {
+            let mut bytes = buffer.clone();
+            for word in bytes.chunks_exact_mut(8) {
+                let at = u64::from_le_bytes(word.try_into().unwrap());
+                if at >> 48 == MARK >> 48 {
+                    word.copy_from_slice(&real(Address(at)).0.to_le_bytes());
+                }
+            }
+            engine.write(engine.address(memory), &bytes).unwrap();
+        }
+        for launch in self.launches.borrow().iter() {
+            let mut launch = launch.clone();
+            for argument in &mut launch.arguments {
+                if let Argument::Address(at) = argument {
+                    *at = real(*at);
+                }
+            }
+            engine.launch(launch).unwrap();
+        }
+        let read = |(buffer, memory): (&Vec<u8>, _)| {
+            engine.read(engine.address(memory), buffer.len()).unwrap()
+        };
+        buffers.iter().zip(&held).map(read).collect()
     }
 
     /// The program as `emulator.cpp` reads it.
@@ -168,6 +220,12 @@ impl Memory {
         };
         bytes.map(wide).collect()
     }
+}
+
+/// The GPU that runs the launches in place of the emulator, if one is named.
+#[cfg(feature = "cuda")]
+fn real_gpu() -> Option<usize> {
+    std::env::var("ALBACORE_TEST_GPU").ok()?.parse().ok()
 }
 
 fn place(at: Address) -> (usize, usize) {

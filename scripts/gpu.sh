@@ -1,0 +1,56 @@
+#!/bin/sh
+# Everything that only a GPU can tell, on a machine with a GPU and PyTorch and without Rust.
+#
+#     scripts/gpu.sh [PART …]            parts: twin parity repeat peers; all of them if none is named
+#
+#   twin     every kernel against its CPU twin, and a whole LLaMA's gradients     (2 minutes)
+#   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
+#   repeat   two runs byte-equal; SIGKILL and resume byte-equal
+#   peers    tokens/s and memory of the PyTorch peers, and of albacore beside them
+#
+# Binaries come from `scripts/gpu_build.sh`, in target/gpu (or GPU_BIN). MODEL may name a Hugging Face
+# folder; without one, a LLaMA of SmolLM2-135M's shape with random weights is made. Results: a table on
+# the screen, and JSON under OUT (default benches/results/DEVICE-DATE).
+set -u
+cd "$(dirname "$0")/.."
+bin=${GPU_BIN:-target/gpu}
+python=${PYTHON:-python3}
+
+# The CUDA libraries that PyTorch brought, if the system has none.
+for folder in $("$python" -c 'import sys, glob
+for place in sys.path:
+    for found in glob.glob(place + "/nvidia/*/lib"): print(found)') /usr/local/cuda/lib64 /usr/local/nvidia/lib64; do
+  [ -d "$folder" ] && LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$folder"
+done
+export LD_LIBRARY_PATH
+device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr ' ' '-')
+out=${OUT:-benches/results/$device-$(date +%F)}
+mkdir -p "$out"
+failed=0
+
+part() { # name, command …
+  name=$1
+  shift
+  printf '\n== %s\n' "$name"
+  start=$(date +%s)
+  "$@" > "$out/$name.txt" 2>&1 && result=ok || { result=FAILED; failed=1; }
+  grep -vE '^(running|test .* ok$|$)' "$out/$name.txt" | tail -60
+  printf '== %s: %s after %d s\n' "$name" "$result" $(($(date +%s) - start))
+}
+
+for wanted in ${*:-twin parity repeat peers}; do
+  case $wanted in
+    twin)
+      part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated --nocapture --test-threads 1
+      part model env ALBACORE_TEST_GPU=0 "$bin/twin-tests" --nocapture --test-threads 1
+      ;;
+    parity) part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"} ;;
+    repeat) part repeat "$python" scripts/check_gpu.py repeat --albacore "$bin/albacore" --output "$out/repeat.json" ${MODEL:+--model "$MODEL"} ;;
+    peers) part peers "$python" benches/gpu_peers.py --albacore "$bin/albacore" --output "$out/peers.json" ;;
+    *)
+      echo "error: no part is called $wanted" >&2
+      exit 2
+      ;;
+  esac
+done
+exit $failed
