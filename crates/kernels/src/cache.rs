@@ -1,22 +1,29 @@
 //! Keys and values of the tokens so far, and attention of new tokens to them: generation.
 
+mod gpu;
+
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
+use gpu::Slots;
+
 use crate::attention::{Block, QUERIES, Rows, Tile, check};
+use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::parallel::SharedMut;
 use crate::storage::Like;
 use crate::{Heads, Result, Sequences, storage};
 
 /// The keys and values of one layer, for a batch of sequences that grow at their own pace.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KeyValueCache {
     heads: Heads,
     /// For each sequence, a row of `2 G D` floats a token: k and v, as they lie in a row of `qkv`.
     sequences: Vec<Vec<f32>>,
+    /// Where the rows are instead, if the model is on a GPU.
+    on_gpu: Option<Slots>,
 }
 
 /// Up to [`QUERIES`] queries of one sequence: several tokens of one head, or several heads of one
@@ -31,12 +38,15 @@ struct Task {
 impl KeyValueCache {
     /// A cache for `sequences` sequences, all of them still empty.
     pub fn new(heads: Heads, sequences: usize) -> Self {
-        Self { heads, sequences: vec![Vec::new(); sequences] }
+        Self { heads, sequences: vec![Vec::new(); sequences], on_gpu: None }
     }
 
     /// How many tokens of each sequence it holds.
-    pub fn lengths(&self) -> impl ExactSizeIterator<Item = usize> + '_ {
-        self.sequences.iter().map(|rows| rows.len() / self.row())
+    pub fn lengths(&self) -> Vec<usize> {
+        match &self.on_gpu {
+            Some(slots) => slots.lengths().collect(),
+            None => self.sequences.iter().map(|rows| rows.len() / self.row()).collect(),
+        }
     }
 
     /// Drops the sequences whose flag is false; the others move up.
@@ -45,6 +55,9 @@ impl KeyValueCache {
     /// If there is not one flag for each sequence.
     pub fn retain(&mut self, keep: &[bool]) {
         assert_eq!(keep.len(), self.sequences.len(), "one flag for each sequence of the cache");
+        if let Some(slots) = &mut self.on_gpu {
+            slots.retain(keep);
+        }
         let mut keep = keep.iter();
         self.sequences.retain(|_| *keep.next().expect("their number was checked"));
     }
@@ -62,11 +75,12 @@ impl KeyValueCache {
         check("cached attention", qkv, self.heads, fresh)?;
         let (found, wanted) = (fresh.count(), self.sequences.len());
         expect_shape("cached attention", "the batch of sequences", &[found], &[wanted])?;
-        if !qkv.device().is_cpu() {
-            // The keys and values of a generation are kept and attended to on the CPU.
-            let host = qkv.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
-            let out = self.attend(&host, fresh, scale)?;
-            return Ok(out.to_dtype(qkv.dtype())?.to_device(qkv.device())?);
+        if let Some(gpu) = Engine::of(qkv.device())? {
+            let slots = match &mut self.on_gpu {
+                Some(slots) => slots,
+                none => none.insert(Slots::new(qkv, self.heads, wanted)?),
+            };
+            return slots.attend(&gpu, self.heads, qkv, fresh, scale);
         }
         let shape = (fresh.tokens(), self.heads.output_channels());
         // SAFETY: the tasks below write each head of each new token.
@@ -231,7 +245,7 @@ mod tests {
                     past[sequence] = ranges[sequence].end;
                 }
             }
-            assert_eq!(cache.lengths().collect::<Vec<_>>(), lengths);
+            assert_eq!(cache.lengths(), lengths);
             for (found, rows) in found.iter().zip(&batch) {
                 // Other tiles, so other roundings of 6e-8 in sums of up to 300 terms.
                 assert_close("cached", found, &whole(heads, rows), 2e-6);

@@ -155,9 +155,21 @@ impl Error {
                      --features cuda`"
                 ))
             }
+            Self::Cuda { message, .. } => out_of_memory(message),
+            Self::Candle(error) => out_of_memory(&error.to_string()),
             _ => None,
         }
     }
+}
+
+/// The cheapest remedies, if this is what a driver says when memory has run out.
+fn out_of_memory(message: &str) -> Option<String> {
+    message.contains("OUT_OF_MEMORY").then(|| {
+        "the memory of the GPU is used up; in this order: `train.recompute = \"block\"`; half of \
+         `data.tokens_per_batch` with twice the `train.batches_per_step`, which trains the same; \
+         `train.freeze` for what need not be trained"
+            .into()
+    })
 }
 
 /// Checks a shape at the door of a public function.

@@ -29,8 +29,19 @@ const LIBRARIES: [(&CStr, &str, &str); 4] = [
 const CUDA_LIBRARIES: &str = "install CUDA 13, or `pip install nvidia-cublas nvidia-curand`, and let \
                               `LD_LIBRARY_PATH` name the folder that holds it";
 
-/// See [`super::gpu`].
+/// See [`super::gpu`]. A GPU is opened once: its tensors work together.
 pub(super) fn open(index: usize) -> Result<Device> {
+    static OPENED: OnceLock<Mutex<HashMap<usize, Device>>> = OnceLock::new();
+    let mut opened = OPENED.get_or_init(Mutex::default).lock();
+    if let Some(device) = opened.get(&index) {
+        return Ok(device.clone());
+    }
+    let device = open_anew(index)?;
+    opened.insert(index, device.clone());
+    Ok(device)
+}
+
+fn open_anew(index: usize) -> Result<Device> {
     for (file, name, remedy) in LIBRARIES {
         // SAFETY: the name is a string; CUDA's libraries may be loaded and are never unloaded.
         if unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY) }.is_null() {
@@ -71,11 +82,16 @@ impl Engine {
         static ENGINES: OnceLock<Mutex<HashMap<DeviceId, Arc<Engine>>>> = OnceLock::new();
         let Device::Cuda(device) = device else { return Ok(None) };
         let mut engines = ENGINES.get_or_init(Mutex::default).lock();
-        if let Some(engine) = engines.get(&device.id()) {
-            return Ok(Some(engine.clone()));
-        }
-        let engine = Arc::new(Self::new(device)?);
-        engines.insert(device.id(), engine.clone());
+        let engine = match engines.get(&device.id()) {
+            Some(engine) => engine.clone(),
+            None => {
+                let engine = Arc::new(Self::new(device)?);
+                engines.insert(device.id(), engine.clone());
+                engine
+            }
+        };
+        // A context is current in a thread, not in a process: the checkpoint's writer has its own.
+        engine.stream.context().bind_to_thread().map_err(failed("use the GPU"))?;
         Ok(Some(engine))
     }
 

@@ -12,4 +12,15 @@ macro_rules! modules {
     };
 }
 
-modules!("adamw", "add", "attention", "gather", "head", "reduce", "rms_norm", "rope", "swiglu");
+modules!(
+    "adamw",
+    "add",
+    "attention",
+    "decode",
+    "gather",
+    "head",
+    "reduce",
+    "rms_norm",
+    "rope",
+    "swiglu"
+);
