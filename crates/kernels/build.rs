@@ -7,6 +7,8 @@ use std::{env, fs, thread};
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // Names every kernel file: whoever adds one adds it there.
+    println!("cargo::rerun-if-changed=src/engine/modules.rs");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
