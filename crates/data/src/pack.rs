@@ -13,6 +13,7 @@
 //! ```
 
 use std::borrow::Borrow;
+use std::ops::Range;
 
 use crate::Encoded;
 use crate::random::{Random, shuffled};
@@ -130,6 +131,44 @@ impl Batch {
             batch.examples.push(number);
         }
         batch
+    }
+
+    /// The same examples in order, in at most `parts` batches of about as many tokens each.
+    pub fn split(&self, parts: usize) -> Vec<Self> {
+        let (count, tokens) = (self.examples.len(), self.tokens());
+        let (mut batches, mut first) = (Vec::new(), 0);
+        for part in 1..=parts {
+            let mut end = first;
+            while end < count
+                && (end == first || (self.starts[end + 1] as usize) <= tokens * part / parts)
+            {
+                end += 1;
+            }
+            if end > first {
+                batches.push(self.examples(first..end));
+            }
+            first = end;
+        }
+        if first < count {
+            batches.push(self.examples(first..count));
+        }
+        batches
+    }
+
+    /// Some of its examples as a batch of their own.
+    fn examples(&self, range: Range<usize>) -> Self {
+        let (start, end) = (self.starts[range.start], self.starts[range.end]);
+        let (first, last) = (self.target_starts[range.start], self.target_starts[range.end]);
+        let targets = first as usize..last as usize;
+        let less = |numbers: &[u32], by: u32| numbers.iter().map(|number| number - by).collect();
+        Self {
+            ids: self.ids[start as usize..end as usize].to_vec(),
+            starts: less(&self.starts[range.start..=range.end], start),
+            rows: less(&self.rows[targets.clone()], start),
+            targets: self.targets[targets].to_vec(),
+            examples: self.examples[range.clone()].to_vec(),
+            target_starts: less(&self.target_starts[range.start..=range.end], first),
+        }
     }
 
     /// How many tokens it holds.

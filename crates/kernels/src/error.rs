@@ -134,6 +134,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the memory of a GPU has run out.
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Cuda { message, .. } => out_of_memory(message).is_some(),
+            Self::Candle(error) => out_of_memory(&error.to_string()).is_some(),
+            _ => false,
+        }
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -165,8 +174,8 @@ impl Error {
 /// The cheapest remedies, if this is what a driver says when memory has run out.
 fn out_of_memory(message: &str) -> Option<String> {
     message.contains("OUT_OF_MEMORY").then(|| {
-        "the memory of the GPU is used up; in this order: `train.recompute = \"block\"`; half of \
-         `data.tokens_per_batch` with twice the `train.batches_per_step`, which trains the same; \
+        "the memory of the GPU is used up; in this order: `train.recompute = \"block\"`; `train.auto_micro_batch = true`, \
+         or half of `data.tokens_per_batch` with twice the `train.batches_per_step`; \
          `train.freeze` for what need not be trained"
             .into()
     })

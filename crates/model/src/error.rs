@@ -100,6 +100,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the memory of a GPU has run out.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::Kernels(error) if error.is_out_of_memory())
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

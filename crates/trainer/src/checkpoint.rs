@@ -82,6 +82,9 @@ pub struct State {
     pub steps: u64,
     /// How far it has read the data.
     pub cursor: Cursor,
+    /// Parts in which each batch is run: more than 1 once a GPU's memory did not do.
+    #[serde(default = "whole")]
+    pub parts: usize,
     /// The seed that the order of the data follows from.
     pub seed: u64,
     /// Seconds of training.
@@ -93,6 +96,11 @@ pub struct State {
     pub baseline: Named,
     /// The effective configuration.
     pub config: serde_json::Value,
+}
+
+/// A batch in one piece.
+fn whole() -> usize {
+    1
 }
 
 impl State {
@@ -108,6 +116,7 @@ impl State {
             step: 0,
             steps,
             cursor: Cursor::default(),
+            parts: whole(),
             seed,
             elapsed_s: 0.0,
             data_fingerprint: fingerprint,
@@ -119,6 +128,7 @@ impl State {
     /// Takes over how far a run had come, with the length and configuration of now.
     pub(crate) fn go_on_from(&mut self, saved: &Self) {
         (self.step, self.cursor, self.elapsed_s) = (saved.step, saved.cursor, saved.elapsed_s);
+        self.parts = saved.parts;
         self.baseline.clone_from(&saved.baseline);
     }
 

@@ -133,6 +133,15 @@ impl Error {
         }
     }
 
+    /// Whether the memory of a GPU has run out.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Kernel(error) => error.is_out_of_memory(),
+            Self::Model(error) => error.is_out_of_memory(),
+            _ => false,
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use albacore_data::{Encoded, Packing};
+use albacore_data::{Batch, Encoded, Packing};
 use albacore_kernels::Recompute;
 use albacore_model::Llama;
 use candle_core::{DType, Device};
@@ -78,6 +78,9 @@ pub struct TrainConfig {
     /// half the memory and a fraction of the time, and `f32` on the CPU, which has nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
+    /// On a GPU whose memory runs out: run each batch in twice as many parts from then on, instead of
+    /// stopping. The mathematics is the same, and the bits differ from those of whole batches.
+    pub auto_micro_batch: bool,
     /// Tensors that are not trained, by patterns such as `model.embed_tokens.*`, in which `*` is any
     /// text and `?` any character. Default none. Frozen ones take no memory for moments.
     pub freeze: Vec<String>,
@@ -94,6 +97,7 @@ impl Default for TrainConfig {
             batches_per_step: 1,
             recompute: RecomputeConfig::default(),
             precision: None,
+            auto_micro_batch: false,
             freeze: Vec::new(),
             train_only: Vec::new(),
         }
@@ -254,6 +258,12 @@ impl<'a> Training<'a> {
             optimizer,
             state,
         })
+    }
+
+    /// Whether the step may be tried again with its batches in more parts.
+    pub(crate) fn may_split(&self, error: &Error, batches: &[Batch]) -> bool {
+        let smaller = batches.iter().any(|batch| batch.examples.len() > self.state.parts);
+        self.options.train.auto_micro_batch && error.is_out_of_memory() && smaller
     }
 
     /// Steps of the whole run.

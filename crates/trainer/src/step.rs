@@ -22,12 +22,14 @@ pub(crate) struct Measured {
 /// Adds up the gradient of the step's loss in the model's parameters.
 ///
 /// The units of all batches are counted first, so that each batch divides by the step's count: the
-/// result does not depend on how the examples are spread over batches, up to rounding.
+/// result does not depend on how the examples are spread over batches, up to rounding. Each batch is
+/// run in at most `parts` parts, which take as much less memory.
 pub(crate) fn accumulate(
     model: &Llama,
     objective: &dyn Objective,
     batches: &[Batch],
     recompute: Recompute,
+    parts: usize,
 ) -> Result<Measured> {
     debug_assert!(!batches.is_empty(), "a step is made of something");
     model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
@@ -36,8 +38,15 @@ pub(crate) fn accumulate(
 
     let mut measured = Measured::default();
     for batch in batches {
-        let terms = backward(model, objective, batch, &counts, recompute)?;
-        measured.add(terms, batch);
+        let mut share = 0.0;
+        for part in batch.split(parts) {
+            let terms = backward(model, objective, &part, &counts, recompute)?;
+            share += terms.first().map_or(f64::NAN, Term::mean);
+            measured.add(terms);
+        }
+        measured.shares.push(share);
+        measured.tokens += batch.tokens() as u64;
+        measured.supervised_tokens += batch.supervised() as u64;
     }
     Ok(measured)
 }
@@ -73,16 +82,70 @@ fn groups(batch: &Batch) -> Groups<'_> {
 }
 
 impl Measured {
-    fn add(&mut self, terms: Vec<Term>, batch: &Batch) {
-        self.tokens += batch.tokens() as u64;
-        self.supervised_tokens += batch.supervised() as u64;
-        self.shares.push(terms.first().map_or(f64::NAN, Term::mean));
+    fn add(&mut self, terms: Vec<Term>) {
         if self.terms.is_empty() {
             self.terms = terms;
             return;
         }
         for (total, term) in self.terms.iter_mut().zip(terms) {
             total.sum += term.sum;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use albacore_model::LlamaConfig;
+    use candle_core::Device;
+    use serde_json::json;
+
+    use super::*;
+    use crate::objective::Sft;
+
+    fn model() -> Llama {
+        let config = json!({
+            "architectures": ["LlamaForCausalLM"], "vocab_size": 20, "hidden_size": 16,
+            "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "rms_norm_eps": 1e-5, "max_position_embeddings": 64,
+            "initializer_range": 0.2, "hidden_act": "silu", "rope_theta": 10000.0,
+        });
+        let config = config.as_object().unwrap().clone();
+        Llama::random(LlamaConfig::from_json(config, "the test").unwrap(), 7, &Device::Cpu).unwrap()
+    }
+
+    /// Three sequences of 5, 2 and 4 tokens, every token learned but the first.
+    fn batch() -> Batch {
+        Batch {
+            ids: vec![3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+            starts: vec![0, 5, 7, 11],
+            rows: vec![0, 1, 2, 3, 5, 7, 8, 9],
+            targets: vec![4, 5, 6, 7, 9, 11, 12, 13],
+            examples: vec![0, 1, 2],
+            target_starts: vec![0, 4, 5, 8],
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
+        let (model, batches) = (model(), [batch()]);
+        let run = |parts| {
+            let measured = accumulate(&model, &Sft, &batches, Recompute::None, parts).unwrap();
+            let parameters = model.parameters();
+            let gradients = parameters.iter().map(|parameter| {
+                let gradient = parameter.part_gradient(&parameter.parts()[0]).unwrap().unwrap();
+                storage::to_vec(&gradient).unwrap()
+            });
+            (measured, gradients.flatten().collect::<Vec<_>>())
+        };
+        let (whole, wanted) = run(1);
+        for parts in [2, 3, 8] {
+            let (measured, found) = run(parts);
+            assert_eq!((measured.tokens, measured.supervised_tokens), (11, 8));
+            assert!((measured.shares[0] - whole.shares[0]).abs() < 1e-6, "{parts} parts");
+            assert!((measured.terms[0].mean() - whole.terms[0].mean()).abs() < 1e-6);
+            // Sums of f32 in another order.
+            let apart = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-6, "{parts} parts: {apart}");
         }
     }
 }

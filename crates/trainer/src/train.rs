@@ -108,7 +108,18 @@ impl Loop<'_, '_> {
         let batches = training.course.next_step();
 
         let (model, recompute) = (training.model, training.options.train.recompute.into());
-        let measured = accumulate(model, training.objective, &batches, recompute)?;
+        let measured = loop {
+            let parts = training.state.parts;
+            match accumulate(model, training.objective, &batches, recompute, parts) {
+                Err(error) if training.may_split(&error, &batches) => {
+                    training.state.parts = 2 * parts;
+                    let warning =
+                        format!("step {step}: {error}: batches run in {} parts now", 2 * parts);
+                    (self.report)(Event::Warning(&warning));
+                }
+                measured => break measured?,
+            }
+        };
         for (batch, share) in batches.iter().zip(&measured.shares) {
             if !share.is_finite() {
                 return Err(training.not_finite("loss", *share, std::slice::from_ref(batch)));

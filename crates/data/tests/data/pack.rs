@@ -68,6 +68,23 @@ fn examples() -> impl Strategy<Value = Vec<Encoded>> {
 
 proptest! {
     #[test]
+    fn the_parts_of_a_batch_hold_its_examples_in_order_as_if_packed_alone(
+        examples in examples(), parts in 1usize..6,
+    ) {
+        let batch = Batch::of(examples.iter().enumerate());
+        let split = batch.split(parts);
+        prop_assert!(split.len() <= parts.max(1));
+        let mut next = 0;
+        for part in split {
+            let range = next..next + part.examples.len();
+            next = range.end;
+            let wanted = range.clone().map(|number| (number, &examples[number]));
+            prop_assert_eq!(part, Batch::of(wanted));
+        }
+        prop_assert_eq!(next, examples.len());
+    }
+
+    #[test]
     fn every_learned_token_is_met_once_an_epoch(
         examples in examples(),
         budget in 1usize..80,
