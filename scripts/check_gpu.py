@@ -133,7 +133,11 @@ def torch_steps(folder, steps, mode, device):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager" if mode == "f32" else "sdpa")
     model.get_input_embeddings().padding_idx = None  # else the row of the pad token loses its gradient
     masters = {name: weight.detach().clone().to(device) for name, weight in model.named_parameters()}
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     model.to(device, kind)
+    for name, buffer in buffers.items():  # `to` rounds the rotary frequencies too, which no user of bf16 wants
+        owner, _, leaf = name.rpartition(".")
+        model.get_submodule(owner)._buffers[leaf] = buffer.to(device)
     weights = list(model.parameters())
     for weight in masters.values():
         weight.grad = torch.zeros_like(weight)

@@ -16,12 +16,19 @@ cd "$(dirname "$0")/.."
 bin=${GPU_BIN:-target/gpu}
 python=${PYTHON:-python3}
 
-# The CUDA libraries that PyTorch brought, if the system has none.
-for folder in $("$python" -c 'import sys, glob
-for place in sys.path:
-    for found in glob.glob(place + "/nvidia/*/lib"): print(found)') /usr/local/cuda/lib64 /usr/local/nvidia/lib64; do
-  [ -d "$folder" ] && LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:$folder"
+# The CUDA libraries that PyTorch brought, or else those of a toolkit: never some of each. The program looks
+# for names without a version first, so the chosen files get such names in a folder of their own.
+libraries=$(mktemp -d)
+trap 'rm -rf "$libraries"' EXIT
+for library in libcublas.so.13 libcublasLt.so.13 libcurand.so.10; do
+  file=$("$python" -c 'import glob, sys
+places = [place + "/nvidia/*/lib/" for place in sys.path] + ["/usr/local/cuda/lib64/", "/usr/lib/x86_64-linux-gnu/"]
+print(next((found for place in places for found in glob.glob(place + sys.argv[1])), ""))' "$library")
+  [ -n "$file" ] || { echo "error: found no $library: install PyTorch for CUDA 13, or CUDA 13" >&2; exit 2; }
+  ln -s "$file" "$libraries/$library"
+  ln -s "$file" "$libraries/${library%.so.*}.so"
 done
+LD_LIBRARY_PATH="$libraries:$(dirname "$file")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}:/usr/local/nvidia/lib64"
 export LD_LIBRARY_PATH
 device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1 | tr ' ' '-')
 out=${OUT:-benches/results/$device-$(date +%F)}

@@ -8,7 +8,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-target/gpu}
-[ -n "${CUDA_HOME:-}" ] || . scripts/cuda-toolchain.sh
+# In a function: a sourced file would take this script's arguments for its own.
+toolchain() { . scripts/cuda-toolchain.sh; }
+[ -n "${CUDA_HOME:-}" ] || toolchain
 target=x86_64-unknown-linux-gnu
 mkdir -p "$out"
 executable() { # the path of the one test executable that cargo made

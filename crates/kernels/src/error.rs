@@ -173,7 +173,8 @@ impl Error {
 
 /// The cheapest remedies, if this is what a driver says when memory has run out.
 fn out_of_memory(message: &str) -> Option<String> {
-    message.contains("OUT_OF_MEMORY").then(|| {
+    let run_out = ["OUT_OF_MEMORY", "ALLOC_FAILED"].iter().any(|name| message.contains(name));
+    run_out.then(|| {
         "the memory of the GPU is used up; in this order: `train.recompute = \"block\"`; `train.auto_micro_batch = true`, \
          or half of `data.tokens_per_batch` with twice the `train.batches_per_step`; \
          `train.freeze` for what need not be trained"

@@ -69,10 +69,11 @@ extern "C" __global__ void __launch_bounds__(256) squares(float* partial, const 
   SHARED(float, scratch, 256 / WARP);
   const u64 first = u64(blockIdx.x) * SQUARES_A_BLOCK;
   const u64 end = min(first + SQUARES_A_BLOCK, count);
+  const bool aligned = reinterpret_cast<u64>(x) % 16 == 0;  // it may be a part of a tensor
   float total = 0.0f;
   for (u64 i = first + threadIdx.x * PACK<float>; i < end; i += blockDim.x * PACK<float>) {
     float values[PACK<float>];
-    load_pack(values, x + i, end - i, end - i >= PACK<float>);
+    load_pack(values, x + i, end - i, aligned && end - i >= PACK<float>);
 #pragma unroll
     for (u32 j = 0; j < PACK<float>; ++j) total += values[j] * values[j];
   }

@@ -117,6 +117,9 @@ impl Like {
             let data = unsafe { empty_vec(shape.elem_count()) };
             return Ok(Tensor::from_vec(data, shape, &device)?);
         }
+        if shape.elem_count() == 0 {
+            return Ok(Tensor::zeros(1, dtype, &device)?.narrow(0, 0, 0)?.reshape(shape)?);
+        }
         // SAFETY: the caller writes before reading.
         Ok(unsafe { Tensor::empty(shape, dtype, &device)? })
     }

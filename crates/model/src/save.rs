@@ -65,7 +65,14 @@ impl<'a> Entry<'a> {
     /// Lets `f` see the numbers.
     fn read(&self, f: impl FnOnce(&[f32]) -> Result<()>) -> Result<()> {
         match &self.numbers {
-            Numbers::Tensor(tensor) => f(&storage::read(&tensor.to_device(&Device::Cpu)?)?),
+            Numbers::Tensor(tensor) => {
+                // Candle copies all that a view is a view of: on a GPU that is cut out first.
+                let tensor = match tensor.device() {
+                    Device::Cpu => tensor.clone(),
+                    _ => tensor.force_contiguous()?.to_device(&Device::Cpu)?,
+                };
+                f(&storage::read(&tensor)?)
+            }
             Numbers::Computed(compute) => f(&compute()?),
         }
     }

@@ -177,6 +177,9 @@ pub(crate) fn gather(
     shape: Rows,
     [out, table, indices]: [Address; 3],
 ) -> Result<()> {
+    if shape.rows == 0 {
+        return Ok(());
+    }
     let grid = pack_grid(shape.rows, shape.columns, shape.compute, 128);
     let arguments = arguments![out, table, indices, shape.rows as u64, shape.columns as u32];
     gpu.launch(shape.launch("gather", "gather", grid, 128, arguments))

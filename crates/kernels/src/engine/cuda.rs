@@ -100,6 +100,7 @@ impl Engine {
         // SAFETY: all work goes through one stream, so no use needs to wait for another's event.
         unsafe { device.disable_event_tracking() };
         keep_freed_memory(&stream).map_err(failed("set the memory pool"))?;
+        super::product::keep_sums_wide(device)?;
         Ok(Self {
             device: device.clone(),
             stream,
@@ -205,6 +206,9 @@ impl Gpu for Engine {
     }
 
     fn upload(&self, words: &[u32]) -> Result<CudaSlice<u8>> {
+        if words.is_empty() {
+            return self.allocate(0);
+        }
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.stream.clone_htod(&bytes).map_err(failed("copy to the GPU"))
     }

@@ -5,10 +5,23 @@ use std::ffi::{c_int, c_void};
 use candle_core::cuda_backend::cudarc::cublas::{result, sys};
 
 use candle_core::Tensor;
+use candle_core::cuda_backend::CudaDevice;
 
 use super::{Engine, Operand};
 use crate::launch::Compute;
 use crate::{Error, Result};
+
+/// Forbids cuBLAS to add the parts of a product that it has split in the type of the output.
+pub(super) fn keep_sums_wide(device: &CudaDevice) -> Result<()> {
+    let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    // SAFETY: the handle is alive as long as the device.
+    let status = unsafe { sys::cublasSetMathMode(*device.cublas_handle().handle(), mode) };
+    let failed = |error| Error::Cuda {
+        what: "set how products are summed".to_owned(),
+        message: format!("{error:?}"),
+    };
+    status.result().map_err(failed)
+}
 
 impl Compute {
     fn cuda(self) -> sys::cudaDataType {
