@@ -13,6 +13,8 @@ use std::ops::Range;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+pub use gpu::rows_at_once;
+
 use crate::engine::Engine;
 use crate::error::{expect_indices, expect_shape};
 use crate::simd::{LANES, exp, sum1, wide};

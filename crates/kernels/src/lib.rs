@@ -58,7 +58,7 @@ pub use engine::gpu;
 pub use error::{Error, Result};
 pub use gather::{embedding, select_rows};
 pub use global_norm::squared_norm;
-pub use head::{LOGIT_ROWS, linear_logits, linear_logprob};
+pub use head::{LOGIT_ROWS, linear_logits, linear_logprob, rows_at_once as gpu_logit_rows};
 pub use heads::Heads;
 pub use linear::{linear, linear_add};
 pub use memory::keep_freed_memory;

@@ -2,7 +2,7 @@
 
 use albacore_data::{Packing, Plan};
 use albacore_model::LlamaConfig;
-use albacore_trainer::{Checkpoint, RecomputeConfig, TrainConfig};
+use albacore_trainer::{Checkpoint, Precision, RecomputeConfig, TrainConfig};
 use serde_json::json;
 
 use crate::commands::prepare;
@@ -22,11 +22,13 @@ pub fn show(
     packing: Packing,
     steps: u64,
     resumed: Option<&Checkpoint>,
+    on_gpu: bool,
     terminal: &Terminal,
 ) -> Result<()> {
     let Prepared { folder, shape, dataset, .. } = prepared;
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
-    let memory = memory(shape, &config.train, packing.tokens_per_batch);
+    let place = Place::of(&config.train, on_gpu);
+    let memory = memory(shape, &config.train, packing.tokens_per_batch, place);
     let step = resumed.map_or(0, |checkpoint| checkpoint.state.step);
     let finished = step >= steps;
     if terminal.json {
@@ -72,12 +74,31 @@ fn parameters(shape: &LlamaConfig) -> usize {
     shape.num_hidden_layers * layer + heads * shape.vocab_size * c + c
 }
 
-/// Peak memory in bytes, estimated: weights, two moments, and the most that a step holds at once.
+/// Where a run computes, and with which numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Cpu,
+    /// With as many bytes for each number of an activation.
+    Gpu(usize),
+}
+
+impl Place {
+    fn of(train: &TrainConfig, on_gpu: bool) -> Self {
+        match (on_gpu, train.precision) {
+            (false, _) => Self::Cpu,
+            (true, Some(Precision::F32)) => Self::Gpu(4),
+            (true, _) => Self::Gpu(2),
+        }
+    }
+}
+
+/// Peak memory in bytes, estimated: weights, two moments, and the most that a step holds at once. On
+/// a GPU without what the driver and its libraries take for themselves.
 ///
 /// Backward writes the gradient of a layer while it frees what the layer has kept, so with one batch
 /// a step the most is held where backward begins or where it ends. Of several batches, the second
 /// runs forward while the gradients of the first are there.
-fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize) -> u64 {
+fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize, place: Place) -> u64 {
     let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
     let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
     let layers = shape.num_hidden_layers;
@@ -85,7 +106,17 @@ fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize) -> u64 {
     let kept = 2 * c + (heads + 2 * groups) * d + heads * d + heads + 2 * f;
     // ... and both norms' and the activation's output besides, if it is not to compute them again.
     let all = kept + 2 * c + f;
-    let activations = tokens
+    // Bytes of an activation, of a weight with what the optimizer keeps of it, and of a logit with its
+    // gradient, which on a GPU has a place of its own if it is bf16.
+    let (number, weight, logit, rows) = match place {
+        Place::Cpu => (4, 12, 4, albacore_kernels::LOGIT_ROWS),
+        Place::Gpu(number) => {
+            let (weight, logit) = if number == 4 { (12, 4) } else { (14, 6) };
+            (number, weight, logit, albacore_kernels::gpu_logit_rows(shape.vocab_size))
+        }
+    };
+    let activations = number
+        * tokens
         * match train.recompute {
             RecomputeConfig::None => layers * all,
             RecomputeConfig::Selective => layers * kept,
@@ -93,15 +124,16 @@ fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize) -> u64 {
             RecomputeConfig::Block => layers * c + kept,
         };
     // The backward pass of one layer holds about as many gradients as it can keep.
-    let layer = tokens * all;
-    let logits = albacore_kernels::LOGIT_ROWS.min(tokens) * shape.vocab_size;
+    let layer = number * tokens * all;
+    let logits = logit * rows.min(tokens) * shape.vocab_size;
     let parameters = parameters(shape);
     let step = match train.batches_per_step {
         // The head's gradient is written first, and then those of the layers.
-        1 => (activations + logits + shape.vocab_size * c + layer).max(parameters + 2 * layer),
-        _ => parameters + activations + logits + layer,
+        1 => (activations + logits + 4 * shape.vocab_size * c + layer)
+            .max(4 * parameters + 2 * layer),
+        _ => 4 * parameters + activations + logits + layer,
     };
-    4 * (3 * parameters + step) as u64
+    (weight * parameters + step) as u64
 }
 
 #[cfg(test)]
@@ -133,11 +165,17 @@ mod tests {
                 batches_per_step,
                 ..TrainConfig::default()
             };
-            let estimate = memory(&shape, &train(1), 1024) as f64 / f64::from(1 << 20);
+            let estimate = memory(&shape, &train(1), 1024, Place::Cpu) as f64 / f64::from(1 << 20);
             // Left out are the program itself, the tokenizer and the data.
             let off = estimate / measured - 1.0;
             assert!(off.abs() < 0.1, "{recompute:?}: {estimate:.0} for {measured} MiB");
-            assert!(memory(&shape, &train(2), 1024) > memory(&shape, &train(1), 1024));
+            let of = |train, place| memory(&shape, &train, 1024, place);
+            assert!(of(train(2), Place::Cpu) > of(train(1), Place::Cpu));
+            // On a GPU the weights weigh more in bf16, which has masters, and the activations less.
+            let [single, half] = [4, 2].map(|bytes| of(train(1), Place::Gpu(bytes)));
+            let weights = (2 * parameters(&shape)) as u64;
+            assert!(half < single + weights && single + weights < 2 * half, "{single} {half}");
         }
+        assert_eq!(Place::of(&TrainConfig::default(), true), Place::Gpu(2));
     }
 }

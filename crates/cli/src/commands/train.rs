@@ -91,7 +91,9 @@ impl Job<'_> {
         if self.options.dry_run {
             // Before anything large is in memory, this says how much that will be.
             let packing = self.data().packing;
-            dry_run::show(self.config, self.prepared, packing, steps, resumed, self.terminal)?;
+            let on_gpu = !self.device.is_cpu();
+            let Self { config, prepared, terminal, .. } = *self;
+            dry_run::show(config, prepared, packing, steps, resumed, on_gpu, terminal)?;
         }
         let may_be_longer = match resumed {
             Some(checkpoint) => self.may_be_longer(&options, &checkpoint.state)?,

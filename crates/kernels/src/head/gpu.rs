@@ -15,9 +15,9 @@ use crate::{Parameter, Result, Tape, Value};
 /// Logits that exist at one time: 256 MiB of f32.
 const LOGITS: usize = 64 << 20;
 
-/// Rows of a chunk for a vocabulary: a function of nothing else, since the bits of the weight's
-/// gradient depend on it.
-fn rows_at_once(words: usize) -> usize {
+/// Rows whose logits exist at one time on a GPU, for a vocabulary of `words`: a function of nothing
+/// else, since the bits of the weight's gradient depend on it.
+pub fn rows_at_once(words: usize) -> usize {
     (LOGITS / words.max(1)).clamp(128, 4096) / 128 * 128
 }
 
