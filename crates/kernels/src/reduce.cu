@@ -6,39 +6,19 @@
 // Launch: column_sums <<<(ceil(C / 32 packs), ceil(T / ROWS_A_BLOCK)), 256>>>; sum_lines <<<ceil(C / 256), 256>>>;
 // squares <<<ceil(n / SQUARES_A_BLOCK), 256>>>; finish_norm <<<1, 256>>>.
 
-#include "cuda/device.cuh"
+#include "cuda/columns.cuh"
 
 namespace {
 
-constexpr u32 ROWS_A_BLOCK = 128;        // as in device/rows.rs
 constexpr u32 SQUARES_A_BLOCK = 1 << 16; // as in device/update.rs
 
 // partial[block][c] = sum over the block's rows of x, each `pitch` numbers after the last.
 template <typename T>
 __device__ void column_sums(float* partial, const T* x, u64 rows, u32 columns, u64 pitch) {
-  SHARED(float, sums, 8 * WARP * PACK<T>);
-  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  const u64 c = (u64(blockIdx.x) * WARP + lane) * PACK<T>;
   const bool aligned = in_packs<T>(columns) && in_packs<T>(pitch) && reinterpret_cast<u64>(x) % 16 == 0;
-  const u64 first = u64(blockIdx.y) * ROWS_A_BLOCK;
-  const u64 end = min(first + ROWS_A_BLOCK, rows);
-  float total[PACK<T>] = {};
-  for (u64 row = first + warp; c < columns && row < end; row += blockDim.x / WARP) {
-    float values[PACK<T>];
-    load_pack(values, x + row * pitch + c, columns - c, aligned);
-#pragma unroll
-    for (u32 i = 0; i < PACK<T>; ++i) total[i] += values[i];
-  }
-#pragma unroll
-  for (u32 i = 0; i < PACK<T>; ++i) sums[(warp * WARP + lane) * PACK<T> + i] = total[i];
-  __syncthreads();
-  for (u32 i = threadIdx.x; i < WARP * PACK<T>; i += blockDim.x) {
-    const u64 column = u64(blockIdx.x) * WARP * PACK<T> + i;
-    if (column >= columns) break;
-    float sum = 0.0f;
-    for (u32 line = 0; line < blockDim.x / WARP; ++line) sum += sums[line * WARP * PACK<T> + i];
-    partial[u64(blockIdx.y) * columns + column] = sum;
-  }
+  sum_columns<T>(partial, rows, columns, [&](float(&numbers)[PACK<T>], u64 row, u64 c) {
+    load_pack(numbers, x + row * pitch + c, columns - c, aligned);
+  });
 }
 
 }  // namespace

@@ -7,11 +7,9 @@
 // Launch: forward and backward <<<ceil(T / 4), 128>>>;
 // weight_gradient <<<(ceil(C / 32 packs), ceil(T / ROWS_A_BLOCK)), 256>>>.
 
-#include "cuda/device.cuh"
+#include "cuda/columns.cuh"
 
 namespace {
-
-constexpr u32 ROWS_A_BLOCK = 128;  // as in device/rows.rs
 
 template <typename T>
 __device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight, u64 rows, u32 channels,
@@ -79,33 +77,17 @@ __device__ void backward(T* sum, const T* gradient, const T* x, const T* weight,
 
 // partial[block][c] = sum over the block's rows of dy n.
 template <typename T>
-__device__ void weight_gradient(float* partial, const T* gradient, const T* x, const float* inverse_rms,
-                                u64 rows, u32 channels) {
-  SHARED(float, sums, 8 * WARP * PACK<T>);
-  const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  const u64 c = (u64(blockIdx.x) * WARP + lane) * PACK<T>;
+__device__ void weight_gradient(float* partial, const T* gradient, const T* x, const float* inverse_rms, u64 rows,
+                                u32 channels) {
   const bool aligned = in_packs<T>(channels);
-  const u64 first = u64(blockIdx.y) * ROWS_A_BLOCK;
-  const u64 end = min(first + ROWS_A_BLOCK, rows);
-  float total[PACK<T>] = {};
-  for (u64 row = first + warp; c < channels && row < end; row += blockDim.x / WARP) {
-    float values[PACK<T>], gradients[PACK<T>];
+  sum_columns<T>(partial, rows, channels, [&](float(&terms)[PACK<T>], u64 row, u64 c) {
+    float values[PACK<T>];
     load_pack(values, x + row * channels + c, channels - c, aligned);
-    load_pack(gradients, gradient + row * channels + c, channels - c, aligned);
+    load_pack(terms, gradient + row * channels + c, channels - c, aligned);
     const float scale = inverse_rms[row];
 #pragma unroll
-    for (u32 i = 0; i < PACK<T>; ++i) total[i] += gradients[i] * (values[i] * scale);
-  }
-#pragma unroll
-  for (u32 i = 0; i < PACK<T>; ++i) sums[(warp * WARP + lane) * PACK<T> + i] = total[i];
-  __syncthreads();
-  for (u32 i = threadIdx.x; i < WARP * PACK<T>; i += blockDim.x) {
-    const u64 column = u64(blockIdx.x) * WARP * PACK<T> + i;
-    if (column >= channels) break;
-    float sum = 0.0f;
-    for (u32 line = 0; line < blockDim.x / WARP; ++line) sum += sums[line * WARP * PACK<T> + i];
-    partial[u64(blockIdx.y) * channels + column] = sum;
-  }
+    for (u32 i = 0; i < PACK<T>; ++i) terms[i] *= values[i] * scale;
+  });
 }
 
 }  // namespace

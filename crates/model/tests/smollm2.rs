@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 const WEIGHTS: &str = "785e20b3e653276b0579b744214a1186d730ba80af04f397f642d6432e5e0154";
 
 #[test]
-#[ignore = "needs a real model, named by ALBACORE_SMOLLM2_GGUF"]
+#[ignore = "needs a real model: ALBACORE_SMOLLM2_GGUF=FILE cargo test --release -p albacore-model -- --ignored"]
 fn smollm2_is_imported_to_the_bit() {
     let path = std::env::var_os("ALBACORE_SMOLLM2_GGUF").map(PathBuf::from);
     let path = path.expect("ALBACORE_SMOLLM2_GGUF names the file");

@@ -40,7 +40,7 @@ pub(crate) fn accumulate(
     for batch in batches {
         let mut share = 0.0;
         for part in batch.split(parts) {
-            let terms = backward(model, objective, &part, &counts, recompute)?;
+            let terms = backward(model, objective, part, &counts, recompute)?;
             share += terms.first().map_or(f64::NAN, Term::mean);
             measured.add(terms);
         }
@@ -55,24 +55,19 @@ pub(crate) fn accumulate(
 fn backward(
     model: &Llama,
     objective: &dyn Objective,
-    batch: &Batch,
+    batch: Batch,
     counts: &Counts,
     recompute: Recompute,
 ) -> Result<Vec<Term>> {
-    let groups = groups(batch);
-    let packed = Packed::new(
-        model.config(),
-        batch.ids.clone(),
-        batch.starts.clone(),
-        batch.rows.clone(),
-        batch.targets.clone(),
-    )?;
+    let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
+    let (groups, supervised) = (Groups { target_starts: &target_starts }, targets.len());
+    let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
     let mut tape = Tape::recording(recompute);
     let ahead = objective.ahead(&groups, counts);
     let logprobs = model.logprobs(&mut tape, &packed, ahead)?; // (N,)
     let loss = objective.loss(&storage::to_vec(logprobs.tensor())?, &groups, counts);
     let device = logprobs.tensor().device();
-    let seed = Tensor::from_vec(loss.gradient, batch.supervised(), device);
+    let seed = Tensor::from_vec(loss.gradient, supervised, device);
     tape.backward(&logprobs, seed.map_err(albacore_kernels::Error::from)?)?;
     Ok(loss.terms)
 }

@@ -1,3 +1,5 @@
+//! The tokenizers that are made of a GGUF's tokens: how they cut, merge and give back text.
+
 use serde::Deserialize;
 
 use super::*;

@@ -8,7 +8,7 @@ use albacore_data::{
 };
 
 #[test]
-#[ignore = "needs ALBACORE_SMOLLM2: a folder with the model's tokenizer"]
+#[ignore = "needs a real tokenizer: ALBACORE_SMOLLM2=FOLDER cargo test --release -p albacore-data -- --ignored"]
 fn answers_of_a_real_conversation_are_learned_with_their_end() {
     let folder = std::env::var("ALBACORE_SMOLLM2").expect("ALBACORE_SMOLLM2 names a folder");
     let tokenizer = Tokenizer::load(Path::new(&folder)).unwrap();

@@ -17,7 +17,7 @@ pub(crate) struct Call<'s> {
     pub(crate) compute: Compute,
 }
 
-/// Rows and bytes of a kernel's tiles: `Shape` of attention.cu.
+/// Rows and bytes of a kernel's tiles: `Shape` of cuda/attention.cuh.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     width: usize,
@@ -100,6 +100,7 @@ impl<'s> Call<'s> {
 
     fn launch(
         &self,
+        file: &'static str,
         kernel: &str,
         grid: [usize; 2],
         threads: usize,
@@ -107,7 +108,7 @@ impl<'s> Call<'s> {
         arguments: Vec<Argument>,
     ) -> Launch {
         Launch {
-            file: "attention",
+            file,
             kernel: format!("attention_{kernel}_{}_{}", self.compute.name(), self.shape().width),
             grid: grid.map(|blocks| blocks as u32),
             threads: threads as u32,
@@ -134,7 +135,14 @@ impl<'s> Call<'s> {
             self.causal,
         ];
         let grid = [words.len() / 5, query];
-        gpu.launch(self.launch("forward", grid, 128, self.shape().forward_bytes(), arguments))
+        gpu.launch(self.launch(
+            "attention",
+            "forward",
+            grid,
+            128,
+            self.shape().forward_bytes(),
+            arguments,
+        ))
     }
 
     /// The gradient of `qkv`, added to `sum` if `accumulate`.
@@ -149,7 +157,7 @@ impl<'s> Call<'s> {
         let deltas = gpu.allocate(query * tokens * 4)?;
         let delta = gpu.address(&deltas);
         gpu.launch(Launch {
-            file: "attention",
+            file: "attention_backward",
             kernel: format!("attention_row_products_{}", self.compute.name()),
             grid: [blocks(tokens * query, 4), 1],
             threads: 128,
@@ -178,13 +186,13 @@ impl<'s> Call<'s> {
         let tiles = gpu.upload(&words)?;
         let grid = [words.len() / 5, query];
         let given = arguments(gpu.address(&tiles));
-        gpu.launch(self.launch("backward_queries", grid, 128, bytes, given))?;
+        gpu.launch(self.launch("attention_backward", "backward_queries", grid, 128, bytes, given))?;
 
         let words = key_tiles(self.stretches, self.causal);
         let tiles = gpu.upload(&words)?;
         let grid = [words.len() / 4, key_value];
         let (threads, given) = (128 * self.shape().halves, arguments(gpu.address(&tiles)));
-        gpu.launch(self.launch("backward_keys", grid, threads, bytes, given))
+        gpu.launch(self.launch("attention_backward", "backward_keys", grid, threads, bytes, given))
     }
 }
 

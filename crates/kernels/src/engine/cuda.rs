@@ -1,3 +1,5 @@
+//! A GPU behind Candle's context and stream: opening it, loading kernels, memory, launches.
+
 use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};

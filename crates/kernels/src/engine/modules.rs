@@ -16,6 +16,7 @@ modules!(
     "adamw",
     "add",
     "attention",
+    "attention_backward",
     "decode",
     "gather",
     "head",

@@ -1,3 +1,5 @@
+//! Attention's kernels against its definition in f64: every width, both directions, shared prompts.
+
 use super::{BOTH, assert_twin, exact};
 use crate::Heads;
 use crate::device::attention::Call;

@@ -1,3 +1,5 @@
+//! New tokens that join a cache and attend to it, against the CPU's cache.
+
 use candle_core::{Device, Tensor};
 
 use super::{BOTH, assert_twin, exact};

@@ -1,3 +1,5 @@
+//! The kernels that work row by row, against the operations of the CPU.
+
 use candle_core::{Device, Tensor};
 
 use super::{BOTH, assert_twin, exact};

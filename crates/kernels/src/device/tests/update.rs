@@ -1,3 +1,5 @@
+//! Norm, clipping and AdamW on the device: against the CPU's, and where they must do nothing.
+
 use super::{assert_twin, exact};
 use crate::AdamWStep;
 use crate::adamw::Factors;
