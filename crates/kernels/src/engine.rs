@@ -6,6 +6,8 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
+mod host;
+#[cfg(feature = "cuda")]
 mod modules;
 #[cfg(feature = "cuda")]
 mod product;
@@ -19,8 +21,10 @@ use candle_core::{Device, Tensor};
 
 #[cfg(feature = "cuda")]
 pub(crate) use cuda::Engine;
+#[cfg(feature = "cuda")]
+pub(crate) use host::Arriving;
 #[cfg(not(feature = "cuda"))]
-pub(crate) use without::Engine;
+pub(crate) use without::{Arriving, Engine};
 
 use crate::Result;
 use crate::launch::{Address, Compute, Gpu};

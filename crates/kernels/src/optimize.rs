@@ -7,7 +7,7 @@ use crate::device::update::{self, Updated};
 use crate::engine::Engine;
 use crate::launch::Gpu;
 use crate::storage::Like;
-use crate::{AdamWStep, Result, adamw, squared_norm, storage};
+use crate::{AdamWStep, Later, Result, adamw, squared_norm};
 
 /// One tensor that an update changes; all of the same shape.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct Trained {
 ///
 /// # Errors
 /// If the shapes of a tensor differ, or the device fails.
-pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<f64> {
-    let Some(first) = tensors.first() else { return Ok(0.0) };
+pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<Later<f64>> {
+    let Some(first) = tensors.first() else { return Ok(Later::here(0.0)) };
     if let Some(gpu) = Engine::of(first.weights.device())? {
         return on_gpu(&gpu, tensors, step, longest);
     }
@@ -45,7 +45,7 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
     }
     let norm = squares.sqrt();
     if !norm.is_finite() {
-        return Ok(norm);
+        return Ok(Later::here(norm));
     }
     // The small constant is PyTorch's.
     let clipped = if longest == 0.0 { 1.0 } else { (longest / (norm + 1e-6)).min(1.0) };
@@ -57,11 +57,11 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
         };
         adamw(&tensor.weights, &tensor.gradient, &tensor.first, &tensor.second, &step)?;
     }
-    Ok(norm)
+    Ok(Later::here(norm))
 }
 
-/// Norm, factor and update stay on the GPU; the norm is read back at the end.
-fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<f64> {
+/// Norm, factor and update stay on the GPU; only the norm comes back.
+fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<Later<f64>> {
     let gradients =
         tensors.iter().map(|tensor| Ok((gpu.at(&tensor.gradient)?, tensor.gradient.elem_count())));
     let gradients = gradients.collect::<Result<Vec<_>>>()?;
@@ -85,7 +85,7 @@ fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> 
     let places = (gpu.address(&table), tensors.len(), blocks);
     let factors = Factors::new(step);
     update::adamw(gpu, places, gpu.at(&norm)?, step.learning_rate, &factors, step.step as u32)?;
-    Ok(f64::from(storage::to_vec(&norm)?[0]))
+    Later::of(&norm, |norm| f64::from(norm[0]))
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn the_norm_is_that_of_all_tensors_and_clips_them_together() {
         let tensors = [trained(3.0), trained(4.0)];
-        assert_eq!(clip_and_update(&tensors, &STEP, 1.0).unwrap(), 10.0); // √(4 · 3² + 4 · 4²)
+        assert_eq!(clip_and_update(&tensors, &STEP, 1.0).unwrap().get().unwrap(), 10.0); // √(4 · 3² + 4 · 4²)
         // The first moment is a tenth of the clipped gradient.
         for (tensor, wanted) in tensors.iter().zip([0.03, 0.04]) {
             assert!(floats(&tensor.first).iter().all(|first| (first - wanted).abs() < 1e-7));
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_norm_that_is_not_finite_changes_nothing() {
         let tensors = [trained(1.0), trained(f32::INFINITY)];
-        assert!(!clip_and_update(&tensors, &STEP, 0.0).unwrap().is_finite());
+        assert!(!clip_and_update(&tensors, &STEP, 0.0).unwrap().get().unwrap().is_finite());
         assert_eq!(floats(&tensors[0].weights), [0.0; 4]);
         assert_eq!(floats(&tensors[0].first), [0.0; 4]);
     }

@@ -11,6 +11,7 @@ use candle_core::{
 };
 use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
+use crate::engine::Engine;
 use crate::{Error, Result};
 
 /// The numbers of a tensor, borrowed for reading.
@@ -56,6 +57,22 @@ pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
         Device::Cpu => Ok(read(tensor)?.to_vec()),
         _ => Ok(tensor.flatten_all()?.to_vec1()?),
     }
+}
+
+/// A vector of these numbers on `device`, which is not waited for.
+///
+/// # Errors
+/// If the device cannot allocate.
+pub fn vector(numbers: &[f32], device: &Device) -> Result<Tensor> {
+    let Some(gpu) = Engine::of(device)? else {
+        return Ok(Tensor::from_slice(numbers, numbers.len(), device)?);
+    };
+    let like = Like { shape: numbers.len().into(), dtype: DType::F32, device: device.clone() };
+    // SAFETY: all of it is sent before anyone reads it.
+    let tensor = unsafe { like.empty()? };
+    let words: Vec<u32> = numbers.iter().map(|number| number.to_bits()).collect();
+    gpu.send(gpu.at(&tensor)?, &words)?;
+    Ok(tensor)
 }
 
 /// Replaces the numbers of a contiguous f32 tensor, wherever it is. Views share their storage.

@@ -84,7 +84,7 @@ pub enum Error {
     /// A loss or a gradient is infinite or not a number.
     #[error("step {step}: the {what} is {value}, computed from {}", examples.join(", "))]
     NotFinite {
-        /// The step that failed; its update was not applied.
+        /// The step that failed; nothing of it was saved.
         step: u64,
         /// `loss` or `gradient's norm`.
         what: &'static str,
@@ -171,11 +171,11 @@ impl Error {
                  run under another name: `--set run.name=NAME`"
             }
             Self::NotFinite { what: "loss", .. } => {
-                "the update was not applied; look at these examples with `albacore preview`, or \
+                "nothing of this step was saved; look at these examples with `albacore preview`, or \
                  lower `optim.learning_rate`"
             }
             Self::NotFinite { .. } => {
-                "the update was not applied; lower `optim.learning_rate`, or look at these \
+                "nothing of this step was saved; lower `optim.learning_rate`, or look at these \
                  examples with `albacore preview`"
             }
             Self::Model(error) => return error.hint(),

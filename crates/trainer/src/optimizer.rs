@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use albacore_kernels::{AdamWStep, Parameter, Part, Trained, clip_and_update, storage};
+use albacore_kernels::{AdamWStep, Later, Parameter, Part, Trained, clip_and_update, storage};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -133,12 +133,12 @@ impl AdamW {
     }
 
     /// Clips the gradients and applies them, and frees their memory for the activations of the next
-    /// step. Returns their norm: where it is not finite, nothing was changed. A tensor that no gradient
-    /// has reached stays as it is.
+    /// step. Returns their norm: where it is not finite, no weight and no moment was changed, and
+    /// the run is to end. A tensor that no gradient has reached stays as it is.
     ///
     /// # Errors
     /// If a tensor cannot be written.
-    pub fn update(&mut self, parameters: &[&Parameter], learning_rate: f64) -> Result<f64> {
+    pub fn update(&mut self, parameters: &[&Parameter], learning_rate: f64) -> Result<Later<f64>> {
         let mut tensors = Vec::new();
         for ((parameter, part), moments) in trained(parameters).zip(&self.moments) {
             debug_assert_eq!(part.name, moments.name, "the same parts are trained all along");
@@ -163,7 +163,7 @@ impl AdamW {
             gradient_scale: 1.0,
         };
         let norm = clip_and_update(&tensors, &step, self.config.max_grad_norm)?;
-        self.step += u64::from(norm.is_finite());
+        self.step += 1;
         parameters.iter().for_each(|parameter| parameter.clear_gradient());
         Ok(norm)
     }
@@ -254,7 +254,7 @@ mod tests {
         let mut optimizer = AdamW::new(config, &[&matrix]).unwrap();
         for (gradient, wanted) in [(3.0, 0.85), (-1.0, 0.812_763_15), (0.5, 0.754_652_44)] {
             with_gradient(&matrix, gradient);
-            let norm = optimizer.update(&[&matrix], 0.1).unwrap();
+            let norm = optimizer.update(&[&matrix], 0.1).unwrap().get().unwrap();
             assert_eq!(norm, f64::from(gradient.abs()));
             let found = first(matrix.value());
             assert!((found - wanted).abs() <= 1e-7, "found {found}, wanted {wanted}");
@@ -268,7 +268,7 @@ mod tests {
         let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
         let mut optimizer = AdamW::new(config, &both).unwrap();
         both.iter().for_each(|parameter| with_gradient(parameter, 0.0));
-        optimizer.update(&both, 0.1).unwrap();
+        drop(optimizer.update(&both, 0.1).unwrap());
         assert_eq!((first(matrix.value()), first(vector.value())), (0.95, 1.0));
     }
 
@@ -282,7 +282,7 @@ mod tests {
         with_gradient(&vector, 1.0);
         let all = [&frozen, &matrix, &vector];
         let mut optimizer = AdamW::new(OptimConfig::default(), &all).unwrap();
-        assert_eq!(optimizer.update(&all, 0.1).unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
+        assert_eq!(optimizer.update(&all, 0.1).unwrap().get().unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
         assert_eq!(first(frozen.value()), 1.0);
         let names = optimizer.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names, ["m.matrix", "v.matrix", "m.vector", "v.vector"]);
@@ -295,7 +295,7 @@ mod tests {
         let matrix = parameter("matrix", &[2, 3], 1.0);
         let mut optimizer = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
         with_gradient(&matrix, 2.0);
-        optimizer.update(&[&matrix], 0.1).unwrap();
+        drop(optimizer.update(&[&matrix], 0.1).unwrap());
         let tensors = optimizer.tensors().into_iter().collect();
         candle_core::safetensors::save::<String, _>(&tensors, &path).unwrap();
 

@@ -1,9 +1,8 @@
 //! The gradient of one optimizer step: forward and backward passes over its batches.
 
 use albacore_data::Batch;
-use albacore_kernels::{Recompute, Tape, storage};
+use albacore_kernels::{Later, Recompute, Tape, storage};
 use albacore_model::{Llama, Packed};
-use candle_core::Tensor;
 
 use crate::Result;
 use crate::objective::{Counts, Groups, Objective, Term};
@@ -15,8 +14,48 @@ pub(crate) struct Measured {
     pub(crate) terms: Vec<Term>,
     /// The share of the loss that came from each batch.
     pub(crate) shares: Vec<f64>,
+}
+
+/// A step whose gradient was asked for: what it measured may still be on its way.
+#[derive(Debug)]
+pub(crate) struct Accumulated {
+    counts: Counts,
+    /// Of each batch, what its parts say.
+    batches: Vec<Vec<Said>>,
     pub(crate) tokens: u64,
     pub(crate) supervised_tokens: u64,
+}
+
+/// What the objective says about a part of a batch.
+#[derive(Debug)]
+enum Said {
+    /// It had to be asked, to know the gradient.
+    Terms(Vec<Term>),
+    /// It will be asked: its gradient was known ahead.
+    Later { logprobs: Later<Vec<f32>>, target_starts: Vec<u32> },
+}
+
+impl Accumulated {
+    /// Waits for what was measured.
+    pub(crate) fn read(self, objective: &dyn Objective) -> Result<Measured> {
+        let mut measured = Measured::default();
+        for parts in self.batches {
+            let mut share = 0.0;
+            for said in parts {
+                let terms = match said {
+                    Said::Terms(terms) => terms,
+                    Said::Later { logprobs, target_starts } => {
+                        let groups = Groups { target_starts: &target_starts };
+                        objective.loss(&logprobs.get()?, &groups, &self.counts).terms
+                    }
+                };
+                share += terms.first().map_or(f64::NAN, Term::mean);
+                measured.add(terms);
+            }
+            measured.shares.push(share);
+        }
+        Ok(measured)
+    }
 }
 
 /// Adds up the gradient of the step's loss in the model's parameters.
@@ -30,46 +69,52 @@ pub(crate) fn accumulate(
     batches: &[Batch],
     recompute: Recompute,
     parts: usize,
-) -> Result<Measured> {
+) -> Result<Accumulated> {
     debug_assert!(!batches.is_empty(), "a step is made of something");
     model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
     let mut counts = Counts::default();
     batches.iter().for_each(|batch| counts.add(&objective.count(&groups(batch))));
 
-    let mut measured = Measured::default();
-    for batch in batches {
-        let mut share = 0.0;
-        for part in batch.split(parts) {
-            let terms = backward(model, objective, part, &counts, recompute)?;
-            share += terms.first().map_or(f64::NAN, Term::mean);
-            measured.add(terms);
-        }
-        measured.shares.push(share);
-        measured.tokens += batch.tokens() as u64;
-        measured.supervised_tokens += batch.supervised() as u64;
-    }
-    Ok(measured)
+    let said = batches.iter().map(|batch| {
+        let parts = batch.split(parts).into_iter();
+        parts.map(|part| backward(model, objective, part, &counts, recompute)).collect()
+    });
+    Ok(Accumulated {
+        batches: said.collect::<Result<_>>()?,
+        tokens: batches.iter().map(|batch| batch.tokens() as u64).sum(),
+        supervised_tokens: batches.iter().map(|batch| batch.supervised() as u64).sum(),
+        counts,
+    })
 }
 
-/// Forward and backward of one batch; returns the objective's terms.
+/// Forward and backward of one batch; returns what the objective says about it.
 fn backward(
     model: &Llama,
     objective: &dyn Objective,
     batch: Batch,
     counts: &Counts,
     recompute: Recompute,
-) -> Result<Vec<Term>> {
+) -> Result<Said> {
     let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
-    let (groups, supervised) = (Groups { target_starts: &target_starts }, targets.len());
+    let groups = Groups { target_starts: &target_starts };
     let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
     let mut tape = Tape::recording(recompute);
     let ahead = objective.ahead(&groups, counts);
-    let logprobs = model.logprobs(&mut tape, &packed, ahead)?; // (N,)
-    let loss = objective.loss(&storage::to_vec(logprobs.tensor())?, &groups, counts);
-    let device = logprobs.tensor().device();
-    let seed = Tensor::from_vec(loss.gradient, supervised, device);
-    tape.backward(&logprobs, seed.map_err(albacore_kernels::Error::from)?)?;
-    Ok(loss.terms)
+    let logprobs = model.logprobs(&mut tape, &packed, ahead.clone())?; // (N,)
+    let (said, gradient) = match ahead {
+        // Nobody needs to see the log-probabilities for the backward pass to begin.
+        Some(gradient) => {
+            let logprobs = Later::of(logprobs.tensor(), |logprobs| logprobs)?;
+            (Said::Later { logprobs, target_starts }, gradient)
+        }
+        None => {
+            let loss = objective.loss(&storage::to_vec(logprobs.tensor())?, &groups, counts);
+            (Said::Terms(loss.terms), loss.gradient)
+        }
+    };
+    let seed = storage::vector(&gradient, logprobs.tensor().device())?;
+    tape.backward(&logprobs, seed)?;
+    Ok(said)
 }
 
 fn groups(batch: &Batch) -> Groups<'_> {
@@ -124,18 +169,18 @@ mod tests {
     fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
         let (model, batches) = (model(), [batch()]);
         let run = |parts| {
-            let measured = accumulate(&model, &Sft, &batches, Recompute::None, parts).unwrap();
+            let step = accumulate(&model, &Sft, &batches, Recompute::None, parts).unwrap();
+            assert_eq!((step.tokens, step.supervised_tokens), (11, 8));
             let parameters = model.parameters();
             let gradients = parameters.iter().map(|parameter| {
                 let gradient = parameter.part_gradient(&parameter.parts()[0]).unwrap().unwrap();
                 storage::to_vec(&gradient).unwrap()
             });
-            (measured, gradients.flatten().collect::<Vec<_>>())
+            (step.read(&Sft).unwrap(), gradients.flatten().collect::<Vec<_>>())
         };
         let (whole, wanted) = run(1);
         for parts in [2, 3, 8] {
             let (measured, found) = run(parts);
-            assert_eq!((measured.tokens, measured.supervised_tokens), (11, 8));
             assert!((measured.shares[0] - whole.shares[0]).abs() < 1e-6, "{parts} parts");
             assert!((measured.terms[0].mean() - whole.terms[0].mean()).abs() < 1e-6);
             // Sums of f32 in another order.

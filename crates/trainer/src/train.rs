@@ -5,20 +5,23 @@
 //!                        └─ terms ─► Line ─► metrics.jsonl      └─► Writer (behind the next step)
 //! ```
 //!
+//! A GPU is asked for a step before the numbers of the step before are read, so that it never waits
+//! for the host: a step is logged one step late there, or where it is evaluated or saved.
+//!
 //! The line of a step carries what was measured after it, so the evaluation comes before the log;
 //! and what a checkpoint seals has been logged, so that a resumed run has its lines.
 
 use std::time::{Duration, Instant};
 
 use albacore_data::Batch;
-use albacore_kernels::Parameter;
+use albacore_kernels::{Later, Parameter};
 use albacore_model::{Dtype, save};
 
 use crate::checkpoint::{State, last_good, name_of, remove_partial};
 use crate::event::{End, Evaluator, Event, Outcome, When};
 use crate::metrics::{Line, Metrics, Named};
 use crate::setup::Training;
-use crate::step::{Measured, accumulate};
+use crate::step::{Accumulated, accumulate};
 use crate::writer::{Contents, Writer};
 use crate::{Error, Result};
 
@@ -29,10 +32,26 @@ struct Loop<'t, 'r> {
     metrics: Metrics,
     writer: Writer,
     report: &'r mut dyn FnMut(Event<'_>),
+    /// The newest step, until it is logged.
+    unread: Option<Unread>,
+    /// When the last step was logged.
+    logged: Instant,
     since: Instant,
     /// Seconds of training before that.
     before_s: f64,
     after: Named,
+}
+
+/// A step that was made, or is being made, whose numbers have not been read.
+struct Unread {
+    began: Instant,
+    step: u64,
+    epoch: f64,
+    learning_rate: f64,
+    batches: Vec<Batch>,
+    accumulated: Accumulated,
+    /// Of the gradient, before clipping.
+    norm: Later<f64>,
 }
 
 impl<'t> Training<'t> {
@@ -40,7 +59,7 @@ impl<'t> Training<'t> {
     /// run is saved. `report` is told what happens.
     ///
     /// # Errors
-    /// If a loss or gradient is not finite (that update is not applied), the evaluation fails, or
+    /// If a loss or gradient is not finite (no later weights are saved), the evaluation fails, or
     /// something cannot be written. Checkpoints sealed before stay.
     pub fn run(
         self,
@@ -56,13 +75,14 @@ impl<'t> Training<'t> {
             this.evaluate_base(&mut evaluator)?;
         }
         while !this.training.is_finished() {
-            let mut line = this.step()?;
-            if let Some(when) = this.training.evaluation_due() {
-                line.more.extend(this.evaluate(&mut evaluator, when)?);
+            this.step()?;
+            let evaluation = this.training.evaluation_due();
+            if evaluation.is_some() || this.training.options.gpu.is_none() {
+                this.log(&mut evaluator, evaluation)?;
             }
-            this.log(&line)?;
             let stopping = stop();
             if stopping || this.training.checkpoint_due() {
+                this.log(&mut evaluator, None)?;
                 this.save()?;
             }
             if stopping {
@@ -89,6 +109,8 @@ impl<'t> Training<'t> {
             parameters: self.model.parameters(),
             metrics,
             writer: Writer::new(self.run.checkpoints(), self.options.checkpoint.clone()),
+            unread: None,
+            logged: Instant::now(),
             since: Instant::now(),
             before_s: elapsed_s,
             after: Named::new(),
@@ -99,16 +121,25 @@ impl<'t> Training<'t> {
 }
 
 impl Loop<'_, '_> {
-    /// One optimizer step; returns what is known of it.
-    fn step(&mut self) -> Result<Line> {
-        let since = Instant::now();
+    /// Begins one optimizer step, then logs the one before.
+    fn step(&mut self) -> Result<()> {
+        let begun = self.begin_step();
+        // If the step before was not what it should be, this one is its consequence.
+        self.log(&mut None, None)?;
+        self.unread = Some(begun?);
+        Ok(())
+    }
+
+    /// Asks for the gradient of one step and its update.
+    fn begin_step(&mut self) -> Result<Unread> {
+        let began = Instant::now();
         let training = &mut self.training;
         let step = training.state.step + 1;
         let learning_rate = training.schedule.rate(training.state.step);
         let batches = training.course.next_step();
 
         let (model, recompute) = (training.model, training.options.train.recompute.into());
-        let measured = loop {
+        let accumulated = loop {
             let parts = training.state.parts;
             match accumulate(model, training.objective, &batches, recompute, parts) {
                 Err(error) if training.may_split(&error, &batches) => {
@@ -117,35 +148,61 @@ impl Loop<'_, '_> {
                         format!("step {step}: {error}: batches run in {} parts now", 2 * parts);
                     (self.report)(Event::Warning(&warning));
                 }
-                measured => break measured?,
+                accumulated => break accumulated?,
             }
         };
-        for (batch, share) in batches.iter().zip(&measured.shares) {
-            if !share.is_finite() {
-                return Err(training.not_finite("loss", *share, std::slice::from_ref(batch)));
-            }
-        }
         // The checkpoint is being read from the weights that the update changes.
         self.wait_for_writer()?;
         let training = &mut self.training;
         let norm = training.optimizer.update(&self.parameters, learning_rate)?;
-        if !norm.is_finite() {
-            return Err(training.not_finite("norm of the gradient", norm, &batches));
-        }
-
         training.state.step = step;
         training.state.cursor = training.course.cursor();
-        let Measured { terms, tokens, supervised_tokens, .. } = measured;
-        let mut terms = terms.iter().map(|term| (term.name.to_owned(), term.mean()));
+        let epoch = training.course.epochs();
+        Ok(Unread { began, step, epoch, learning_rate, batches, accumulated, norm })
+    }
+
+    /// Logs the newest step if that has not been done, with what an evaluation measures after it.
+    fn log(
+        &mut self,
+        evaluator: &mut Option<&mut dyn Evaluator>,
+        evaluation: Option<When>,
+    ) -> Result<()> {
+        let Some(unread) = self.unread.take() else { return Ok(()) };
+        let mut line = self.read(unread)?;
+        if let Some(when) = evaluation {
+            line.more.extend(self.evaluate(evaluator, when)?);
+        }
+        self.write(&line)
+    }
+
+    /// Waits for the numbers of a step.
+    fn read(&mut self, unread: Unread) -> Result<Line> {
+        let Unread { began, step, epoch, learning_rate, batches, accumulated, norm } = unread;
+        let Accumulated { tokens, supervised_tokens, .. } = accumulated;
+        let training = &self.training;
+        let measured = accumulated.read(training.objective)?;
+        for (batch, share) in batches.iter().zip(&measured.shares) {
+            if !share.is_finite() {
+                return Err(training.not_finite(step, "loss", *share, std::slice::from_ref(batch)));
+            }
+        }
+        let norm = norm.get()?;
+        if !norm.is_finite() {
+            return Err(training.not_finite(step, "norm of the gradient", norm, &batches));
+        }
+        // A step that began while another ran has the time since that one's end.
+        let since = began.max(self.logged);
+        self.logged = Instant::now();
+        let mut terms = measured.terms.iter().map(|term| (term.name.to_owned(), term.mean()));
         Ok(Line {
             step,
-            epoch: training.course.epochs(),
+            epoch,
             loss: terms.next().map_or(f64::NAN, |(_, loss)| loss),
             tokens,
             supervised_tokens,
             learning_rate,
             grad_norm: norm,
-            tokens_per_second: tokens as f64 / since.elapsed().as_secs_f64(),
+            tokens_per_second: tokens as f64 / (self.logged - since).as_secs_f64(),
             elapsed_s: self.elapsed_s(),
             more: terms.collect(),
         })
@@ -175,7 +232,7 @@ impl Loop<'_, '_> {
         Ok(values)
     }
 
-    fn log(&mut self, line: &Line) -> Result<()> {
+    fn write(&mut self, line: &Line) -> Result<()> {
         let written = self.metrics.write(line);
         self.logged(written)?;
         if let Some(warning) = self.metrics.warning() {
@@ -246,7 +303,7 @@ impl Training<'_> {
     }
 
     /// An error that names the examples of the batches that led to it.
-    fn not_finite(&self, what: &'static str, value: f64, batches: &[Batch]) -> Error {
+    fn not_finite(&self, step: u64, what: &'static str, value: f64, batches: &[Batch]) -> Error {
         /// More are not read by anyone.
         const NAMED: usize = 8;
         let examples = batches.iter().flat_map(|batch| &batch.examples);
@@ -256,7 +313,7 @@ impl Training<'_> {
             0 => {}
             more => examples.push(format!("and {more} more")),
         }
-        Error::NotFinite { step: self.state.step + 1, what, value, examples }
+        Error::NotFinite { step, what, value, examples }
     }
 
     fn outcome(self, end: End, after: Named) -> Outcome {

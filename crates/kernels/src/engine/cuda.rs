@@ -13,6 +13,7 @@ use candle_core::{DType, Device, Storage, Tensor};
 use half::bf16;
 use parking_lot::Mutex;
 
+use super::host::{Outbox, Page};
 use super::modules::module;
 use crate::launch::{Address, Argument, Gpu, Launch};
 use crate::{Error, Result};
@@ -76,6 +77,9 @@ pub(crate) struct Engine {
     pub(super) stream: Arc<CudaStream>,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<String, CudaFunction>>,
+    outbox: Mutex<Outbox>,
+    /// Page-locked memory for what comes back, while nothing does.
+    pub(super) pages: Mutex<Vec<Page>>,
 }
 
 impl Engine {
@@ -103,11 +107,15 @@ impl Engine {
         unsafe { device.disable_event_tracking() };
         keep_freed_memory(&stream).map_err(failed("set the memory pool"))?;
         super::product::keep_sums_wide(device)?;
+        let outbox =
+            Outbox::new(stream.context()).map_err(failed("allocate page-locked memory"))?;
         Ok(Self {
             device: device.clone(),
             stream,
             modules: Mutex::default(),
             functions: Mutex::default(),
+            outbox: Mutex::new(outbox),
+            pages: Mutex::default(),
         })
     }
 
@@ -127,6 +135,13 @@ impl Engine {
             other => return Err(Error::Device { found: format!("a {other:?} tensor on the GPU") }),
         };
         Ok(Address(pointer).after(layout.start_offset(), size))
+    }
+
+    /// Copies words to device memory that the caller owns, and does not wait until they are there.
+    pub(crate) fn send(&self, at: Address, words: &[u32]) -> Result<()> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let sent = self.outbox.lock().send(&self.stream, at.0, &bytes);
+        sent.map_err(failed("copy to the GPU"))
     }
 
     /// Copies bytes to the device.
@@ -208,11 +223,9 @@ impl Gpu for Engine {
     }
 
     fn upload(&self, words: &[u32]) -> Result<CudaSlice<u8>> {
-        if words.is_empty() {
-            return self.allocate(0);
-        }
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.stream.clone_htod(&bytes).map_err(failed("copy to the GPU"))
+        let memory = self.allocate(words.len() * 4)?;
+        self.send(self.address(&memory), words)?;
+        Ok(memory)
     }
 
     fn address(&self, memory: &CudaSlice<u8>) -> Address {

@@ -2,7 +2,9 @@
 
 use albacore_kernels::storage;
 use albacore_model::Llama;
-use albacore_trainer::{Counts, End, Error, Groups, Loss, Objective, Sft};
+use albacore_trainer::{
+    Counts, End, Error, Groups, Loss, Objective, Options, Precision, Resume, Sft,
+};
 
 use crate::support::{Tiny, Told, model};
 
@@ -32,6 +34,37 @@ fn a_run_evaluates_logs_and_saves_when_due() {
     });
     let wanted = [(4, tiny.checkpoint(4)), (8, tiny.checkpoint(8))];
     assert_eq!(saved.collect::<Vec<_>>(), wanted);
+}
+
+/// What a GPU run does (here on the CPU): a step is logged while the next one runs.
+#[test]
+fn numbers_that_are_read_one_step_late_are_the_same_numbers() {
+    let mut at_once = Tiny::default();
+    at_once.options.evaluate_every = 3;
+    at_once.options.checkpoint.every = 4;
+    at_once.options.train.precision = Some(Precision::F32);
+    at_once.run().unwrap();
+    let mut late = Tiny::default();
+    late.options = Options { gpu: Some(candle_core::Device::Cpu), ..at_once.options.clone() };
+    late.run().unwrap();
+    assert_eq!(late.lines(), at_once.lines());
+    assert!(late.bytes(4) == at_once.bytes(4) && late.bytes(8) == at_once.bytes(8));
+    // After step 2 the run has told of one: of the second when it is asked to stop.
+    late = Tiny { stop_after: Some(1), ..late };
+    late.resume = Resume::Never;
+    assert_eq!(late.run().unwrap().step, 2);
+    assert_eq!(late.lines()[..], at_once.lines()[..2]);
+}
+
+#[test]
+fn a_step_that_is_found_not_finite_late_is_named_and_nothing_after_it_is_saved() {
+    let mut late = Tiny { objective: Box::new(Exploding(0.into())), ..Default::default() };
+    late.options.gpu = Some(candle_core::Device::Cpu);
+    late.options.train.precision = Some(Precision::F32);
+    late.options.checkpoint.every = 2;
+    let error = late.run().unwrap_err().to_string();
+    assert!(error.starts_with("step 3: the norm of the gradient is "), "{error}");
+    assert_eq!((late.checkpoints(), late.lines().len()), (vec!["step-000002".to_owned()], 2));
 }
 
 #[test]
@@ -100,7 +133,7 @@ fn a_loss_that_is_not_finite_names_its_examples_and_leaves_the_last_checkpoint()
         error.to_string(),
         "step 2: the loss is NaN, computed from data.jsonl:3, data.jsonl:4"
     );
-    assert!(error.hint().unwrap().contains("the update was not applied"));
+    assert!(error.hint().unwrap().contains("nothing of this step was saved"));
     assert_eq!(tiny.checkpoints(), ["step-000001"]);
 }
 
