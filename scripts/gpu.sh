@@ -1,11 +1,13 @@
 #!/bin/sh
 # Everything that only a GPU can tell, on a machine with a GPU and PyTorch and without Rust.
 #
-#     scripts/gpu.sh [PART …]            parts: twin parity repeat peers; all of them if none is named
+#     scripts/gpu.sh [PART …]            parts: twin parity repeat memory profile peers; all of them if none is named
 #
 #   twin     every kernel against its CPU twin, and a whole LLaMA's gradients     (2 minutes)
 #   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
 #   repeat   two runs byte-equal; SIGKILL and resume byte-equal
+#   memory   the memory that a dry run foretells beside what the driver reports: within 10 %
+#   profile  time, share and achieved bandwidth or FLOP/s of every kernel in a step
 #   peers    tokens/s and memory of the PyTorch peers, and of albacore beside them
 #
 # Binaries come from `scripts/gpu_build.sh`, in target/gpu (or GPU_BIN). MODEL may name a Hugging Face
@@ -45,7 +47,7 @@ part() { # name, command …
   printf '== %s: %s after %d s\n' "$name" "$result" $(($(date +%s) - start))
 }
 
-for wanted in ${*:-twin parity repeat peers}; do
+for wanted in ${*:-twin parity repeat memory profile peers}; do
   case $wanted in
     twin)
       part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated --nocapture --test-threads 1
@@ -53,6 +55,7 @@ for wanted in ${*:-twin parity repeat peers}; do
       ;;
     parity) part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"} ;;
     repeat) part repeat "$python" scripts/check_gpu.py repeat --albacore "$bin/albacore" --output "$out/repeat.json" ${MODEL:+--model "$MODEL"} ;;
+    memory | profile) part "$wanted" "$python" benches/gpu_profile.py --albacore "$bin/albacore" --only "$wanted" --output "$out/$wanted.json" ;;
     peers) part peers "$python" benches/gpu_peers.py --albacore "$bin/albacore" --output "$out/peers.json" ;;
     *)
       echo "error: no part is called $wanted" >&2

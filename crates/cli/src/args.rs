@@ -138,6 +138,9 @@ pub struct Train {
     /// Say what would happen, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// On a GPU: time every kernel of ten steps, and show where the time goes
+    #[arg(long)]
+    pub profile: bool,
 }
 
 /// `albacore preview`.

@@ -18,6 +18,7 @@ mod hub;
 mod loaded;
 mod model_folder;
 mod prepared;
+mod profile;
 mod program;
 mod progress;
 mod run_log;

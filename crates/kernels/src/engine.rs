@@ -4,6 +4,8 @@
 //! operations ask for one, and the compiler drops what they would do with it.
 
 #[cfg(feature = "cuda")]
+mod clock;
+#[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
 mod host;

@@ -24,6 +24,7 @@ use crate::device;
 use crate::evaluator::HeldOut;
 use crate::failure::{Failure, OrRefuse, Outcome, Result};
 use crate::prepared::Prepared;
+use crate::profile::Profile;
 use crate::run_log::RunLog;
 use crate::signals::stop_flag;
 use crate::summary::Summary;
@@ -39,13 +40,14 @@ pub fn run(options: &Train, seed: Option<u64>, device: &Device, terminal: &Termi
     if !device.is_cpu() {
         config.train.precision = Some(precision);
     }
+    let profile = options.profile.then(|| Profile::new(device)).transpose()?;
     let folder = config.run.folder();
     // Refused or not meant, a run leaves nothing behind.
     let fresh = fresh(&folder);
     let run = RunFolder::take(&folder).or_refuse()?;
     let cache = (!options.dry_run).then(|| folder.join(CACHE));
     let result = Prepared::new(&config, cache.as_deref(), terminal).and_then(|prepared| {
-        Job { options, config: &config, prepared: &prepared, device, terminal }.train(&run)
+        Job { options, config: &config, prepared: &prepared, device, terminal }.train(&run, profile)
     });
     if options.dry_run || matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
         // The lock is let go last: nobody takes hold of a folder that is about to go.
@@ -78,7 +80,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn train(&self, run: &RunFolder) -> Result {
+    fn train(&self, run: &RunFolder, mut profile: Option<Profile>) -> Result {
         let found = find(run.path(), &self.options.resume).or_refuse()?;
         let options = self.trainer_options()?;
         let mut log = RunLog::new(run.path(), self.terminal);
@@ -135,9 +137,14 @@ impl Job<'_> {
         let measures: Option<&mut dyn Evaluator> =
             if dataset.held_out.is_empty() { None } else { Some(&mut evaluator) };
         let since = Instant::now();
+        let mut profiled = Ok(());
         let mut outcome =
-            training
-                .run(measures, &|| stop.load(Ordering::Relaxed), &mut |event| log.event(&event))?;
+            training.run(measures, &|| stop.load(Ordering::Relaxed), &mut |event| {
+                log.event(&event);
+                if let (Some(profile), Ok(())) = (&mut profile, &profiled) {
+                    profiled = profile.event(&event);
+                }
+            })?;
         log.close();
         if outcome.end == End::AlreadyFinished {
             outcome.after = last_measured(run.path());
@@ -153,6 +160,10 @@ impl Job<'_> {
             samples: &samples,
         };
         self.terminal.print(&summary.text(self.terminal.json))?;
+        if let Some(mut profile) = profile {
+            profiled?;
+            self.terminal.print(&profile.text(self.terminal.json)?)?;
+        }
         Ok(if outcome.end == End::Stopped { Outcome::Stopped } else { Outcome::Done })
     }
 

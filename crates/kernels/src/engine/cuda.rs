@@ -13,10 +13,11 @@ use candle_core::{DType, Device, Storage, Tensor};
 use half::bf16;
 use parking_lot::Mutex;
 
+use super::clock::Clock;
 use super::host::{Outbox, Page};
 use super::modules::module;
 use crate::launch::{Address, Argument, Gpu, Launch};
-use crate::{Error, Result};
+use crate::{Error, KernelTime, Result};
 
 /// What a block may use of shared memory without asking for more.
 const SHARED_BYTES: u32 = 48 << 10;
@@ -80,6 +81,7 @@ pub(crate) struct Engine {
     outbox: Mutex<Outbox>,
     /// Page-locked memory for what comes back, while nothing does.
     pub(super) pages: Mutex<Vec<Page>>,
+    pub(super) clock: Clock,
 }
 
 impl Engine {
@@ -116,7 +118,18 @@ impl Engine {
             functions: Mutex::default(),
             outbox: Mutex::new(outbox),
             pages: Mutex::default(),
+            clock: Clock::default(),
         })
+    }
+
+    /// See [`crate::begin_profile`].
+    pub(crate) fn start_clock(&self) {
+        self.clock.start();
+    }
+
+    /// See [`crate::end_profile`].
+    pub(crate) fn stop_clock(&self) -> Result<Vec<KernelTime>> {
+        self.clock.stop()
     }
 
     /// Where the numbers of a contiguous tensor on this device begin.
@@ -251,18 +264,21 @@ impl Gpu for Engine {
             })
             .collect();
         let [x, y] = launch.grid;
-        // SAFETY: the arguments are those of the kernel (the emulator checks each launch's types), and
-        // the addresses are of live memory on this stream.
-        unsafe {
-            result::launch_kernel(
-                function.cu_function(),
-                (x, y, 1),
-                (launch.threads, 1, 1),
-                launch.shared,
-                self.stream.cu_stream(),
-                &mut places,
-            )
-        }
-        .map_err(failed(&launch.kernel))
+        let named = || (launch.kernel.clone(), 0.0);
+        self.clock.time(&self.stream, named, || {
+            // SAFETY: the arguments are those of the kernel (the emulator checks each launch's types),
+            // and the addresses are of live memory on this stream.
+            unsafe {
+                result::launch_kernel(
+                    function.cu_function(),
+                    (x, y, 1),
+                    (launch.threads, 1, 1),
+                    launch.shared,
+                    self.stream.cu_stream(),
+                    &mut places,
+                )
+            }
+            .map_err(failed(&launch.kernel))
+        })
     }
 }

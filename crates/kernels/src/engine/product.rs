@@ -56,33 +56,42 @@ impl Engine {
         let (one, beta) = (1f32, if accumulate { 1f32 } else { 0f32 });
         let (place, compute, pitch) = (self.at(out)?, Compute::of(out)?, columns);
         let handle = self.device.cublas_handle();
-        // SAFETY: the operands' addresses, types and pitches are those of live matrices of these sizes.
-        unsafe {
-            result::gemm_ex(
-                *handle.handle(),
-                operation(b),
-                operation(a),
-                size(columns)?,
-                size(rows)?,
-                size(inner)?,
-                (&raw const one).cast::<c_void>(),
-                b.at.0 as *const c_void,
-                b.compute.cuda(),
-                size(b.pitch)?,
-                a.at.0 as *const c_void,
-                a.compute.cuda(),
-                size(a.pitch)?,
-                (&raw const beta).cast::<c_void>(),
-                place.0 as *mut c_void,
-                compute.cuda(),
-                size(pitch)?,
-                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        }
-        .map_err(|error| Error::Cuda {
-            what: "multiply matrices".to_owned(),
-            message: format!("{error:?}"),
+        let (m, n, k) = (size(columns)?, size(rows)?, size(inner)?);
+        let (a_pitch, b_pitch, pitch) = (size(a.pitch)?, size(b.pitch)?, size(pitch)?);
+        let named = || {
+            let operations = 2.0 * rows as f64 * columns as f64 * inner as f64;
+            (format!("product {rows}x{columns}x{inner}"), operations)
+        };
+        self.clock.time(&self.stream, named, || {
+            // SAFETY: the operands' addresses, types and pitches are those of live matrices of these
+            // sizes.
+            unsafe {
+                result::gemm_ex(
+                    *handle.handle(),
+                    operation(b),
+                    operation(a),
+                    m,
+                    n,
+                    k,
+                    (&raw const one).cast::<c_void>(),
+                    b.at.0 as *const c_void,
+                    b.compute.cuda(),
+                    b_pitch,
+                    a.at.0 as *const c_void,
+                    a.compute.cuda(),
+                    a_pitch,
+                    (&raw const beta).cast::<c_void>(),
+                    place.0 as *mut c_void,
+                    compute.cuda(),
+                    pitch,
+                    sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                    sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+                )
+            }
+            .map_err(|error| Error::Cuda {
+                what: "multiply matrices".to_owned(),
+                message: format!("{error:?}"),
+            })
         })
     }
 }
