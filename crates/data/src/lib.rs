@@ -18,6 +18,7 @@ mod defect;
 mod encode;
 mod error;
 mod format;
+mod language_model;
 mod pack;
 mod preview;
 mod random;
@@ -38,6 +39,10 @@ pub use defect::{BadRecord, Defect};
 pub use encode::{Encoded, Encoder, Learn, Reason, TooLong};
 pub use error::{Error, Result};
 pub use format::Format;
+pub use language_model::{
+    Completion, CompletionRequest, Decoding, FinishReason, LanguageModel, NoCompletion, OnReply,
+    Prompt, Reply, TokenLogprob, Usage,
+};
 pub use pack::{Batch, Packing, Plan};
 pub use preview::{PreviewToken, preview};
 pub use random::{Random, shuffled};

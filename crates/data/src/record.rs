@@ -30,7 +30,7 @@ impl fmt::Display for Origin {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Who speaks: `system`, `user`, `assistant`, `tool`, or whatever the chat template knows.
     pub role: String,

@@ -1,0 +1,162 @@
+//! Who writes text for the data engine: a model of our own or a server, behind one trait.
+//!
+//! The engine asks for completions in streams: it hands over an iterator of requests and is told of
+//! each reply as it comes, in whatever order. How many requests run at a time, how they are batched
+//! and how often they are tried again is the model's own business.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Message;
+
+/// What a model is to continue or to answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// Text that goes on.
+    Text(String),
+    /// A conversation whose next message is wanted.
+    Messages(Vec<Message>),
+}
+
+/// How a completion is drawn, in the terms of the OpenAI API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decoding {
+    /// Most new tokens. Default 256.
+    pub max_tokens: usize,
+    /// Divides the logits; 0 always takes the most probable token. Default 0.
+    pub temperature: f64,
+    /// Keeps the most probable tokens whose probabilities together reach this. Default 1.
+    pub top_p: f64,
+    /// Taken from the logit of each token that the completion holds already. Default 0.
+    pub presence_penalty: f64,
+    /// Taken from it for each time that it holds it. Default 0.
+    pub frequency_penalty: f64,
+    /// Texts that end a completion, and are no part of it. Default none.
+    pub stop: Vec<String>,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self {
+            max_tokens: 256,
+            temperature: 0.0,
+            top_p: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            stop: Vec::new(),
+        }
+    }
+}
+
+/// One question to a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompletionRequest {
+    /// What it is asked.
+    pub prompt: Prompt,
+    /// How it is to answer.
+    pub decoding: Decoding,
+    /// Start of the random numbers, for models that take one.
+    pub seed: u64,
+    /// Whether the log-probability of each token is wanted.
+    pub logprobs: bool,
+}
+
+/// Why a completion ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model had said all, or a stop text came.
+    Stop,
+    /// The most tokens were reached: the text is cut off.
+    Length,
+    /// Something else that a server names (`content_filter`).
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// A token of a completion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// Its text.
+    pub token: String,
+    /// Natural logarithm of its probability.
+    pub logprob: f64,
+}
+
+/// Tokens that a request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Of the prompt.
+    pub prompt_tokens: u64,
+    /// Of the completion.
+    pub completion_tokens: u64,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The new text, without the stop text.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Its tokens, where they were asked for and the model tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Vec<TokenLogprob>>,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// Why a request has no answer. It was never recorded as one: it is asked again by the next run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NoCompletion {
+    /// What went wrong, in words: found and wanted.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether every other request would fare the same (a wrong key, no such model): the run stops.
+    pub fatal: bool,
+}
+
+/// What a model says to one request.
+pub type Reply = std::result::Result<Completion, NoCompletion>;
+
+/// Hands replies on as they come: the number of the request (from 0, in the order in which they were
+/// taken), and the reply. `Break` stops the model: what runs is given up, and no more is asked.
+pub type OnReply<'a> = dyn FnMut(usize, Reply) -> ControlFlow<()> + 'a;
+
+/// Something that writes text.
+pub trait LanguageModel {
+    /// Its name, for records and reports.
+    fn name(&self) -> &str;
+
+    /// Answers requests, each once. They are taken from the iterator as there is room for them, never
+    /// all at once; `on_reply` is called on the calling thread.
+    fn complete(
+        &self,
+        requests: &mut dyn Iterator<Item = CompletionRequest>,
+        on_reply: &mut OnReply<'_>,
+    );
+
+    /// Tokens of a text, about: to foretell what a run takes.
+    fn count_tokens(&self, text: &str) -> usize {
+        // Four characters a token is what English comes to with large vocabularies.
+        text.chars().count().div_ceil(4)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finish_reason_is_read_as_servers_write_it() {
+        let read = |text: &str| serde_json::from_str::<FinishReason>(text).unwrap();
+        assert_eq!(read("\"stop\""), FinishReason::Stop);
+        assert_eq!(read("\"length\""), FinishReason::Length);
+        assert_eq!(read("\"content_filter\""), FinishReason::Other("content_filter".into()));
+    }
+}
