@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bootstrap::SeedProblem;
 use crate::defect::in_backticks;
 use crate::{BadRecord, Defect, Origin};
 
@@ -55,6 +56,12 @@ pub enum Error {
         origin: Origin,
         /// Its fields.
         found: Vec<String>,
+    },
+    /// Seed tasks that cannot be used.
+    #[error("the seed tasks cannot be used{}", each(problems))]
+    Seeds {
+        /// What is wrong, line by line.
+        problems: Vec<SeedProblem>,
     },
     /// Records that cannot be used.
     #[error("{bad} of {records} records cannot be used{}", list(shown, *bad))]
@@ -290,6 +297,14 @@ fn nearest_file(path: &Path) -> Option<PathBuf> {
 fn list(shown: &[BadRecord], all: usize) -> String {
     let lines = shown.iter().map(|bad| format!("\n  {bad}"));
     lines.chain(rest(shown.len(), all)).collect()
+}
+
+fn each(problems: &[SeedProblem]) -> String {
+    /// More are not read by anyone.
+    const SHOWN: usize = 10;
+    let shown = problems.iter().take(SHOWN);
+    let lines = shown.map(|SeedProblem { origin, message }| format!("\n  {origin}: {message}"));
+    lines.chain(rest(SHOWN.min(problems.len()), problems.len())).collect()
 }
 
 fn list_lengths(shown: &[(Origin, usize)], all: usize) -> String {

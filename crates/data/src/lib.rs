@@ -10,6 +10,7 @@
 //!
 //! Nothing here prints, and nothing here knows a tensor.
 
+pub mod bootstrap;
 mod cache;
 mod chat;
 mod config;

@@ -1,0 +1,16 @@
+//! Instruction data written by a model: Self-Instruct (Wang et al., 2023), as its published code does it.
+//!
+//! ```text
+//!  SeedTask ─┐
+//!            ├─ instructions ─► classification ─► instances ─► filter ─► records to train on
+//!  accepted ─┘   (stage 1)        (stage 2)       (stage 3)   (stage 4)
+//! ```
+
+mod finetuning;
+mod instances;
+mod python;
+mod seeds;
+
+pub use finetuning::{PromptRecord, lay_out};
+pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
+pub use seeds::{SeedProblem, SeedTask, read_seeds};
