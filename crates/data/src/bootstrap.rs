@@ -8,9 +8,13 @@
 
 mod finetuning;
 mod instances;
+mod prompts;
 mod python;
 mod seeds;
+mod writer;
 
 pub use finetuning::{PromptRecord, lay_out};
 pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
+pub use prompts::{Prompts, Shown};
 pub use seeds::{SeedProblem, SeedTask, read_seeds};
+pub use writer::{Alpaca, Candidate, Instructions, Writer};

@@ -63,6 +63,22 @@ pub enum Error {
         /// What is wrong, line by line.
         problems: Vec<SeedProblem>,
     },
+    /// A folder of prompts has a template that no stage asks for.
+    #[error("`{}` is no prompt, wanted one of {}", path.display(), in_backticks(names))]
+    PromptName {
+        /// The file.
+        path: PathBuf,
+        /// The prompts that there are.
+        names: Vec<&'static str>,
+    },
+    /// A template of a prompt is malformed, or cannot be filled in.
+    #[error("`{}`: {message}", path.display())]
+    Prompt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Records that cannot be used.
     #[error("{bad} of {records} records cannot be used{}", list(shown, *bad))]
     BadRecords {

@@ -11,7 +11,7 @@ use super::python::strip;
 use crate::FinishReason;
 
 /// One example of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
     /// What the task is about; empty if it needs nothing.

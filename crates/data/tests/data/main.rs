@@ -8,6 +8,7 @@ mod errors;
 mod golden_chat;
 mod pack;
 mod records;
+mod self_instruct;
 mod smollm2;
 mod tiny;
 mod tokenizer;
