@@ -6,15 +6,19 @@
 //!  accepted ─┘   (stage 1)        (stage 2)       (stage 3)   (stage 4)
 //! ```
 
+mod config;
 mod finetuning;
 mod instances;
 mod prompts;
 mod python;
+mod records;
 mod seeds;
 mod writer;
 
+pub use config::{BootstrapConfig, Method};
 pub use finetuning::{PromptRecord, lay_out};
 pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
 pub use prompts::{Prompts, Shown};
+pub use records::{RawInstances, Split, Task, finetuning_records, parse_task};
 pub use seeds::{SeedProblem, SeedTask, read_seeds};
 pub use writer::{Alpaca, Candidate, Instructions, Writer};

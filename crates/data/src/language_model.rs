@@ -51,6 +51,32 @@ impl Default for Decoding {
     }
 }
 
+impl Decoding {
+    /// Everything that is wrong with it: found and wanted.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut unless = |good: bool, key: &str, found: &dyn std::fmt::Display, wanted: &str| {
+            if !good {
+                problems.push(format!("`{key}` is {found}, wanted {wanted}"));
+            }
+        };
+        unless(self.max_tokens > 0, "max_tokens", &self.max_tokens, "1 or more");
+        let warm = self.temperature.is_finite() && self.temperature >= 0.0;
+        unless(warm, "temperature", &self.temperature, "0 or more");
+        // The published code asks for 0, which servers take for the most probable token alone.
+        let share = (0.0..=1.0).contains(&self.top_p);
+        unless(share, "top_p", &self.top_p, "a number from 0 to 1");
+        for (key, penalty) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            unless((-2.0..=2.0).contains(&penalty), key, &penalty, "a number from -2 to 2");
+        }
+        unless(!self.stop.iter().any(String::is_empty), "stop", &"an empty text", "texts");
+        problems
+    }
+}
+
 /// One question to a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompletionRequest {
