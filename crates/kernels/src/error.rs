@@ -68,6 +68,14 @@ pub enum Error {
         /// The gradient that was announced.
         wanted: f32,
     },
+    /// No token can be chosen so, or from such logits.
+    #[error("choose: found {found}, wanted {wanted}")]
+    Choice {
+        /// What was found, and for which row of the logits.
+        found: String,
+        /// What was wanted.
+        wanted: &'static str,
+    },
     /// A tensor is not what the kernels of a GPU work on.
     #[error("found {found}, wanted a contiguous f32 or bf16 tensor on the GPU")]
     Device {

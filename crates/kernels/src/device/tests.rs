@@ -6,6 +6,7 @@
 mod attention;
 mod decode;
 mod rows;
+mod sample;
 mod update;
 
 use crate::emulator::rounded;

@@ -23,5 +23,6 @@ modules!(
     "reduce",
     "rms_norm",
     "rope",
+    "sample",
     "swiglu"
 );

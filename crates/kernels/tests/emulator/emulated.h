@@ -159,6 +159,12 @@ using std::isfinite;
 inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
 inline unsigned long long min(unsigned long long a, unsigned long long b) { return a < b ? a : b; }
+inline unsigned long long max(unsigned long long a, unsigned long long b) { return a < b ? b : a; }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64);
+}
+// To the nearest, ties to even.
+inline unsigned long long __float2ull_rn(float value) { return static_cast<unsigned long long>(nearbyintf(value)); }
 inline float rsqrtf(float value) { return 1.0f / sqrtf(value); }
 
 // Shuffles.
