@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use albacore_kernels::{Angles, Sequences, storage};
-use candle_core::{Device, Tensor};
-use rayon::prelude::*;
+use albacore_kernels::{Angles, Sequences, choose};
 
 use crate::rope::newest_angles;
 use crate::sampling::Sampler;
@@ -56,7 +54,8 @@ struct Growing {
 /// larger batch may differ in their last bits, and with them a choice between near equals.
 ///
 /// # Errors
-/// If a prompt is empty or names a token outside the vocabulary.
+/// If a prompt is empty or names a token outside the vocabulary; if the model's logits have no finite
+/// largest one.
 pub fn generate(
     model: &Llama,
     prompts: &[Vec<u32>],
@@ -82,10 +81,12 @@ pub fn generate(
     while !growing.is_empty() {
         let input = Step::new(model.config(), &growing, &fresh)?;
         let logits = model.next_logits(&input, &caches)?;
-        let chosen = choose(&mut growing, &logits, model.config().vocab_size)?;
+        let choices = growing.iter_mut().map(|sequence| sequence.sampler.choice());
+        let chosen = choose(&logits, &choices.collect::<Vec<_>>())?;
         let mut keep = vec![true; growing.len()];
         for (slot, (sequence, &id)) in growing.iter_mut().zip(&chosen).enumerate() {
             sequence.ids.push(id);
+            sequence.sampler.saw(id);
             let result = &mut results[sequence.index];
             result.ids.push(id);
             let finish = if limits.stop_ids.contains(&id) {
@@ -139,15 +140,6 @@ impl Step {
         let last = sequences.starts()[1..].iter().map(|end| end - 1).collect();
         Ok(Self { ids, angles, positions, sequences, last })
     }
-}
-
-fn choose(growing: &mut [Growing], logits: &Tensor, vocabulary: usize) -> Result<Vec<u32>> {
-    // Sampling is on the CPU; there, this is no copy.
-    let logits = logits.to_device(&Device::Cpu)?;
-    Ok(storage::write(&logits, |logits| {
-        let rows = growing.par_iter_mut().zip(logits.par_chunks_mut(vocabulary));
-        Ok(rows.map(|(sequence, row)| sequence.sampler.next(row, &sequence.ids)).collect())
-    })?)
 }
 
 fn check(model: &Llama, prompts: &[Vec<u32>]) -> Result<()> {

@@ -1,8 +1,9 @@
-//! Choosing the next token from the logits.
+//! The settings of sampling, and each sequence's own random numbers.
 //!
-//! The order of the steps is that of transformers' `generate`: repetition penalty, temperature,
-//! top-k, top-p, then a draw.
+//! The choice itself is [`albacore_kernels::choose`]; the random numbers are drawn here, so they do
+//! not depend on the device.
 
+use albacore_kernels::Choice;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -47,11 +48,12 @@ impl Sampling {
     }
 }
 
-/// Chooses the tokens of one sequence.
+/// What the choices of one sequence's tokens depend on, besides the logits.
 pub(crate) struct Sampler {
     sampling: Sampling,
     random: ChaCha8Rng,
-    order: Vec<u32>,
+    /// The tokens so far, each once and in order; none if there is no penalty for them.
+    seen: Vec<u32>,
 }
 
 impl Sampler {
@@ -62,119 +64,64 @@ impl Sampler {
         let stream = prompt.iter().fold(0xcbf2_9ce4_8422_2325, absorb);
         let mut random = ChaCha8Rng::seed_from_u64(sampling.seed);
         random.set_stream(stream.wrapping_add(times));
-        Self { sampling, random, order: Vec::new() }
-    }
-
-    /// The next token, given the logits and the tokens so far (prompt included).
-    pub(crate) fn next(&mut self, logits: &mut [f32], seen: &[u32]) -> u32 {
-        self.penalise(logits, seen);
-        if self.sampling.temperature == 0.0 {
-            return most_probable(logits);
-        }
-        self.order.clear();
-        self.order.extend(0..logits.len() as u32);
-        let falling =
-            |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        let top_k = self.sampling.top_k;
-        if top_k > 0 && top_k < self.order.len() {
-            self.order.select_nth_unstable_by(top_k - 1, falling);
-            self.order.truncate(top_k);
-        }
-        self.order.sort_unstable_by(falling);
-        let largest = logits[self.order[0] as usize];
-        let weight =
-            |id: u32| f64::from((logits[id as usize] - largest) / self.sampling.temperature).exp();
-        let total = self.order.iter().map(|&id| weight(id)).sum::<f64>();
-        let kept = total * f64::from(self.sampling.top_p);
-        let mut below = 0.0;
-        let nucleus = self.order.iter().position(|&id| {
-            below += weight(id);
-            below >= kept
-        });
-        let nucleus = nucleus.map_or(self.order.len(), |last| last + 1);
-        let candidates = &self.order[..nucleus];
-        let mass = candidates.iter().map(|&id| weight(id)).sum::<f64>();
-        // 53 random bits make a double in [0, 1).
-        let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * mass;
-        for &id in candidates {
-            left -= weight(id);
-            if left < 0.0 {
-                return id;
-            }
-        }
-        candidates[candidates.len() - 1]
-    }
-
-    fn penalise(&self, logits: &mut [f32], seen: &[u32]) {
-        let penalty = self.sampling.repetition_penalty;
-        if penalty == 1.0 {
-            return;
-        }
-        let mut seen = seen.to_vec();
+        let mut seen = if sampling.repetition_penalty == 1.0 { vec![] } else { prompt.to_vec() };
         seen.sort_unstable();
         seen.dedup();
-        for id in seen {
-            let logit = &mut logits[id as usize];
-            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-        }
+        Self { sampling, random, seen }
     }
-}
 
-/// The most probable token; of equals, the first.
-fn most_probable(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = id;
+    /// How the next token is chosen.
+    pub(crate) fn choice(&mut self) -> Choice<'_> {
+        let Sampling { temperature, top_k, top_p, repetition_penalty, .. } = self.sampling;
+        let draw = if temperature == 0.0 { 0 } else { self.random.next_u64() };
+        Choice { temperature, top_k, top_p, repetition_penalty, seen: &self.seen, draw }
+    }
+
+    /// The sequence goes on with this token.
+    pub(crate) fn saw(&mut self, id: u32) {
+        if self.sampling.repetition_penalty == 1.0 {
+            return;
+        }
+        if let Err(place) = self.seen.binary_search(&id) {
+            self.seen.insert(place, id);
         }
     }
-    best as u32
 }
 
 #[cfg(test)]
 mod tests {
+    use albacore_kernels::choose;
+    use candle_core::{Device, Tensor};
+
     use super::*;
 
-    fn counts(sampling: Sampling, logits: &[f32]) -> Vec<usize> {
-        let mut sampler = Sampler::new(sampling, &[], 0);
-        let mut counts = vec![0; logits.len()];
-        for _ in 0..4_000 {
-            counts[sampler.next(&mut logits.to_vec(), &[]) as usize] += 1;
-        }
-        counts
+    fn next(sampler: &mut Sampler, logits: &[f32]) -> u32 {
+        let logits = Tensor::from_slice(logits, (1, logits.len()), &Device::Cpu).unwrap();
+        choose(&logits, &[sampler.choice()]).unwrap()[0]
     }
 
     #[test]
-    fn temperature_zero_takes_the_first_of_the_most_probable() {
-        let mut sampler = Sampler::new(Sampling::default(), &[], 0);
-        assert_eq!(sampler.next(&mut [0.0, 2.0, 2.0, 1.0], &[]), 1);
-    }
-
-    #[test]
-    fn draws_follow_the_softmax() {
-        let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
-        let counts = counts(Sampling { temperature: 1.0, ..Default::default() }, &logits);
-        // 1 : 3 in 4,000 draws; the standard deviation is 27.
-        assert!((counts[0] as i32 - 1_000).abs() < 120, "{counts:?}");
-        assert_eq!(counts[2], 0);
-    }
-
-    #[test]
-    fn top_k_and_top_p_leave_out_the_improbable() {
-        let logits = [1.0, 4.0, 3.0, 2.0];
-        let top_k = Sampling { temperature: 1.0, top_k: 2, ..Default::default() };
-        let kept = counts(top_k, &logits);
-        assert!(kept[1] > 0 && kept[2] > 0 && kept[0] + kept[3] == 0, "{kept:?}");
-        let top_p = Sampling { temperature: 1.0, top_p: 0.5, ..Default::default() };
-        assert_eq!(counts(top_p, &logits)[1], 4_000);
+    fn settings_reach_the_choice() {
+        let sampling =
+            Sampling { temperature: 0.5, top_k: 3, top_p: 0.9, repetition_penalty: 1.2, seed: 1 };
+        let mut sampler = Sampler::new(sampling, &[5, 2, 5], 0);
+        let Choice { temperature, top_k, top_p, repetition_penalty, seen, .. } = sampler.choice();
+        assert_eq!((temperature, top_k, top_p, repetition_penalty), (0.5, 3, 0.9, 1.2));
+        assert_eq!(seen, [2, 5]);
+        let mut plain = Sampler::new(Sampling::default(), &[5, 2, 5], 0);
+        assert_eq!(next(&mut plain, &[0.0, 2.0, 2.0, 1.0]), 1);
     }
 
     #[test]
     fn the_repetition_penalty_lowers_what_was_seen_once() {
         let sampling = Sampling { repetition_penalty: 2.0, ..Default::default() };
-        let mut sampler = Sampler::new(sampling, &[], 0);
-        assert_eq!(sampler.next(&mut [3.0, 2.0], &[0, 0]), 1);
-        assert_eq!(sampler.next(&mut [-1.0, -1.5], &[0]), 1);
+        let mut sampler = Sampler::new(sampling, &[0, 0], 0);
+        assert_eq!(next(&mut sampler, &[3.0, 2.0]), 1);
+        assert_eq!(next(&mut sampler, &[-1.0, -1.5]), 1);
+        for _ in 0..2 {
+            sampler.saw(1);
+        }
+        assert_eq!(next(&mut sampler, &[3.0, 2.0]), 0);
     }
 
     #[test]
@@ -182,7 +129,7 @@ mod tests {
         let draw = |seed, prompt: &[u32], times| {
             let sampling = Sampling { temperature: 1.0, seed, ..Default::default() };
             let mut sampler = Sampler::new(sampling, prompt, times);
-            (0..32).map(|_| sampler.next(&mut [0.0; 16], &[])).collect::<Vec<_>>()
+            (0..32).map(|_| next(&mut sampler, &[0.0; 16])).collect::<Vec<_>>()
         };
         let all = [
             draw(7, &[1, 2], 0),
