@@ -187,9 +187,8 @@ __device__ u64 least_kept(const Row& row, const Board& board, u64 floor, Measure
   // All of the last bin are equals.
   const u64 each = measure(logit_of(key)), equals = (wanted - above + each - 1) / each;
   if (equals * each >= board.totals[digit]) return max(floor, u64(key) << 32);
-  const auto is_equal = [&](u32 id, float logit) {
-    return u64(key_of(logit) == key && order_of(key, id) >= floor);
-  };
+  // The first of all equals are above the floor.
+  const auto is_equal = [&](u32, float logit) { return u64(key_of(logit) == key); };
   return order_of(key, locate(row, board, is_equal, [&](u64) { return equals - 1; }));
 }
 

@@ -55,11 +55,13 @@ fn settings(words: usize) -> impl Iterator<Item = (f32, usize, f32)> {
         (1, 1.0),
         (words / 2 + 1, 1.0),
         (words + 7, 1.0),
-        (0, 1e-7),
+        (0, f32::MIN_POSITIVE),
         (0, 0.3),
         (0, 0.95),
         (9, 0.8),
         (words / 2 + 1, 0.99),
+        // All that top-k has left, some of whose least ones' equals it has not.
+        (words / 2 + 1, 0.999_999_9),
     ];
     [0.02, 1.0].into_iter().flat_map(move |t| kept.map(|(top_k, top_p)| (t, top_k, top_p)))
 }
@@ -99,12 +101,25 @@ fn emulated_choices_in_small_vocabularies_are_those_of_the_cpu() {
 
 #[test]
 fn emulated_choices_in_a_vocabulary_of_one_round_are_those_of_the_cpu() {
-    assert_same_at_size(1003, 0..4);
+    assert_same_at_size(1003, 0..8);
 }
 
 #[test]
 fn emulated_choices_in_a_larger_vocabulary_are_those_of_the_cpu() {
     assert_same_at_size(5002, 0..2);
+}
+
+/// Runs of neighbours are searched three times over above 2^18 tokens.
+#[test]
+fn emulated_choices_in_the_largest_vocabularies_are_those_of_the_cpu() {
+    let words = 263_001;
+    let logits: Vec<f32> = numbers(words, 8).iter().map(|logit| (64.0 * logit).round()).collect();
+    let rows = [(0, 1.0), (0, 0.9), (30_001, 0.95)].map(|(top_k, top_p)| {
+        let (temperature, repetition_penalty, seen) = (8.0, 1.0, &[] as &[u32]);
+        let draw = 0x9e37_79b9_7f4a_7c15;
+        (&*logits, Choice { temperature, top_k, top_p, repetition_penalty, seen, draw })
+    });
+    assert_same(&rows);
 }
 
 #[test]
