@@ -1,4 +1,5 @@
-//! A whole LLaMA on a GPU against the same one on the CPU: log-probabilities and every gradient.
+//! A whole LLaMA on a GPU against the same one on the CPU: log-probabilities and every gradient; and
+//! the tokens that are chosen from its logits.
 //!
 //! Needs the feature `cuda` and a GPU, named by `ALBACORE_TEST_GPU` (an index); says so where there is
 //! none. Prints the worst errors: `cargo test --features cuda --test twin -- --nocapture`.
@@ -6,7 +7,7 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use albacore_kernels::{Recompute, Tape, storage};
+use albacore_kernels::{Choice, Recompute, Tape, choose, storage};
 use albacore_model::{Llama, LlamaConfig, Packed};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -109,4 +110,28 @@ fn in_f32_a_gpu_gives_the_numbers_of_the_cpu() {
 #[test]
 fn in_bf16_a_gpu_gives_nearly_the_numbers_of_the_cpu() {
     compare(DType::BF16, 0.2);
+}
+
+#[test]
+fn from_the_same_logits_a_gpu_chooses_the_tokens_of_the_cpu() {
+    let Some(device) = gpu() else { return };
+    let model = model(true, false, 64);
+    let logits = model.logits(&batch(&model)).unwrap();
+    let rows = logits.dims()[0];
+    let seen: Vec<u32> = (0..1003).step_by(7).collect();
+    for round in 0..20 {
+        let choices: Vec<Choice> = (0..rows as u64)
+            .map(|row| Choice {
+                temperature: [0.0, 0.5, 1.0][row as usize % 3],
+                top_k: [0, 50][row as usize / 3 % 2],
+                top_p: [1.0, 0.9][row as usize / 6 % 2],
+                repetition_penalty: [1.0, 1.2][row as usize / 12 % 2],
+                seen: &seen,
+                draw: (row + 1 + 1000 * round).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            })
+            .collect();
+        let there = logits.copy().unwrap().to_device(&device).unwrap();
+        let found = choose(&there, &choices).unwrap();
+        assert_eq!(found, choose(&logits.copy().unwrap(), &choices).unwrap(), "round {round}");
+    }
 }
