@@ -20,12 +20,15 @@ mod encode;
 mod error;
 mod format;
 mod language_model;
+mod novelty;
 mod pack;
 mod preview;
 mod random;
 mod read;
 mod record;
 mod report;
+mod rouge;
+mod script;
 mod split;
 mod stream;
 mod template;
@@ -44,12 +47,15 @@ pub use language_model::{
     Completion, CompletionRequest, Decoding, FinishReason, LanguageModel, NoCompletion, OnReply,
     Prompt, Reply, TokenLogprob, Usage,
 };
+pub use novelty::{Likeness, Novelty, Scores};
 pub use pack::{Batch, Packing, Plan};
 pub use preview::{PreviewToken, preview};
 pub use random::{Random, shuffled};
 pub use read::{Objects, Records, read, read_objects};
 pub use record::{Body, Message, Origin, Record};
 pub use report::{Dropped, Report};
+pub use rouge::{RougeL, Tokenization, common_subsequence, for_each_token, stem, tokens};
+pub use script::Script;
 pub use split::HeldOut;
 pub use stream::TextStream;
 pub use template::{Patterns, Template, TemplateChoice};
