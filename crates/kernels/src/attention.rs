@@ -22,7 +22,6 @@ pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 
 use crate::device::attention::Call;
-use crate::device::tiles::{Stretch, alone};
 use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::launch::Compute;
@@ -97,9 +96,9 @@ fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Resu
 impl Attention<'_> {
     fn run_forward(self, qkv: &Tensor, out: &Tensor, lse: &Tensor) -> Result<()> {
         if let Some(gpu) = Engine::of(qkv.device())? {
-            let stretches = alone(self.sequences.starts());
+            let tiles = self.sequences.query_tiles(&gpu, self.causal)?;
             let places = [gpu.at(out)?, gpu.at(lse)?, gpu.at(qkv)?];
-            return self.on_gpu(qkv, &stretches)?.forward(&*gpu, places);
+            return self.on_gpu(qkv)?.forward(&*gpu, tiles, places);
         }
         let qkv = storage::read(qkv)?;
         storage::write(out, |out| {
@@ -117,10 +116,11 @@ impl Attention<'_> {
         accumulate: bool,
     ) -> Result<()> {
         if let Some(gpu) = Engine::of(qkv.device())? {
-            let stretches = alone(self.sequences.starts());
+            let queries = self.sequences.query_tiles(&gpu, self.causal)?;
+            let tiles = [queries, self.sequences.key_tiles(&gpu, self.causal)?];
             let (gradient, lse) = (gpu.at(gradient)?, gpu.at(lse)?);
             let places = [gpu.at(sum)?, gpu.at(qkv)?, gpu.at(output)?, gradient, lse];
-            return self.on_gpu(qkv, &stretches)?.backward(&*gpu, places, accumulate);
+            return self.on_gpu(qkv)?.backward(&*gpu, tiles, places, accumulate);
         }
         let (qkv, output) = (storage::read(qkv)?, storage::read(output)?);
         let (lse, gradient) = (storage::read(lse)?, storage::read(gradient)?);
@@ -130,9 +130,9 @@ impl Attention<'_> {
         })
     }
 
-    fn on_gpu<'s>(self, qkv: &Tensor, stretches: &'s [Stretch]) -> Result<Call<'s>> {
+    fn on_gpu(self, qkv: &Tensor) -> Result<Call> {
         let Self { heads, scale, causal, .. } = self;
-        Call::new(heads, stretches, scale, causal, Compute::of(qkv)?)
+        Call::new(heads, self.sequences.tokens(), scale, causal, Compute::of(qkv)?)
     }
 }
 

@@ -74,32 +74,48 @@ impl Operand {
 }
 
 /// The copy of host numbers on a GPU, made when it is first asked for.
-#[derive(Default)]
-pub(crate) struct Mirror(OnceLock<Arc<<Engine as Gpu>::Memory>>);
+pub(crate) struct Mirror<M = <Engine as Gpu>::Memory>(OnceLock<(Arc<M>, usize)>);
 
 impl Mirror {
     /// Where the copy of `numbers` is: always the same numbers.
     pub(crate) fn of(&self, gpu: &Engine, numbers: &[f32]) -> Result<Address> {
-        if let Some(memory) = self.0.get() {
-            return Ok(gpu.address(memory));
+        let words = || numbers.iter().map(|number| number.to_bits()).collect();
+        Ok(self.of_words(gpu, words)?.0)
+    }
+}
+
+impl<M> Mirror<M> {
+    /// Where the copy of the words that `make` gives is, always the same words, and how many they
+    /// are.
+    pub(crate) fn of_words(
+        &self,
+        gpu: &impl Gpu<Memory = M>,
+        make: impl FnOnce() -> Vec<u32>,
+    ) -> Result<(Address, usize)> {
+        if let Some((memory, count)) = self.0.get() {
+            return Ok((gpu.address(memory), *count));
         }
-        let words: Vec<u32> = numbers.iter().map(|number| number.to_bits()).collect();
-        let memory = self.0.get_or_init({
-            let memory = Arc::new(gpu.upload(&words)?);
-            || memory
-        });
-        Ok(gpu.address(memory))
+        let words = make();
+        let copy = (Arc::new(gpu.upload(&words)?), words.len());
+        let (memory, count) = self.0.get_or_init(|| copy);
+        Ok((gpu.address(memory), *count))
+    }
+}
+
+impl<M> Default for Mirror<M> {
+    fn default() -> Self {
+        Self(OnceLock::new())
     }
 }
 
 /// A clone makes its own copy: it may be asked for on another GPU.
-impl Clone for Mirror {
+impl<M> Clone for Mirror<M> {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl fmt::Debug for Mirror {
+impl<M> fmt::Debug for Mirror<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.get().is_some() { "on the GPU" } else { "on the host" })
     }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::device::tiles::{self, Tiles, alone};
+use crate::engine::{Engine, Mirror};
 use crate::{Error, Result};
 
 /// The sequences of a packed batch: `B + 1` starts, the first 0 and the last `T` (elsewhere called
@@ -13,10 +15,23 @@ use crate::{Error, Result};
 /// assert_eq!(sequences.iter().nth(2), Some(4..6));
 /// # Ok::<(), albacore_kernels::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Sequences {
     starts: Vec<u32>,
+    /// What attention's blocks work on, causal or not: sent to a GPU for the first layer of the
+    /// first pass, and the same for all.
+    query_tiles: [Mirror; 2],
+    key_tiles: [Mirror; 2],
 }
+
+/// By their starts: the tiles follow from them.
+impl PartialEq for Sequences {
+    fn eq(&self, other: &Self) -> bool {
+        self.starts == other.starts
+    }
+}
+
+impl Eq for Sequences {}
 
 impl Sequences {
     /// Takes the starts of the sequences, with the number of tokens at the end.
@@ -37,7 +52,7 @@ impl Sequences {
         if let Some(index) = starts.windows(2).position(|pair| pair[1] <= pair[0]) {
             return wrong(index + 1, format!("more than {}", starts[index]));
         }
-        Ok(Self { starts })
+        Ok(Self { starts, query_tiles: Default::default(), key_tiles: Default::default() })
     }
 
     /// Sequences of these lengths, end to end.
@@ -83,6 +98,18 @@ impl Sequences {
     /// The length of the longest sequence.
     pub fn longest(&self) -> usize {
         self.iter().map(|range| range.len()).max().expect("there is at least one sequence")
+    }
+
+    /// The tiles of queries, on the GPU.
+    pub(crate) fn query_tiles(&self, gpu: &Engine, causal: bool) -> Result<Tiles> {
+        let words = || tiles::query_tiles(&alone(&self.starts), causal);
+        Ok(Tiles::of_queries(self.query_tiles[usize::from(causal)].of_words(gpu, words)?))
+    }
+
+    /// The tiles of keys, on the GPU.
+    pub(crate) fn key_tiles(&self, gpu: &Engine, causal: bool) -> Result<Tiles> {
+        let words = || tiles::key_tiles(&alone(&self.starts), causal);
+        Ok(Tiles::of_keys(self.key_tiles[usize::from(causal)].of_words(gpu, words)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The twin of `attention`: tiles over packed sequences, forward and backward.
 
-use super::tiles::{Stretch, key_tiles, query_tiles};
+use super::tiles::Tiles;
 use crate::launch::{Address, Argument, Compute, Gpu, Launch, arguments, blocks};
 use crate::{Error, Heads, Result};
 
@@ -8,10 +8,10 @@ use crate::{Error, Heads, Result};
 pub(crate) const WIDTHS: [usize; 5] = [64, 80, 96, 128, 256];
 
 /// One attention over a packed batch.
-#[derive(Clone, Debug)]
-pub(crate) struct Call<'s> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
     pub(crate) heads: Heads,
-    pub(crate) stretches: &'s [Stretch],
+    pub(crate) tokens: usize,
     pub(crate) scale: f32,
     pub(crate) causal: bool,
     pub(crate) compute: Compute,
@@ -71,26 +71,22 @@ impl Shape {
     }
 }
 
-impl<'s> Call<'s> {
+impl Call {
     /// Checks that there is a kernel for the heads.
     ///
     /// # Errors
     /// If their width is too large or no multiple of 16 bytes.
     pub(crate) fn new(
         heads: Heads,
-        stretches: &'s [Stretch],
+        tokens: usize,
         scale: f32,
         causal: bool,
         compute: Compute,
     ) -> Result<Self> {
         match Shape::new(heads.width, compute) {
-            Some(_) => Ok(Self { heads, stretches, scale, causal, compute }),
+            Some(_) => Ok(Self { heads, tokens, scale, causal, compute }),
             None => Err(Error::HeadWidth { found: heads.width, step: compute.pack() }),
         }
-    }
-
-    fn tokens(&self) -> usize {
-        self.stretches.last().map_or(0, |stretch| stretch.rows.end as usize)
     }
 
     fn shape(&self) -> Shape {
@@ -118,27 +114,29 @@ impl<'s> Call<'s> {
     }
 
     /// `out` `(T, H D)` and `log_sums` `(H, T)` f32.
-    pub(crate) fn forward(&self, gpu: &impl Gpu, [out, log_sums, qkv]: [Address; 3]) -> Result<()> {
-        let words = query_tiles(self.stretches, self.causal);
-        let tiles = gpu.upload(&words)?;
+    pub(crate) fn forward(
+        &self,
+        gpu: &impl Gpu,
+        query_tiles: Tiles,
+        [out, log_sums, qkv]: [Address; 3],
+    ) -> Result<()> {
         let Heads { query, key_value, width } = self.heads;
         let arguments = arguments![
             out,
             log_sums,
             qkv,
-            gpu.address(&tiles),
-            self.tokens() as u32,
+            query_tiles.at,
+            self.tokens as u32,
             query as u32,
             key_value as u32,
             width as u32,
             self.scale,
             self.causal,
         ];
-        let grid = [words.len() / 5, query];
         gpu.launch(self.launch(
             "attention",
             "forward",
-            grid,
+            [query_tiles.count, query],
             128,
             self.shape().forward_bytes(),
             arguments,
@@ -149,11 +147,12 @@ impl<'s> Call<'s> {
     pub(crate) fn backward(
         &self,
         gpu: &impl Gpu,
+        [query_tiles, key_tiles]: [Tiles; 2],
         [sum, qkv, out, gradient, log_sums]: [Address; 5],
         accumulate: bool,
     ) -> Result<()> {
         let Heads { query, key_value, width } = self.heads;
-        let tokens = self.tokens();
+        let tokens = self.tokens;
         let deltas = gpu.allocate(query * tokens * 4)?;
         let delta = gpu.address(&deltas);
         gpu.launch(Launch {
@@ -165,14 +164,14 @@ impl<'s> Call<'s> {
             arguments: arguments![delta, out, gradient, tokens as u32, query as u32, width as u32],
         })?;
         let bytes = self.shape().backward_bytes();
-        let arguments = |tiles: Address| {
+        let arguments = |tiles: Tiles| {
             arguments![
                 sum,
                 qkv,
                 gradient,
                 log_sums,
                 delta,
-                tiles,
+                tiles.at,
                 tokens as u32,
                 query as u32,
                 key_value as u32,
@@ -182,16 +181,10 @@ impl<'s> Call<'s> {
                 accumulate,
             ]
         };
-        let words = query_tiles(self.stretches, self.causal);
-        let tiles = gpu.upload(&words)?;
-        let grid = [words.len() / 5, query];
-        let given = arguments(gpu.address(&tiles));
+        let (grid, given) = ([query_tiles.count, query], arguments(query_tiles));
         gpu.launch(self.launch("attention_backward", "backward_queries", grid, 128, bytes, given))?;
-
-        let words = key_tiles(self.stretches, self.causal);
-        let tiles = gpu.upload(&words)?;
-        let grid = [words.len() / 4, key_value];
-        let (threads, given) = (128 * self.shape().halves, arguments(gpu.address(&tiles)));
+        let (grid, given) = ([key_tiles.count, key_value], arguments(key_tiles));
+        let threads = 128 * self.shape().halves;
         gpu.launch(self.launch("attention_backward", "backward_keys", grid, threads, bytes, given))
     }
 }

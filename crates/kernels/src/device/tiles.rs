@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::launch::Address;
+
 /// Rows of the tile that a block keeps: `ROWS` of attention.cu.
 pub(crate) const ROWS: u32 = 64;
 
@@ -14,6 +16,25 @@ pub(crate) struct Stretch {
     pub(crate) rows: Range<u32>,
     /// Empty if it shares no prompt.
     pub(crate) prompt: Range<u32>,
+}
+
+/// A list of tiles in the memory of a GPU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tiles {
+    pub(crate) at: Address,
+    pub(crate) count: usize,
+}
+
+impl Tiles {
+    /// Where the words of [`query_tiles`] are, and how many.
+    pub(crate) fn of_queries((at, words): (Address, usize)) -> Self {
+        Self { at, count: words / 5 }
+    }
+
+    /// Where the words of [`key_tiles`] are, and how many.
+    pub(crate) fn of_keys((at, words): (Address, usize)) -> Self {
+        Self { at, count: words / 4 }
+    }
 }
 
 /// The rows of each stretch, ordinary sequences: no prompt is shared.

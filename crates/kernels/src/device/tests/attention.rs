@@ -3,8 +3,9 @@
 use super::{BOTH, assert_twin, exact};
 use crate::Heads;
 use crate::device::attention::Call;
-use crate::device::tiles::{Stretch, alone};
+use crate::device::tiles::{Stretch, Tiles, alone, key_tiles, query_tiles};
 use crate::emulator::Emulator;
+use crate::engine::Mirror;
 use crate::launch::Compute;
 
 /// The specification, in f64: each query sees the keys that `sees` allows.
@@ -64,10 +65,16 @@ impl Reference<'_> {
     }
 }
 
-fn prove(what: &str, call: &Call<'_>, sees: &dyn Fn(usize, usize) -> bool) {
+/// The tiles of queries and those of keys.
+fn tiles(gpu: &Emulator, stretches: &[Stretch], causal: bool) -> [Tiles; 2] {
+    let send = |words: Vec<u32>| (gpu.words(&words), words.len());
+    let queries = Tiles::of_queries(send(query_tiles(stretches, causal)));
+    [queries, Tiles::of_keys(send(key_tiles(stretches, causal)))]
+}
+
+fn prove(what: &str, call: &Call, stretches: &[Stretch], sees: &dyn Fn(usize, usize) -> bool) {
     let Some(gpu) = Emulator::new() else { return };
-    let Call { heads, compute, .. } = *call;
-    let tokens = call.stretches.last().unwrap().rows.end as usize;
+    let Call { heads, tokens, compute, .. } = *call;
     let qkv = exact(tokens * heads.channels(), 1, compute);
     let gradient = exact(tokens * heads.output_channels(), 2, compute);
     let reference = Reference { heads, scale: f64::from(call.scale), tokens, sees };
@@ -76,8 +83,9 @@ fn prove(what: &str, call: &Call<'_>, sees: &dyn Fn(usize, usize) -> bool) {
     let out = gpu.room(wanted.len(), compute);
     let sums = gpu.room(log_sums.len(), Compute::F32);
     let d = gpu.room(qkv.len(), compute);
-    call.forward(&gpu, [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, [d, at_qkv, out, at_gradient, sums], false).unwrap();
+    let tiles = tiles(&gpu, stretches, call.causal);
+    call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
+    call.backward(&gpu, tiles, [d, at_qkv, out, at_gradient, sums], false).unwrap();
     let memory = gpu.run();
     let what = format!("attention {what} {}/{}x{}", heads.query, heads.key_value, heads.width);
     let check = |part: &str, found: Vec<f32>, wanted: &[f32], compute| {
@@ -97,15 +105,10 @@ fn emulated_causal_attention_is_its_definition_at_every_width() {
     for compute in BOTH {
         for width in [8, 64, 80, 96, 128, 256] {
             let stretches = alone(&[0, 1, 67]);
-            let call = Call {
-                heads: heads(2, 1, width),
-                stretches: &stretches,
-                scale: 0.2,
-                causal: true,
-                compute,
-            };
+            let call =
+                Call { heads: heads(2, 1, width), tokens: 67, scale: 0.2, causal: true, compute };
             let sees = |query: usize, key: usize| key <= query && (query == 0) == (key == 0);
-            prove("causal", &call, &sees);
+            prove("causal", &call, &stretches, &sees);
         }
     }
 }
@@ -114,14 +117,8 @@ fn emulated_causal_attention_is_its_definition_at_every_width() {
 fn emulated_bidirectional_attention_is_its_definition() {
     for compute in BOTH {
         let stretches = alone(&[0, 66, 70]);
-        let call = Call {
-            heads: heads(3, 3, 64),
-            stretches: &stretches,
-            scale: 0.2,
-            causal: false,
-            compute,
-        };
-        prove("bidirectional", &call, &|query, key| (query < 66) == (key < 66));
+        let call = Call { heads: heads(3, 3, 64), tokens: 70, scale: 0.2, causal: false, compute };
+        prove("bidirectional", &call, &stretches, &|query, key| (query < 66) == (key < 66));
     }
 }
 
@@ -136,13 +133,7 @@ fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
             stretch(83..85, 0..0),
             stretch(85..90, 83..85),
         ];
-        let call = Call {
-            heads: heads(4, 2, 64),
-            stretches: &stretches,
-            scale: 0.2,
-            causal: true,
-            compute,
-        };
+        let call = Call { heads: heads(4, 2, 64), tokens: 90, scale: 0.2, causal: true, compute };
         let sees = |query: usize, key: usize| {
             let of_query =
                 stretches.iter().find(|stretch| stretch.rows.contains(&(query as u32))).unwrap();
@@ -150,7 +141,7 @@ fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
             key <= query
                 && (of_query.rows.contains(&key_here) || of_query.prompt.contains(&key_here))
         };
-        prove("shared prompt", &call, &sees);
+        prove("shared prompt", &call, &stretches, &sees);
     }
 }
 
@@ -160,16 +151,28 @@ fn emulated_attention_adds_its_gradient_where_there_is_one() {
     let Some(gpu) = Emulator::new() else { return };
     let stretches = alone(&[0, 5]);
     let compute = Compute::F32;
-    let call =
-        Call { heads: heads(1, 1, 8), stretches: &stretches, scale: 0.3, causal: true, compute };
+    let call = Call { heads: heads(1, 1, 8), tokens: 5, scale: 0.3, causal: true, compute };
+    let tiles = tiles(&gpu, &stretches, true);
     let (qkv, gradient) = (exact(5 * 24, 1, compute), exact(5 * 8, 2, compute));
     let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
     let (out, sums) = (gpu.room(40, compute), gpu.room(5, compute));
     let (fresh, added) = (gpu.room(120, compute), gpu.numbers(&[2.0; 120], compute));
-    call.forward(&gpu, [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, [fresh, at_qkv, out, at_gradient, sums], false).unwrap();
-    call.backward(&gpu, [added, at_qkv, out, at_gradient, sums], true).unwrap();
+    call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
+    call.backward(&gpu, tiles, [fresh, at_qkv, out, at_gradient, sums], false).unwrap();
+    call.backward(&gpu, tiles, [added, at_qkv, out, at_gradient, sums], true).unwrap();
     let memory = gpu.run();
     let wanted: Vec<f32> = memory.numbers(fresh, compute).iter().map(|x| x + 2.0).collect();
     assert_twin("attention, added", &memory.numbers(added, compute), &wanted, compute);
+}
+
+#[test]
+fn emulated_lists_are_sent_once_and_again_only_for_a_copy_of_their_own() {
+    let Some(gpu) = Emulator::new() else { return };
+    let words = || query_tiles(&alone(&[0, 5, 140]), true);
+    let mirror: Mirror<usize> = Mirror::default();
+    let first = mirror.of_words(&gpu, words).unwrap();
+    let second = mirror.of_words(&gpu, || panic!("the words are there")).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(Tiles::of_queries(first).count, 4);
+    assert_ne!(mirror.clone().of_words(&gpu, words).unwrap().0, first.0);
 }
