@@ -33,8 +33,9 @@ pub(crate) const QUERIES: usize = 48;
 
 /// Causal attention: a token sees itself and the earlier tokens of its sequence.
 ///
-/// Saves `qkv`, the output and `(H, T)` log-sum-exps for the backward pass. Results have the same
-/// bits at any thread count and whatever other sequences are in the batch.
+/// Saves `qkv` and `(H, T)` log-sum-exps for the backward pass, and the output if the tape does not
+/// compute it again. Results have the same bits at any thread count and whatever other sequences are
+/// in the batch.
 ///
 /// # Shapes
 /// `qkv` `(T, (H + 2G) D)`, rotary embedding applied; returns `(T, H D)`.
@@ -83,10 +84,18 @@ fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Resu
     // SAFETY: as above.
     let lse = unsafe { like.clone().wide().shaped((call.heads.query, tokens)).empty()? };
     call.run_forward(qkv.tensor(), &out, &lse)?;
-    let (slot, kept) = (qkv.slot(), tape.keep(qkv));
-    let output = out.clone();
-    Ok(tape.record(out, slot.is_some(), move |slots, gradient| {
-        let qkv = kept.get()?;
+    let (slot, kept, input, sums) = (qkv.slot(), tape.keep(qkv), qkv.tensor().clone(), lse.clone());
+    let out = Value::constant(out).with_recipe(tape, move || {
+        // SAFETY: as above. The log-sum-exps are overwritten by themselves.
+        let out = unsafe { Like::of(&input).shaped(shape).empty()? };
+        call.run_forward(&input, &out, &sums)?;
+        Ok(out)
+    });
+    // What is added to the residual stream through `o_proj` and what this needs is one tensor, which
+    // is computed again by whoever comes first and freed by the other.
+    let output = tape.keep(&out);
+    Ok(tape.record_value(out, slot.is_some(), move |slots, gradient| {
+        let (qkv, output) = (kept.get()?, output.get()?);
         slots.accumulate(slot, &like, |sum, accumulate| {
             call.run_backward(sum, [&qkv, &output, &gradient, &lse], accumulate)
         })

@@ -19,7 +19,8 @@ use crate::storage::Like;
 pub enum Recompute {
     /// Keep everything: the most memory.
     None,
-    /// Compute norms and activations again: they are cheap to compute and large to keep.
+    /// Compute the outputs of norms, activations and attention again: they are cheap to compute, next
+    /// to the products between them, and large to keep.
     #[default]
     Selective,
     /// Keep only each block's input and run the block's forward pass again: the least memory.
@@ -195,13 +196,24 @@ impl<'a> Tape<'a> {
         needed: bool,
         backward: impl FnOnce(&mut Slots, Tensor) -> Result<()> + 'a,
     ) -> Value<'a> {
+        self.record_value(Value::constant(output), needed, backward)
+    }
+
+    /// As [`Self::record`], for an output that has its recipe already: `backward` may then keep the
+    /// output too, as [`Self::keep`] gives it, and the tensor is computed once for all that kept it.
+    pub(crate) fn record_value(
+        &mut self,
+        output: Value<'a>,
+        needed: bool,
+        backward: impl FnOnce(&mut Slots, Tensor) -> Result<()> + 'a,
+    ) -> Value<'a> {
         self.needed |= needed;
         if !self.recording || !needed {
-            return Value::constant(output);
+            return output;
         }
         let slot = self.new_slot();
         self.entries.push((slot, Box::new(backward)));
-        Value { tensor: output, slot: Some(slot), recipe: None }
+        Value { slot: Some(slot), ..output }
     }
 
     /// A value that asks for a gradient and was made by no operation: [`Self::backward`] returns it.

@@ -30,7 +30,7 @@ use crate::{Error, Result};
 pub enum RecomputeConfig {
     /// Nothing: the most memory.
     None,
-    /// Norms and activations, which cost little.
+    /// The outputs of norms, activations and attention, which cost little.
     #[default]
     Selective,
     /// Whole blocks: the least memory, and a third more work.
@@ -71,8 +71,9 @@ pub struct TrainConfig {
     /// Batches, each of up to `data.tokens_per_batch` tokens, whose gradients make up one step.
     /// Default 1. More of them steady a step and take no memory.
     pub batches_per_step: usize,
-    /// What the backward pass computes again instead of keeping it: `none`, `selective` or `block`.
-    /// Default `selective`. Later ones take less memory and more time; the results are the same.
+    /// What the backward pass computes again instead of keeping it: `none`, `selective` (the outputs of
+    /// norms, activations and attention) or `block` (all but the input of each block). Default
+    /// `selective`. Later ones take less memory and more time; the results are the same.
     pub recompute: RecomputeConfig,
     /// Numbers that the model computes with: `f32` or `bf16`. Default `bf16` on a GPU, where it takes
     /// half the memory and a fraction of the time, and `f32` on the CPU, which has nothing else.

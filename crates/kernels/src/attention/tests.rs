@@ -1,13 +1,19 @@
 //! Attention against its reference, Candle's autograd in f64, and itself under other circumstances.
 
+use std::cell::Cell;
 use std::slice::from_ref;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::reference;
-use crate::support::{Passes, assert_close, floats, numbers, on_threads, passes, prove, wider};
+use crate::storage::Like;
+use crate::support::{
+    Passes, assert_close, floats, gradient, numbers, on_threads, parameter, passes, prove, tensor,
+    wider,
+};
 use crate::{
-    Heads, Result, Sequences, Tape, Value, add, attention, bidirectional_attention, storage,
+    Heads, Recompute, Result, Sequences, Tape, Value, add, attention, bidirectional_attention,
+    linear, storage,
 };
 
 /// Below, at and above the edges of tiles (48), of chunks (192) and of the keys of a tile (256).
@@ -170,6 +176,59 @@ fn a_sequence_in_a_pack_equals_the_sequence_alone_bit_for_bit() {
             assert!(found.gradients[0] == gradient, "gradient of {range:?}");
         }
     }
+}
+
+/// Gradients of `qkv` and of a projection behind attention, whose output is spoilt in between.
+fn spoilt(recompute: Recompute, spoil: bool) -> [Vec<f32>; 2] {
+    let heads = HEADS[1];
+    let sequences = Sequences::from_lengths([70, 3]).unwrap();
+    let o_proj = parameter((5, heads.output_channels()), 21);
+    let mut tape = Tape::recording(recompute);
+    let leaf = tape.leaf(qkv(heads, 73, 22));
+    let mixed = attention(&mut tape, &leaf, heads, &sequences, scale(heads)).unwrap();
+    let out = linear(&mut tape, &mixed, &o_proj, None).unwrap();
+    if spoil {
+        let fill = |numbers: &mut [f32]| {
+            numbers.fill(7.0);
+            Ok(())
+        };
+        storage::write(mixed.tensor(), fill).unwrap();
+    }
+    drop(mixed);
+    let slots = tape.backward(&out, tensor((73, 5), 23)).unwrap();
+    [floats(slots.of(&leaf).unwrap()), gradient(&o_proj).unwrap()]
+}
+
+#[test]
+fn the_output_is_computed_again_where_the_tape_asks_for_it_and_kept_where_not() {
+    let wanted = spoilt(Recompute::None, false);
+    assert!(spoilt(Recompute::Selective, false) == wanted);
+    assert!(spoilt(Recompute::Selective, true) == wanted);
+    let kept = spoilt(Recompute::None, true);
+    assert!(kept[0] != wanted[0] && kept[1] != wanted[1]);
+}
+
+#[test]
+fn an_output_that_two_have_kept_is_computed_again_once() {
+    let (built, x) = (Cell::new(0), tensor((3, 4), 24));
+    let (o_proj, like) = (parameter((2, 4), 25), Like::of(&x));
+    let mut tape = Tape::recording(Recompute::Selective);
+    let leaf = tape.leaf(x.clone());
+    let (slot, built_here) = (leaf.slot(), &built);
+    let output = Value::constant(x.clone()).with_recipe(&tape, move || {
+        built_here.set(built_here.get() + 1);
+        Ok(x.copy()?)
+    });
+    let kept = tape.keep(&output);
+    let output = tape.record_value(output, true, move |slots, gradient| {
+        kept.get()?;
+        slots.accumulate(slot, &like, |sum, _| Ok(sum.slice_set(&gradient, 0, 0)?))
+    });
+    let out = linear(&mut tape, &output, &o_proj, None).unwrap();
+    drop(output);
+    assert_eq!(built.get(), 0);
+    tape.backward(&out, tensor((3, 2), 26)).unwrap();
+    assert_eq!(built.get(), 1);
 }
 
 #[test]
