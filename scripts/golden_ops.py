@@ -8,7 +8,7 @@ decimals; its output and the gradients of its inputs come from PyTorch in f64, s
 right to more digits than the f32 kernels that are compared with them. AdamW alone runs in f32:
 there the order of PyTorch's arithmetic is what is compared.
 
-Needs: pip install torch==2.15.0. Takes a second.
+Needs: pip install torch==2.15.0 transformers==5.23.0. Takes some seconds.
 """
 
 import json
@@ -16,6 +16,7 @@ import pathlib
 
 import torch
 import torch.nn.functional as F
+from transformers.models.t5.modeling_t5 import T5Attention
 
 torch.set_num_threads(1)
 numbers = torch.Generator().manual_seed(20)
@@ -98,6 +99,32 @@ def attention(qkv, starts):
     return torch.cat(outputs)
 
 
+def t5_buckets(count, far, bidirectional):
+    """The buckets of the distances from -300 to 300."""
+    return T5Attention._relative_position_bucket(torch.arange(-300, 301), bidirectional, count, far)
+
+
+def biased_attention(bidirectional):
+    """T5's: no scale, 8 buckets that end at distance 20, 4 heads of q on 2 of k and v."""
+
+    def run(qkv, table, starts):
+        q, k, v = qkv.unflatten(-1, (4 + 2 + 2, 6)).split((4, 2, 2), dim=1)
+        outputs = []
+        for start, end in zip(starts.tolist(), starts.tolist()[1:]):
+            of_sequence = [x[start:end].transpose(0, 1) for x in (q, k, v)]  # (heads, tokens, width)
+            place = torch.arange(end - start)
+            distance = place[None, :] - place[:, None]
+            buckets = T5Attention._relative_position_bucket(distance, bidirectional, 8, 20)
+            bias = F.embedding(buckets, table).permute(2, 0, 1)  # (heads, query, key)
+            if not bidirectional:
+                bias = bias.masked_fill(distance > 0, -torch.inf)
+            out = F.scaled_dot_product_attention(*of_sequence, attn_mask=bias, scale=1.0, enable_gqa=True)
+            outputs.append(out.transpose(0, 1).flatten(1))
+        return torch.cat(outputs)
+
+    return run
+
+
 def adamw():
     """Five updates of one tensor, its gradients clipped to half of their norm."""
     weight = some(37).float().requires_grad_()
@@ -153,6 +180,16 @@ def main():
             attention, qkv=some(45, (4 + 2 + 2) * 6), starts=torch.tensor([0, 1, 35, 45])
         ),
         "adamw": adamw(),
+    }
+    for name, bidirectional in [("biased_attention", False), ("bidirectional_biased_attention", True)]:
+        inputs = {"qkv": some(45, (4 + 2 + 2) * 6, scale=0.5), "table": some(8, 4)}
+        starts = torch.tensor([0, 1, 35, 45])
+        goldens[name] = golden(biased_attention(bidirectional), **inputs, starts=starts)
+    settings = [(32, 128), (16, 64), (64, 256), (20, 50), (9, 33)]
+    goldens["t5_buckets"] = {
+        f"{count}_{far}_{kind}": listed(t5_buckets(count, far, kind == "bidirectional"))
+        for count, far in settings
+        for kind in ("past", "bidirectional")
     }
     path = pathlib.Path(__file__).parent.parent / "tests" / "golden" / "ops.json"
     path.parent.mkdir(exist_ok=True)

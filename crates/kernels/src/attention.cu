@@ -1,5 +1,6 @@
 // Attention over packed sequences, forward (backward: attention_backward.cu; both are the twin of attention.rs; Dao, 2023,
-// FlashAttention-2), causal or bidirectional, grouped-query, with groups that share a prompt.
+// FlashAttention-2), causal or bidirectional, grouped-query, with groups that share a prompt, or with a bias by
+// relative distance (attention_bias.cu).
 //
 // Layout: qkv (T, (H + 2G) D) with q, k and v heads side by side, out (T, H D), log_sums and deltas
 // (H, T) f32. Tokens x tokens scores never leave a tile's registers. What a tile works on is decided
@@ -15,9 +16,9 @@
 
 namespace {
 
-template <typename T, u32 D>
+template <typename T, u32 D, bool BIASED>
 __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* tiles, u32 tokens, u32 query_heads,
-                        u32 key_heads, u32 width, float scale, bool causal) {
+                        u32 key_heads, u32 width, float scale, bool causal, const Bias& bias) {
   using S = Shape<T, D>;
   constexpr u32 KEYS = S::KEYS, STAGES = S::KEY_STAGES;
   DYNAMIC_SHARED(memory);
@@ -36,6 +37,7 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
   const u32 row = threadIdx.x / WARP * 16, group = threadIdx.x % WARP / 4, column = threadIdx.x % 4 * 2;
   const u32 queries[2] = {tile.first + row + group, tile.first + row + group + 8};
   const float scale2 = scale * LOG2_E;
+  const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
   float sums[D / 8][4] = {};
   float peak[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
 
@@ -51,7 +53,8 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
       for (u32 i = 0; i < 4; ++i) {
         const u32 key = keys.first + n * 8 + column + i % 2;
         const bool seen = key < keys.limit && (!causal || key <= queries[i / 2]);
-        scores[n][i] = seen ? scores[n][i] * scale2 : -INFINITY;
+        const float added = BIASED ? bias.at(bias_values, key, queries[i / 2]) : 0.0f;
+        scores[n][i] = seen ? (BIASED ? scores[n][i] * scale2 + added : scores[n][i] * scale2) : -INFINITY;
         highest[i / 2] = fmaxf(highest[i / 2], scores[n][i]);
       }
     }
@@ -98,20 +101,28 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
 
 }  // namespace
 
-#define ATTENTION_KERNELS(T, type, D)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_##type##_##D(                                    \
-      T* out, float* log_sums, const T* qkv, const void* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width, \
-      float scale, u32 causal) {                                                                                       \
-    forward<T, D>(out, log_sums, qkv, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads, width,     \
-                  scale, causal);                                                                                      \
-  }                                                                                                                    \
-  KERNEL(attention_forward_##type##_##D)
+#define ATTENTION_PARAMETERS(T)                                                                                        \
+  T *out, float *log_sums, const T *qkv, const void *tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width,     \
+      float scale, u32 causal
 
-#define ATTENTION_WIDTHS(T, type)                                                                                      \
-  ATTENTION_KERNELS(T, type, 64);                                                                                     \
-  ATTENTION_KERNELS(T, type, 80);                                                                                     \
-  ATTENTION_KERNELS(T, type, 96);                                                                                     \
-  ATTENTION_KERNELS(T, type, 128);                                                                                    \
+#define ATTENTION_KERNELS(T, type, D)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_##type##_##D(ATTENTION_PARAMETERS(T)) {       \
+    forward<T, D, false>(out, log_sums, qkv, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads,     \
+                         width, scale, causal, Bias{});                                                                \
+  }                                                                                                                    \
+  KERNEL(attention_forward_##type##_##D);                                                                              \
+  extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_biased_##type##_##D(                          \
+      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {                                              \
+    forward<T, D, true>(out, log_sums, qkv, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads,      \
+                        width, scale, causal, Bias{bias, int(past), int(future)});                                     \
+  }                                                                                                                    \
+  KERNEL(attention_forward_biased_##type##_##D)
+
+#define ATTENTION_WIDTHS(T, type)  \
+  ATTENTION_KERNELS(T, type, 64);  \
+  ATTENTION_KERNELS(T, type, 80);  \
+  ATTENTION_KERNELS(T, type, 96);  \
+  ATTENTION_KERNELS(T, type, 128); \
   ATTENTION_KERNELS(T, type, 256)
 
 ATTENTION_WIDTHS(float, f32);

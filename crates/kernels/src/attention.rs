@@ -9,6 +9,7 @@
 //! lanes and never across a vector; all products are by `gemm`, on one thread each.
 
 mod backward;
+mod bias;
 mod forward;
 #[cfg(test)]
 mod reference;
@@ -18,13 +19,15 @@ mod tests;
 
 use candle_core::Tensor;
 
+pub use bias::{Buckets, RelativeBias};
 pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 
 use crate::device::attention::Call;
-use crate::engine::Engine;
+use crate::device::bias::Table;
+use crate::engine::{Engine, Memory};
 use crate::error::expect_shape;
-use crate::launch::Compute;
+use crate::launch::{Compute, Gpu};
 use crate::storage::Like;
 use crate::{Error, Heads, Result, Sequences, Tape, Value, storage};
 
@@ -49,7 +52,7 @@ pub fn attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(tape, qkv, Attention { heads, sequences, scale, causal: true })
+    record(tape, qkv, Attention { heads, sequences, scale, causal: true, bias: None })
 }
 
 /// As [`attention()`], but a token sees all tokens of its sequence: the attention of an encoder.
@@ -63,7 +66,29 @@ pub fn bidirectional_attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(tape, qkv, Attention { heads, sequences, scale, causal: false })
+    record(tape, qkv, Attention { heads, sequences, scale, causal: false, bias: None })
+}
+
+/// Attention whose scores have a learned bias by the distance of the key from the query, before the
+/// softmax: `softmax(scale · q kᵀ + bias) v`. It is causal, or bidirectional if the bias tells keys
+/// behind their query apart. Positions count from the start of a sequence.
+///
+/// # Shapes
+/// As [`attention()`]; the table of the bias `(B, H)`.
+///
+/// # Errors
+/// If the shapes, the heads, the sequences and the bias do not fit each other.
+pub fn biased_attention<'a>(
+    tape: &mut Tape<'a>,
+    qkv: &Value<'a>,
+    heads: Heads,
+    sequences: &'a Sequences,
+    scale: f32,
+    bias: RelativeBias<'a>,
+) -> Result<Value<'a>> {
+    bias.check(heads.query)?;
+    let causal = !bias.buckets.is_bidirectional();
+    record(tape, qkv, Attention { heads, sequences, scale, causal, bias: Some(bias) })
 }
 
 /// What is attended to, and how.
@@ -73,6 +98,7 @@ struct Attention<'a> {
     sequences: &'a Sequences,
     scale: f32,
     causal: bool,
+    bias: Option<RelativeBias<'a>>,
 }
 
 fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Result<Value<'a>> {
@@ -94,11 +120,18 @@ fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Resu
     // What is added to the residual stream through `o_proj` and what this needs is one tensor, which
     // is computed again by whoever comes first and freed by the other.
     let output = tape.keep(&out);
-    Ok(tape.record_value(out, slot.is_some(), move |slots, gradient| {
+    let needed = slot.is_some() || call.trained_table().is_some();
+    Ok(tape.record_value(out, needed, move |slots, gradient| {
         let (qkv, output) = (kept.get()?, output.get()?);
-        slots.accumulate(slot, &like, |sum, accumulate| {
+        let run = |sum: &Tensor, accumulate| {
             call.run_backward(sum, [&qkv, &output, &gradient, &lse], accumulate)
-        })
+        };
+        match slot {
+            Some(_) => slots.accumulate(slot, &like, run),
+            // Nobody asks for the gradient of `qkv`, from which that of the table cannot be parted.
+            // SAFETY: the backward pass writes all of it.
+            None => run(&unsafe { like.empty()? }, false),
+        }
     }))
 }
 
@@ -107,12 +140,13 @@ impl Attention<'_> {
         if let Some(gpu) = Engine::of(qkv.device())? {
             let tiles = self.sequences.query_tiles(&gpu, self.causal)?;
             let places = [gpu.at(out)?, gpu.at(lse)?, gpu.at(qkv)?];
-            return self.on_gpu(qkv)?.forward(&*gpu, tiles, places);
+            let (call, _bias) = self.on_gpu(&gpu, qkv)?;
+            return call.forward(&*gpu, tiles, places);
         }
-        let qkv = storage::read(qkv)?;
+        let (qkv, bias) = (storage::read(qkv)?, self.bias_values()?);
         storage::write(out, |out| {
             storage::write(lse, |lse| {
-                self.forward(&qkv, out, lse);
+                self.forward(&qkv, bias.as_ref(), out, lse);
                 Ok(())
             })
         })
@@ -127,21 +161,37 @@ impl Attention<'_> {
         if let Some(gpu) = Engine::of(qkv.device())? {
             let queries = self.sequences.query_tiles(&gpu, self.causal)?;
             let tiles = [queries, self.sequences.key_tiles(&gpu, self.causal)?];
+            let (call, bias) = self.on_gpu(&gpu, qkv)?;
             let (gradient, lse) = (gpu.at(gradient)?, gpu.at(lse)?);
             let places = [gpu.at(sum)?, gpu.at(qkv)?, gpu.at(output)?, gradient, lse];
-            return self.on_gpu(qkv)?.backward(&*gpu, tiles, places, accumulate);
+            let Some((trained, (table, _values))) = self.trained_table().zip(bias.as_ref()) else {
+                return call.backward(&*gpu, tiles, places, accumulate, None);
+            };
+            let sums = table.sums(&*gpu, queries.count)?;
+            let lines = gpu.address(&sums.memory);
+            call.backward(&*gpu, tiles, places, accumulate, Some(lines))?;
+            return trained.add_sums_on_gpu(&gpu, *table, &sums);
         }
         let (qkv, output) = (storage::read(qkv)?, storage::read(output)?);
         let (lse, gradient) = (storage::read(lse)?, storage::read(gradient)?);
-        storage::write(sum, |sum| {
-            self.backward(&qkv, &output, &lse, &gradient, sum, accumulate);
-            Ok(())
-        })
+        let (all, bias) = ([&*qkv, &*output, &*lse, &*gradient], self.bias_values()?);
+        let sums =
+            storage::write(sum, |sum| Ok(self.backward(all, bias.as_ref(), sum, accumulate)))?;
+        match self.bias.zip(sums) {
+            Some((bias, sums)) => bias.add_sums(&sums),
+            None => Ok(()),
+        }
     }
 
-    fn on_gpu(self, qkv: &Tensor) -> Result<Call> {
+    /// The call, and its bias: the table, and the memory of the values that the call reads.
+    fn on_gpu(self, gpu: &Engine, qkv: &Tensor) -> Result<(Call, Option<(Table, Memory)>)> {
         let Self { heads, scale, causal, .. } = self;
-        Call::new(heads, self.sequences.tokens(), scale, causal, Compute::of(qkv)?)
+        let mut call = Call::new(heads, self.sequences.tokens(), scale, causal, Compute::of(qkv)?)?;
+        let Some(bias) = self.bias else { return Ok((call, None)) };
+        let table = bias.on_gpu(gpu)?;
+        let values = table.values(gpu)?;
+        call.bias = Some(table.bias(gpu.address(&values)));
+        Ok((call, Some((table, values))))
     }
 }
 

@@ -26,11 +26,60 @@ __device__ void row_products(float* deltas, const T* out, const T* gradient, u32
   if (threadIdx.x % WARP == 0) deltas[item % heads * tokens + item / heads] = sum;
 }
 
-// dq of a query tile: dS = P (dO v^T - delta), dq = scale dS k.
-template <typename T, u32 D>
+// Adds dS (ROWS, KEYS), of which this warp holds rows `row ..`, to the sums by distance: to `line`, of which
+// `line[d]` belongs to keys d behind their query, where no other thread has the same d; to `outer`, of this thread,
+// the outermost two. Key 0 lies `first` behind query 0. `staging`: KEYS rows of PITCH numbers that nobody needs.
+template <typename T, u32 D, u32 KEYS>
+__device__ __forceinline__ void add_by_distance(float* line, float (&outer)[2], const Bias& bias, float* staging,
+                                                const float (*slopes)[4], u32 row, int first) {
+  if (first + int(KEYS) - 1 <= -bias.past || first - int(ROWS) + 1 >= bias.future) {
+    // All as far away as can be told, before or behind.
+    float sum = 0.0f;
+#pragma unroll
+    for (u32 n = 0; n < KEYS / 8; ++n) sum += (slopes[n][0] + slopes[n][1]) + (slopes[n][2] + slopes[n][3]);
+    outer[first + int(KEYS) - 1 <= -bias.past ? 0 : 1] += sum;
+    return;
+  }
+  constexpr u32 COLUMNS = KEYS < 32 ? KEYS : 32, PITCH = COLUMNS + 1;  // odd: a diagonal meets every bank
+  static_assert(ROWS * PITCH * sizeof(float) <= KEYS * Shape<T, D>::PITCH * sizeof(T), "the staging has room");
+  const u32 group = threadIdx.x % WARP / 4, column = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (u32 part = 0; part < KEYS; part += COLUMNS) {
+    __syncthreads();
+#pragma unroll
+    for (u32 n = 0; n < COLUMNS / 8; ++n) {
+#pragma unroll
+      for (u32 i = 0; i < 4; ++i) {
+        staging[(row + group + i / 2 * 8) * PITCH + n * 8 + column + i % 2] = slopes[part / 8 + n][i];
+      }
+    }
+    __syncthreads();
+    // A thread takes the diagonal of the keys that lie `off` columns behind their row.
+    const int off = int(threadIdx.x) - int(ROWS - 1), distance = first + int(part) + off;
+    if (off < int(COLUMNS)) {
+      float sum = 0.0f;
+      for (int c = max(off, 0); c < min(int(COLUMNS), int(ROWS) + off); ++c) sum += staging[(c - off) * PITCH + c];
+      if (distance <= -bias.past) {
+        outer[0] += sum;
+      } else if (distance >= bias.future) {
+        outer[1] += sum;
+      } else {
+        line[distance] += sum;
+      }
+    }
+  }
+}
+
+// dq of a query tile: dS = P (dO v^T - delta), dq = scale dS k. With a bias, and a place for it, also the sums of
+// dS by distance: `by_distance` (tiles, H, past + future + 1).
+//
+// With DELTAS nothing but deltas[h][t] = sum over the keys of P dO v^T, into `by_distance`: what row_products finds,
+// but for the rounding of `out`, of which too much would be left in sums over many dS, whose terms cancel.
+template <typename T, u32 D, bool BIASED, bool DELTAS = false>
 __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas,
                                  const QueryTile* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width,
-                                 float scale, bool causal, bool accumulate) {
+                                 float scale, bool causal, bool accumulate, const Bias& bias, float* by_distance,
+                                 bool sums_distances) {
   using S = Shape<T, D>;
   constexpr u32 KEYS = S::PASSING, STAGES = S::STAGES;
   DYNAMIC_SHARED(memory);
@@ -55,9 +104,16 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
   for (u32 half = 0; half < 2; ++half) {
     const bool real = queries[half] < tile.end;
     log_sum[half] = real ? log_sums[u64(head) * tokens + queries[half]] * LOG2_E : 0.0f;
-    delta[half] = real ? deltas[u64(head) * tokens + queries[half]] : 0.0f;
+    delta[half] = real && !DELTAS ? deltas[u64(head) * tokens + queries[half]] : 0.0f;
   }
   float d_q[D / 8][4] = {};
+  const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
+  float* line = nullptr;
+  float outer[2] = {};
+  if (BIASED && sums_distances) {
+    line = by_distance + (u64(blockIdx.x) * query_heads + head) * bias.span();
+    for (u32 i = threadIdx.x; i < bias.span(); i += blockDim.x) line[i] = 0.0f;
+  }
 
   for (u32 index = 0; index < count; ++index) {
     begin_stage<STAGES>(index, count, fetch);
@@ -71,14 +127,37 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
       for (u32 i = 0; i < 4; ++i) {
         const u32 key = keys.first + n * 8 + column + i % 2;
         const bool seen = key < keys.limit && queries[i / 2] < tile.end && (!causal || key <= queries[i / 2]);
-        const float weight = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - log_sum[i / 2]) : 0.0f;
-        slopes[n][i] = weight * (slopes[n][i] - delta[i / 2]);
+        const float base = BIASED ? log_sum[i / 2] - bias.at(bias_values, key, queries[i / 2]) : log_sum[i / 2];
+        const float weight = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - base) : 0.0f;
+        slopes[n][i] = DELTAS ? weight * slopes[n][i] : weight * (slopes[n][i] - delta[i / 2]);
+        if (DELTAS) delta[i / 2] += slopes[n][i];
       }
     }
-    weigh_rows<T, D, KEYS, D>(d_q, slopes, passing.k(index), 0);
+    if (!DELTAS) weigh_rows<T, D, KEYS, D>(d_q, slopes, passing.k(index), 0);
+    if (BIASED && sums_distances) {
+      // The values of this stage have been used; the next copy to their place starts behind `end_stage`.
+      float* staging = reinterpret_cast<float*>(const_cast<T*>(passing.v(index)));
+      add_by_distance<T, D, KEYS>(line + bias.past, outer, bias, staging, slopes, row, int(keys.first - tile.first));
+    }
     end_stage<STAGES>(index, count, fetch);
   }
 
+  if (DELTAS) {
+#pragma unroll
+    for (u32 half = 0; half < 2; ++half) {
+      const float whole = row_sum(delta[half]);
+      if (column == 0 && queries[half] < tile.end) by_distance[u64(head) * tokens + queries[half]] = whole;
+    }
+    return;
+  }
+  if (BIASED && sums_distances) {
+    float* scratch = reinterpret_cast<float*>(memory);  // q is no longer needed
+    const float before = block_sum(outer[0], scratch), behind = block_sum(outer[1], scratch);
+    if (threadIdx.x == 0) {
+      line[0] += before;
+      line[bias.past + bias.future] += behind;
+    }
+  }
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {
     if (queries[half] >= tile.end) continue;
@@ -94,10 +173,10 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
 }
 
 // dk and dv of a key tile, over all query heads of its group: dv = P^T dO, dk = scale dS^T q.
-template <typename T, u32 D>
+template <typename T, u32 D, bool BIASED>
 __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas,
                               const KeyTile* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale,
-                              bool causal, bool accumulate) {
+                              bool causal, bool accumulate, const Bias& bias) {
   using S = Shape<T, D>;
   constexpr u32 QUERIES = S::PASSING, STAGES = S::STAGES, STAGE = QUERIES * S::PITCH, CHANNELS = D / S::HALVES;
   DYNAMIC_SHARED(memory);
@@ -135,6 +214,7 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
     const T* d_out_tile = d_out + index % STAGES * STAGE;
     const u64 head = key_head * heads_a_group + index / a_head;
     const u32 first = tile.query_start + index % a_head * QUERIES;
+    const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
     float scores[QUERIES / 8][4] = {}, slopes[QUERIES / 8][4] = {};  // (key, query)
     multiply_rows<T, D, QUERIES>(scores, k, row, q_tile);
     multiply_rows<T, D, QUERIES>(slopes, v, row, d_out_tile);
@@ -147,7 +227,8 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
         const bool seen = real && key < tile.end && (!causal || key <= query);
         const float log_sum = real ? log_sums[head * tokens + query] * LOG2_E : 0.0f;
         const float delta = real ? deltas[head * tokens + query] : 0.0f;
-        scores[n][i] = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - log_sum) : 0.0f;
+        const float base = BIASED ? log_sum - bias.at(bias_values, key, query) : log_sum;
+        scores[n][i] = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - base) : 0.0f;
         slopes[n][i] = scores[n][i] * (slopes[n][i] - delta);
       }
     }
@@ -173,32 +254,53 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
 
 }  // namespace
 
+#define ATTENTION_PARAMETERS(T)                                                                                        \
+  T *sum, const T *qkv, const T *gradient, const float *log_sums, const float *deltas, const void *tiles, u32 tokens,  \
+      u32 query_heads, u32 key_heads, u32 width, float scale, u32 causal, u32 accumulate
+
+#define ATTENTION_ARGUMENTS(Tile)                                                                                      \
+  sum, qkv, gradient, log_sums, deltas, static_cast<const Tile*>(tiles), tokens, query_heads, key_heads, width, scale, \
+      causal, accumulate
+
 #define ATTENTION_KERNELS(T, type, D)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(128, 1) attention_backward_queries_##type##_##D(                           \
-      T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas, const void* tiles,          \
-      u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale, u32 causal, u32 accumulate) {                \
-    backward_queries<T, D>(sum, qkv, gradient, log_sums, deltas, static_cast<const QueryTile*>(tiles), tokens,         \
-                           query_heads, key_heads, width, scale, causal, accumulate);                                  \
+  extern "C" __global__ void __launch_bounds__(128, 1)                                                                 \
+      attention_backward_queries_##type##_##D(ATTENTION_PARAMETERS(T)) {                                               \
+    backward_queries<T, D, false>(ATTENTION_ARGUMENTS(QueryTile), Bias{}, nullptr, false);                             \
   }                                                                                                                    \
   KERNEL(attention_backward_queries_##type##_##D);                                                                     \
-  extern "C" __global__ void __launch_bounds__(128 * Shape<T, D>::HALVES, 1) attention_backward_keys_##type##_##D(        \
-      T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas, const void* tiles,          \
-      u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale, u32 causal, u32 accumulate) {                \
-    backward_keys<T, D>(sum, qkv, gradient, log_sums, deltas, static_cast<const KeyTile*>(tiles), tokens, query_heads, \
-                        key_heads, width, scale, causal, accumulate);                                                  \
+  extern "C" __global__ void __launch_bounds__(128 * Shape<T, D>::HALVES, 1)                                           \
+      attention_backward_keys_##type##_##D(ATTENTION_PARAMETERS(T)) {                                                  \
+    backward_keys<T, D, false>(ATTENTION_ARGUMENTS(KeyTile), Bias{});                                                  \
   }                                                                                                                    \
-  KERNEL(attention_backward_keys_##type##_##D)
+  KERNEL(attention_backward_keys_##type##_##D);                                                                        \
+  extern "C" __global__ void __launch_bounds__(128, 1) attention_backward_queries_biased_##type##_##D(                 \
+      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future, float* by_distance, u32 sums_distances) {      \
+    backward_queries<T, D, true>(ATTENTION_ARGUMENTS(QueryTile), Bias{bias, int(past), int(future)}, by_distance,      \
+                                 sums_distances);                                                                      \
+  }                                                                                                                    \
+  KERNEL(attention_backward_queries_biased_##type##_##D);                                                              \
+  extern "C" __global__ void __launch_bounds__(128 * Shape<T, D>::HALVES, 1)                                           \
+      attention_backward_keys_biased_##type##_##D(ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {  \
+    backward_keys<T, D, true>(ATTENTION_ARGUMENTS(KeyTile), Bias{bias, int(past), int(future)});                       \
+  }                                                                                                                    \
+  KERNEL(attention_backward_keys_biased_##type##_##D);                                                                 \
+  extern "C" __global__ void __launch_bounds__(128, 1) attention_backward_deltas_biased_##type##_##D(                  \
+      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {                                              \
+    backward_queries<T, D, true, true>(ATTENTION_ARGUMENTS(QueryTile), Bias{bias, int(past), int(future)},             \
+                                       const_cast<float*>(deltas), false);                                             \
+  }                                                                                                                    \
+  KERNEL(attention_backward_deltas_biased_##type##_##D)
 
-#define ATTENTION_WIDTHS(T, type)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(128) attention_row_products_##type(                                     \
-      float* deltas, const T* out, const T* gradient, u32 tokens, u32 heads, u32 width) {                              \
-    row_products(deltas, out, gradient, tokens, heads, width);                                                         \
-  }                                                                                                                    \
-  KERNEL(attention_row_products_##type);                                                                               \
-  ATTENTION_KERNELS(T, type, 64);                                                                                     \
-  ATTENTION_KERNELS(T, type, 80);                                                                                     \
-  ATTENTION_KERNELS(T, type, 96);                                                                                     \
-  ATTENTION_KERNELS(T, type, 128);                                                                                    \
+#define ATTENTION_WIDTHS(T, type)                                                           \
+  extern "C" __global__ void __launch_bounds__(128) attention_row_products_##type(          \
+      float* deltas, const T* out, const T* gradient, u32 tokens, u32 heads, u32 width) {   \
+    row_products(deltas, out, gradient, tokens, heads, width);                              \
+  }                                                                                         \
+  KERNEL(attention_row_products_##type);                                                    \
+  ATTENTION_KERNELS(T, type, 64);                                                           \
+  ATTENTION_KERNELS(T, type, 80);                                                           \
+  ATTENTION_KERNELS(T, type, 96);                                                           \
+  ATTENTION_KERNELS(T, type, 128);                                                          \
   ATTENTION_KERNELS(T, type, 256)
 
 ATTENTION_WIDTHS(float, f32);

@@ -181,6 +181,7 @@ impl KeyValueCache {
             keys: past + task.tokens.end,
             first: (task.tokens.len() > 1).then_some(past + task.tokens.start),
             scale,
+            bias: None,
         };
         let mut target = target;
         tile.attend(&mut target);

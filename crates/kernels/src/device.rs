@@ -4,6 +4,7 @@
 //! function before it comes here.
 
 pub(crate) mod attention;
+pub(crate) mod bias;
 pub(crate) mod decode;
 pub(crate) mod rows;
 pub(crate) mod sample;

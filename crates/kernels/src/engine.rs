@@ -73,8 +73,11 @@ impl Operand {
     }
 }
 
+/// Memory of the engine that is there.
+pub(crate) type Memory = <Engine as Gpu>::Memory;
+
 /// The copy of host numbers on a GPU, made when it is first asked for.
-pub(crate) struct Mirror<M = <Engine as Gpu>::Memory>(OnceLock<(Arc<M>, usize)>);
+pub(crate) struct Mirror<M = Memory>(OnceLock<(Arc<M>, usize)>);
 
 impl Mirror {
     /// Where the copy of `numbers` is: always the same numbers.

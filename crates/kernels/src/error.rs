@@ -56,6 +56,19 @@ pub enum Error {
         /// The heads.
         found: crate::Heads,
     },
+    /// There is no such division of distances into buckets.
+    #[error(
+        "relative distances: found {count} buckets up to distance {max_distance}, of which {exact} would \
+         be exact; wanted at least one, and less than the greatest distance"
+    )]
+    Buckets {
+        /// How many buckets.
+        count: usize,
+        /// The distance from which on all share one.
+        max_distance: usize,
+        /// Distances of each direction with a bucket of their own.
+        exact: usize,
+    },
     /// A backward pass starts from other numbers than its forward pass was promised.
     #[error("{operation}: row {row} receives the gradient {found}, but {wanted} was announced")]
     Announced {

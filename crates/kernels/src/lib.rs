@@ -55,7 +55,7 @@ mod emulator;
 
 pub use adamw::{AdamWStep, adamw};
 pub use add::add;
-pub use attention::{attention, bidirectional_attention};
+pub use attention::{Buckets, RelativeBias, attention, biased_attention, bidirectional_attention};
 pub use cache::KeyValueCache;
 pub use engine::gpu;
 pub use error::{Error, Result};

@@ -8,9 +8,9 @@
 mod support;
 
 use albacore_kernels::{
-    AdamWStep, Angles, Heads, Parameter, Result, Sequences, Tape, Value, adamw, add, attention,
-    embedding, linear, linear_add, linear_logprob, rms_norm, rope, select_rows, squared_norm,
-    swiglu,
+    AdamWStep, Angles, Buckets, Heads, Parameter, RelativeBias, Result, Sequences, Tape, Value,
+    adamw, add, attention, biased_attention, embedding, linear, linear_add, linear_logprob,
+    rms_norm, rope, select_rows, squared_norm, swiglu,
 };
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value as Json;
@@ -201,6 +201,48 @@ fn attention_equals_pytorch() {
     golden.compare(&["qkv"], &[], |tape, leaves| {
         attention(tape, &leaves[0], heads, &sequences, 6f32.sqrt().recip())
     });
+}
+
+/// ```python
+/// distance = place[None, :] - place[:, None]
+/// buckets = T5Attention._relative_position_bucket(distance, bidirectional, 8, 20)
+/// bias = F.embedding(buckets, table).permute(2, 0, 1)  # (heads, query, key)
+/// if not bidirectional:
+///     bias = bias.masked_fill(distance > 0, -torch.inf)
+/// F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0, enable_gqa=True)
+/// ```
+#[test]
+fn attention_with_a_bias_equals_pytorch_in_both_directions() {
+    let heads = Heads { query: 4, key_value: 2, width: 6 };
+    for (name, both) in [("biased_attention", false), ("bidirectional_biased_attention", true)] {
+        let golden = Golden::of(name);
+        let sequences = Sequences::new(golden.indices("starts")).unwrap();
+        let buckets = Buckets::t5(8, 20, both).unwrap();
+        let table = golden.parameter("table");
+        golden.compare(&["qkv"], &[&table], |tape, leaves| {
+            let bias = RelativeBias { table: &table, buckets: &buckets };
+            biased_attention(tape, &leaves[0], heads, &sequences, 1.0, bias)
+        });
+    }
+}
+
+/// ```python
+/// T5Attention._relative_position_bucket(torch.arange(-300, 301), bidirectional, count, far)
+/// ```
+#[test]
+fn t5_buckets_equal_those_of_transformers() {
+    let golden = Golden::of("t5_buckets");
+    for (count, far) in [(32, 128), (16, 64), (64, 256), (20, 50), (9, 33)] {
+        for (kind, both) in [("past", false), ("bidirectional", true)] {
+            let buckets = Buckets::t5(count, far, both).unwrap();
+            let wanted = golden.indices(&format!("{count}_{far}_{kind}"));
+            assert_eq!(wanted.len(), 601);
+            for (distance, wanted) in (-300..=300).zip(wanted) {
+                let found = buckets.of(distance);
+                assert_eq!(found, wanted as usize, "{count} {far} {kind}, distance {distance}");
+            }
+        }
+    }
 }
 
 /// ```python

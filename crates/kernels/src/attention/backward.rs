@@ -11,12 +11,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::bias::{Buckets, RelativeBias, Values, add_by_bucket};
 use super::forward::hide_later_keys;
 use super::{Attention, Block, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
 use crate::simd::{exp, sum2, wide};
-use crate::storage;
+use crate::{Heads, storage};
 
 /// Queries and keys of a chunk.
 const CHUNK: usize = 4 * QUERIES;
@@ -30,6 +31,40 @@ struct Pair {
     keys: Range<usize>,
 }
 
+impl Pair {
+    /// The query heads of the group.
+    fn heads(&self, heads: Heads) -> Range<usize> {
+        self.group * heads.group()..(self.group + 1) * heads.group()
+    }
+}
+
+/// What a pair contributes to the gradient of the bias's table: `(heads of the group, B)`.
+struct PairSums<'a> {
+    buckets: &'a Buckets,
+    sums: Vec<f32>,
+}
+
+impl<'a> PairSums<'a> {
+    fn new(bias: RelativeBias<'a>, heads: Heads) -> Self {
+        Self { buckets: bias.buckets, sums: vec![0.0; heads.group() * bias.buckets.count()] }
+    }
+
+    fn of_head(&mut self, index: usize) -> &mut [f32] {
+        let count = self.buckets.count();
+        &mut self.sums[index * count..(index + 1) * count]
+    }
+
+    /// Adds them to those of all heads, `(B, H)`.
+    fn add_to(&self, table: &mut [f64], heads: Range<usize>) {
+        let (count, all_heads) = (self.buckets.count(), table.len() / self.buckets.count());
+        for (head, sums) in heads.zip(self.sums.chunks(count)) {
+            for (bucket, &sum) in sums.iter().enumerate() {
+                table[bucket * all_heads + head] += f64::from(sum);
+            }
+        }
+    }
+}
+
 /// What all pairs read and write.
 struct Operands<'a> {
     qkv: &'a [f32],
@@ -37,37 +72,53 @@ struct Operands<'a> {
     /// `(H, T)`, as `delta`.
     lse: &'a [f32],
     delta: &'a [f32],
+    bias: Option<&'a Values>,
     /// The gradient of `qkv`.
     sum: SharedMut<'a>,
 }
 
 impl Attention<'_> {
-    /// Adds the gradient of `qkv` to `sum`, or overwrites `sum` with it.
+    /// Adds the gradient of `qkv` to `sum`, or overwrites `sum` with it. Returns that of the table of
+    /// the bias, `(B, H)`, if it is trained.
     pub(super) fn backward(
         &self,
-        qkv: &[f32],
-        output: &[f32],
-        lse: &[f32],
-        gradient: &[f32],
+        [qkv, output, lse, gradient]: [&[f32]; 4],
+        bias: Option<&Values>,
         sum: &mut [f32],
         accumulate: bool,
-    ) {
+    ) -> Option<Vec<f64>> {
         let delta = &self.row_products(output, gradient);
-        let all = Operands { qkv, gradient, lse, delta, sum: SharedMut::new(sum) };
+        let all = Operands { qkv, gradient, lse, delta, bias, sum: SharedMut::new(sum) };
+        let mut table =
+            self.trained_table().map(|bias| vec![0.0; bias.buckets.count() * self.heads.query]);
         for wave in 0..self.sequences.longest().div_ceil(CHUNK) {
-            self.pairs(wave).into_par_iter().with_max_len(1).for_each(|pair| {
+            let pairs = self.pairs(wave);
+            let run = |pair: &Pair| {
                 // The first wave meets every chunk.
                 if wave == 0 && !accumulate {
-                    self.clear(&pair, &all);
+                    self.clear(pair, &all);
                 }
-                for head in pair.group * self.heads.group()..(pair.group + 1) * self.heads.group() {
+                let mut sums = self.trained_table().map(|bias| PairSums::new(bias, self.heads));
+                for head in pair.heads(self.heads) {
                     for start in pair.queries.clone().step_by(QUERIES) {
                         let queries = start..(start + QUERIES).min(pair.queries.end);
-                        self.tile(&pair, head, queries, &all);
+                        self.tile(pair, head, queries, &all, sums.as_mut());
                     }
                 }
-            });
+                sums
+            };
+            let sums: Vec<_> = pairs.par_iter().with_max_len(1).map(run).collect();
+            if let Some(table) = &mut table {
+                let sums = pairs.iter().zip(sums.iter().flatten());
+                sums.for_each(|(pair, sums)| sums.add_to(table, pair.heads(self.heads)));
+            }
         }
+        table
+    }
+
+    /// The bias, if its table is trained.
+    pub(super) fn trained_table(&self) -> Option<RelativeBias<'_>> {
+        self.bias.filter(|bias| bias.table.is_trainable())
     }
 
     /// `δ`, the sum of output times gradient of each head and token: `(H, T)`.
@@ -115,8 +166,8 @@ impl Attention<'_> {
     /// Sets the gradients of a pair's queries, keys and values to zero.
     fn clear(&self, pair: &Pair, all: &Operands) {
         let heads = self.heads;
-        let first = pair.group * heads.group();
-        let q = heads.q(first).start..heads.q(first + heads.group() - 1).end;
+        let Range { start, end } = pair.heads(heads);
+        let q = heads.q(start).start..heads.q(end - 1).end;
         let k = (heads.k(pair.group), &pair.keys);
         for (channels, rows) in [(q, &pair.queries), k, (heads.v(pair.group), &pair.keys)] {
             // SAFETY: in a wave, no other pair has these queries or these keys and this group.
@@ -126,7 +177,14 @@ impl Attention<'_> {
     }
 
     /// Adds what one tile of queries of one head contributes.
-    fn tile(&self, pair: &Pair, head: usize, queries: Range<usize>, all: &Operands) {
+    fn tile(
+        &self,
+        pair: &Pair,
+        head: usize,
+        queries: Range<usize>,
+        all: &Operands,
+        sums: Option<&mut PairSums>,
+    ) {
         let (heads, channels) = (self.heads, self.heads.channels());
         let end = if self.causal { pair.keys.end.min(queries.end) } else { pair.keys.end };
         let keys = pair.keys.start..end;
@@ -155,8 +213,17 @@ impl Attention<'_> {
         let row = head * self.sequences.tokens() + first;
         let row = row + queries.start..row + queries.end;
         let (lse, delta) = (&all.lse[row.clone()], &all.delta[row]);
+        if let Some(bias) = all.bias {
+            let (scores, _) = weights.as_chunks_mut();
+            bias.of_head(head).add(scores, keys.start, queries.start);
+        }
         let first_query = self.causal.then_some((keys.start, queries.start));
         weights_and_slopes(weights, slopes, lse, delta, first_query);
+        if let Some(sums) = sums {
+            let (slopes, _) = slopes.as_chunks();
+            let (buckets, index) = (sums.buckets, head - pair.heads(heads).start);
+            add_by_bucket(sums.of_head(index), buckets, slopes, keys.clone(), queries.clone());
+        }
 
         let lanes = |data| Matrix::strided(data, keys.len(), queries.len(), QUERIES);
         let (weights, slopes) = (lanes(weights), lanes(slopes));

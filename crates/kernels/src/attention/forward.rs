@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::bias::{HeadBias, Values};
 use super::{Attention, Block, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
@@ -15,7 +16,13 @@ const KEYS: usize = 256;
 
 impl Attention<'_> {
     /// Writes the output `(T, H D)` and the log-sum-exp of each row of scores `(H, T)`.
-    pub(super) fn forward(&self, qkv: &[f32], out: &mut [f32], lse: &mut [f32]) {
+    pub(super) fn forward(
+        &self,
+        qkv: &[f32],
+        bias: Option<&Values>,
+        out: &mut [f32],
+        lse: &mut [f32],
+    ) {
         let (heads, tokens) = (self.heads, self.sequences.tokens());
         let (channels, out_channels) = (heads.channels(), heads.output_channels());
         let (out, lse) = (SharedMut::new(out), SharedMut::new(lse));
@@ -30,6 +37,7 @@ impl Attention<'_> {
                 keys: sequence.len(),
                 first: self.causal.then_some(queries.start),
                 scale: self.scale,
+                bias: bias.map(|bias| (bias.of_head(head), queries.start)),
             };
             let rows = sequence.start + queries.start..sequence.start + queries.end;
             let columns = head * tokens + rows.start..head * tokens + rows.end;
@@ -68,6 +76,8 @@ pub(crate) struct Tile<'a> {
     /// If given, query `i` sees only the keys up to number `first + i`.
     pub(crate) first: Option<usize>,
     pub(crate) scale: f32,
+    /// What is added to the scores, and the position of the first query.
+    pub(crate) bias: Option<(HeadBias<'a>, usize)>,
 }
 
 impl Tile<'_> {
@@ -93,6 +103,9 @@ impl Tile<'_> {
                 false,
             );
             let (lanes, _) = scores.as_chunks_mut();
+            if let Some((bias, first_query)) = self.bias {
+                bias.add(lanes, start, first_query);
+            }
             if let Some(first) = self.first {
                 hide_later_keys(lanes, start, first);
             }

@@ -2,13 +2,15 @@
 
 use crate::{Heads, Sequences};
 
-/// Output `(T, H D)`, one score after the other in f64.
+/// Output `(T, H D)`, one score after the other in f64. `bias(distance, head)` is what is added to the
+/// score of a key that lies `distance` behind its query.
 pub(super) fn forward(
     qkv: &[f64],
     heads: Heads,
     sequences: &Sequences,
     scale: f64,
     causal: bool,
+    bias: &dyn Fn(i64, usize) -> f64,
 ) -> Vec<f64> {
     let at = |token: usize, channels: std::ops::Range<usize>| {
         &qkv[token * heads.channels()..(token + 1) * heads.channels()][channels]
@@ -21,7 +23,8 @@ pub(super) fn forward(
                 let group = head / heads.group();
                 let score = |key| {
                     let (q, k) = (at(token, heads.q(head)), at(key, heads.k(group)));
-                    scale * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()
+                    let added = bias(key as i64 - token as i64, head);
+                    scale * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() + added
                 };
                 let scores = visible.clone().map(score).collect::<Vec<_>>();
                 let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Below, at and above the edges of tiles (48), of chunks (192) and of the keys of a tile (256).
-const LENGTHS: [usize; 6] = [1, 33, 64, 65, 300, 48];
+pub(super) const LENGTHS: [usize; 6] = [1, 33, 64, 65, 300, 48];
 
 /// One head a group, three heads a group, one group; widths on and off multiples of a vector.
-const HEADS: [Heads; 4] = [
+pub(super) const HEADS: [Heads; 4] = [
     Heads { query: 3, key_value: 3, width: 16 },
     Heads { query: 6, key_value: 2, width: 64 },
     Heads { query: 2, key_value: 1, width: 80 },
@@ -28,19 +28,28 @@ const HEADS: [Heads; 4] = [
 ];
 
 /// Rounding to 6e-8 once for each of some 300 keys, most of it averaged out.
-const TOLERANCE: f64 = 2e-6;
+pub(super) const TOLERANCE: f64 = 2e-6;
 
-fn qkv(heads: Heads, tokens: usize, seed: u64) -> Tensor {
+pub(super) fn qkv(heads: Heads, tokens: usize, seed: u64) -> Tensor {
     let numbers = numbers(tokens * heads.channels(), seed);
     Tensor::from_vec(numbers, (tokens, heads.channels()), &Device::Cpu).unwrap()
 }
 
 /// The usual scale, doubled for attention that is not nearly even.
-fn scale(heads: Heads) -> f32 {
+pub(super) fn scale(heads: Heads) -> f32 {
     2.0 / (heads.width as f32).sqrt()
 }
 
-fn both_passes(qkv: &Tensor, heads: Heads, sequences: &Sequences, seed: &[f32]) -> Passes {
+fn no_bias(_distance: i64, _head: usize) -> f64 {
+    0.0
+}
+
+pub(super) fn both_passes(
+    qkv: &Tensor,
+    heads: Heads,
+    sequences: &Sequences,
+    seed: &[f32],
+) -> Passes {
     passes(from_ref(qkv), &[], seed, |tape, leaves| {
         attention(tape, &leaves[0], heads, sequences, scale(heads))
     })
@@ -57,7 +66,8 @@ fn the_output_equals_the_reference() {
             let scale = scale(heads);
             let out = op(&mut Tape::inference(), &value, heads, &sequences, scale).unwrap();
             let given = wider(&floats(&x));
-            let wanted = reference::forward(&given, heads, &sequences, scale.into(), causal);
+            let wanted =
+                reference::forward(&given, heads, &sequences, scale.into(), causal, &no_bias);
             let what = format!("{heads:?}, causal {causal}");
             assert_close(&what, &floats(out.tensor()), &wanted, TOLERANCE);
         }
@@ -72,7 +82,7 @@ fn gradients_equal_finite_differences_of_the_reference() {
         let (x, scale) = (qkv(heads, 10, 2), scale(heads));
         for causal in [true, false] {
             let reference = |given: &[Vec<f64>]| {
-                reference::forward(&given[0], heads, &sequences, scale.into(), causal)
+                reference::forward(&given[0], heads, &sequences, scale.into(), causal, &no_bias)
             };
             let op = if causal { attention } else { bidirectional_attention };
             prove("attention", from_ref(&x), &[], reference, |tape, leaves| {
@@ -83,12 +93,13 @@ fn gradients_equal_finite_differences_of_the_reference() {
 }
 
 /// The unfused formula on Candle tensors. Not `softmax_last_dim`: it has no backward pass.
-fn formula(
+pub(super) fn formula(
     qkv: &Tensor,
     heads: Heads,
     sequences: &Sequences,
     scale: f64,
     causal: bool,
+    bias: &dyn Fn(usize) -> candle_core::Result<Tensor>, // (H, len, len) of a sequence
 ) -> candle_core::Result<Tensor> {
     let Heads { query, key_value, width } = heads;
     let outputs = sequences.iter().map(|rows| {
@@ -109,7 +120,8 @@ fn formula(
         let scores = (q.matmul(&shared(k)?.t()?.contiguous()?)? * scale)?; // (H, len, len)
         let seen = Tensor::tril2(len, DType::F64, &Device::Cpu)?;
         let hidden = ((1.0 - seen)? * if causal { -1e9 } else { 0.0 })?;
-        let weights = candle_nn::ops::softmax(&scores.broadcast_add(&hidden)?, D::Minus1)?;
+        let weights =
+            candle_nn::ops::softmax(&(scores + bias(len)?)?.broadcast_add(&hidden)?, D::Minus1)?;
         weights.matmul(&shared(v)?)?.transpose(0, 1)?.reshape((len, query * width))
     });
     Tensor::cat(&outputs.collect::<candle_core::Result<Vec<_>>>()?, 0)
@@ -123,7 +135,8 @@ fn gradients_equal_candles_autograd_in_f64() {
         let seed = numbers(sequences.tokens() * heads.output_channels(), 4);
         for causal in [true, false] {
             let variable = Var::from_tensor(&x.to_dtype(DType::F64).unwrap()).unwrap();
-            let out = formula(&variable, heads, &sequences, scale.into(), causal).unwrap();
+            let none = |len| Tensor::zeros((heads.query, len, len), DType::F64, &Device::Cpu);
+            let out = formula(&variable, heads, &sequences, scale.into(), causal, &none).unwrap();
             let weights = Tensor::from_vec(wider(&seed), out.shape(), &Device::Cpu).unwrap();
             let gradients = (out * weights).unwrap().sum_all().unwrap().backward().unwrap();
             let wanted = gradients.get(&variable).unwrap().flatten_all().unwrap();
@@ -153,7 +166,7 @@ fn a_gradient_that_is_there_already_is_added_to() {
 }
 
 /// The numbers of some of `of` equal rows.
-fn rows(all: &[f32], of: usize, range: std::ops::Range<usize>) -> &[f32] {
+pub(super) fn rows(all: &[f32], of: usize, range: std::ops::Range<usize>) -> &[f32] {
     let width = all.len() / of;
     &all[range.start * width..range.end * width]
 }
@@ -280,7 +293,14 @@ fn scores_of_thousands_neither_overflow_nor_vanish() {
     let (x, scale) = (qkv(heads, 300, 12), 1e4);
     let value = Value::constant(x.clone());
     let out = attention(&mut Tape::inference(), &value, heads, &sequences, scale).unwrap();
-    let wanted = reference::forward(&wider(&floats(&x)), heads, &sequences, f64::from(scale), true);
+    let wanted = reference::forward(
+        &wider(&floats(&x)),
+        heads,
+        &sequences,
+        f64::from(scale),
+        true,
+        &no_bias,
+    );
     // A score of 1e4 is rounded by up to 5e-4, and its exponential by as much.
     assert_close("large scores", &floats(out.tensor()), &wanted, 5e-3);
     let seed = numbers(300 * heads.output_channels(), 13);

@@ -32,6 +32,21 @@ struct KeyTile {
   u32 first, end, query_start, query_end;
 };
 
+// What is added to a score by how far the key lies behind its query: `values` (H, past + future + 1) f32, times
+// log2(e), from `past` before it to `future` behind it; what lies further away takes the outermost value.
+// Rows are positions here: a prompt that is shared has no bias.
+struct Bias {
+  const float* values;
+  int past, future;
+
+  __device__ __forceinline__ u32 span() const { return past + future + 1; }
+  // The value of distance 0.
+  __device__ __forceinline__ const float* of_head(u64 head) const { return values + head * span() + past; }
+  __device__ __forceinline__ float at(const float* of_head, u32 key, u32 query) const {
+    return __ldg(of_head + min(max(int(key - query), -past), future));
+  }
+};
+
 // Rows `first .. limit` of a head, as many as the tile has; zeros below and to the right of them.
 template <typename T, u32 D, u32 TILE_ROWS>
 __device__ __forceinline__ void copy_rows(T* to, const T* head, u64 stride, u32 first, u32 limit, u32 width) {

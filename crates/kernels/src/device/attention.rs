@@ -1,5 +1,6 @@
 //! The twin of `attention`: tiles over packed sequences, forward and backward.
 
+use super::bias::Bias;
 use super::tiles::Tiles;
 use crate::launch::{Address, Argument, Compute, Gpu, Launch, arguments, blocks};
 use crate::{Error, Heads, Result};
@@ -7,7 +8,8 @@ use crate::{Error, Heads, Result};
 /// Head widths that have kernels; a narrower head runs in the next wider one.
 pub(crate) const WIDTHS: [usize; 5] = [64, 80, 96, 128, 256];
 
-/// One attention over a packed batch.
+/// One attention over a packed batch. A shared prompt and a bias exclude each other: the kernels take
+/// the distance of two rows for that of their positions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) heads: Heads,
@@ -15,6 +17,7 @@ pub(crate) struct Call {
     pub(crate) scale: f32,
     pub(crate) causal: bool,
     pub(crate) compute: Compute,
+    pub(crate) bias: Option<Bias>,
 }
 
 /// Rows and bytes of a kernel's tiles: `Shape` of cuda/attention.cuh.
@@ -84,7 +87,7 @@ impl Call {
         compute: Compute,
     ) -> Result<Self> {
         match Shape::new(heads.width, compute) {
-            Some(_) => Ok(Self { heads, tokens, scale, causal, compute }),
+            Some(_) => Ok(Self { heads, tokens, scale, causal, compute, bias: None }),
             None => Err(Error::HeadWidth { found: heads.width, step: compute.pack() }),
         }
     }
@@ -101,11 +104,16 @@ impl Call {
         grid: [usize; 2],
         threads: usize,
         shared: usize,
-        arguments: Vec<Argument>,
+        mut arguments: Vec<Argument>,
     ) -> Launch {
+        let biased = if self.bias.is_some() { "_biased" } else { "" };
+        if let Some(Bias { values, span, past }) = self.bias {
+            arguments.extend(arguments![values, past as u32, (span - past - 1) as u32]);
+        }
+        let (compute, width) = (self.compute.name(), self.shape().width);
         Launch {
             file,
-            kernel: format!("attention_{kernel}_{}_{}", self.compute.name(), self.shape().width),
+            kernel: format!("attention_{kernel}{biased}_{compute}_{width}"),
             grid: grid.map(|blocks| blocks as u32),
             threads: threads as u32,
             shared: shared as u32,
@@ -143,26 +151,20 @@ impl Call {
         ))
     }
 
-    /// The gradient of `qkv`, added to `sum` if `accumulate`.
+    /// The gradient of `qkv`, added to `sum` if `accumulate`; with a bias, and a place for them, also
+    /// the sums of the scores' gradients by distance, a line for each tile of queries.
     pub(crate) fn backward(
         &self,
         gpu: &impl Gpu,
         [query_tiles, key_tiles]: [Tiles; 2],
         [sum, qkv, out, gradient, log_sums]: [Address; 5],
         accumulate: bool,
+        by_distance: Option<Address>,
     ) -> Result<()> {
         let Heads { query, key_value, width } = self.heads;
         let tokens = self.tokens;
         let deltas = gpu.allocate(query * tokens * 4)?;
         let delta = gpu.address(&deltas);
-        gpu.launch(Launch {
-            file: "attention_backward",
-            kernel: format!("attention_row_products_{}", self.compute.name()),
-            grid: [blocks(tokens * query, 4), 1],
-            threads: 128,
-            shared: 0,
-            arguments: arguments![delta, out, gradient, tokens as u32, query as u32, width as u32],
-        })?;
         let bytes = self.shape().backward_bytes();
         let arguments = |tiles: Tiles| {
             arguments![
@@ -182,10 +184,37 @@ impl Call {
             ]
         };
         let (grid, given) = ([query_tiles.count, query], arguments(query_tiles));
-        gpu.launch(self.launch("attention_backward", "backward_queries", grid, 128, bytes, given))?;
+        if self.bias.is_some() {
+            let given = given.clone();
+            let kernel = "backward_deltas";
+            gpu.launch(self.launch("attention_backward", kernel, grid, 128, bytes, given))?;
+        } else {
+            self.row_products(gpu, [delta, out, gradient])?;
+        }
+        let mut launch =
+            self.launch("attention_backward", "backward_queries", grid, 128, bytes, given);
+        if self.bias.is_some() {
+            let place = by_distance.unwrap_or(delta);
+            launch.arguments.extend(arguments![place, by_distance.is_some()]);
+        }
+        gpu.launch(launch)?;
         let (grid, given) = ([key_tiles.count, key_value], arguments(key_tiles));
         let threads = 128 * self.shape().halves;
         gpu.launch(self.launch("attention_backward", "backward_keys", grid, threads, bytes, given))
+    }
+
+    /// The sums of output times gradient, `(H, T)`.
+    fn row_products(&self, gpu: &impl Gpu, places: [Address; 3]) -> Result<()> {
+        let ([deltas, out, gradient], Heads { query, width, .. }) = (places, self.heads);
+        let tokens = self.tokens;
+        gpu.launch(Launch {
+            file: "attention_backward",
+            kernel: format!("attention_row_products_{}", self.compute.name()),
+            grid: [blocks(tokens * query, 4), 1],
+            threads: 128,
+            shared: 0,
+            arguments: arguments![deltas, out, gradient, tokens as u32, query as u32, width as u32],
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! `cargo test -p albacore-kernels emulated -- --nocapture` shows the worst error of each.
 
 mod attention;
+mod biased_attention;
 mod decode;
 mod rows;
 mod sample;

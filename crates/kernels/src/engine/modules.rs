@@ -17,6 +17,7 @@ modules!(
     "add",
     "attention",
     "attention_backward",
+    "attention_bias",
     "decode",
     "gather",
     "head",

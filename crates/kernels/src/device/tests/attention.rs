@@ -9,21 +9,34 @@ use crate::engine::Mirror;
 use crate::launch::Compute;
 
 /// The specification, in f64: each query sees the keys that `sees` allows.
-struct Reference<'r> {
-    heads: Heads,
-    scale: f64,
-    tokens: usize,
-    sees: &'r dyn Fn(usize, usize) -> bool,
+pub(super) struct Reference<'r> {
+    pub(super) heads: Heads,
+    pub(super) scale: f64,
+    pub(super) tokens: usize,
+    pub(super) sees: &'r dyn Fn(usize, usize) -> bool,
+    /// What is added to the score of a query and a key, in a head.
+    pub(super) bias: &'r dyn Fn(usize, usize, usize) -> f64,
+}
+
+/// What the specification says.
+pub(super) struct Wanted {
+    pub(super) out: Vec<f32>,
+    /// `(H, T)`.
+    pub(super) log_sums: Vec<f32>,
+    pub(super) d_qkv: Vec<f32>,
+    /// Query, key and head of each score, and its gradient before the scale.
+    pub(super) d_scores: Vec<([usize; 3], f64)>,
 }
 
 impl Reference<'_> {
-    /// Output, log-sums `(H, T)` and, for `gradient` of the output, the gradient of `qkv`.
-    fn passes(&self, qkv: &[f32], gradient: &[f32]) -> [Vec<f32>; 3] {
+    /// Both passes, from the `gradient` of the output.
+    pub(super) fn passes(&self, qkv: &[f32], gradient: &[f32]) -> Wanted {
         let (heads, tokens) = (self.heads, self.tokens);
         let channels = heads.channels();
         let mut out = vec![0f64; tokens * heads.output_channels()];
         let mut log_sums = vec![0f64; heads.query * tokens];
         let mut d_qkv = vec![0f64; tokens * channels];
+        let mut d_scores = Vec::new();
         let dot = |a: &[f32], b: &[f32]| -> f64 {
             a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
         };
@@ -36,8 +49,12 @@ impl Reference<'_> {
             };
             let q = row(query, heads.q(head));
             let keys: Vec<usize> = (0..tokens).filter(|&key| (self.sees)(query, key)).collect();
-            let scores: Vec<f64> =
-                keys.iter().map(|&key| self.scale * dot(q, row(key, heads.k(key_head)))).collect();
+            let scores: Vec<f64> = keys
+                .iter()
+                .map(|&key| {
+                    self.scale * dot(q, row(key, heads.k(key_head))) + (self.bias)(query, key, head)
+                })
+                .collect();
             let log_sum = scores.iter().map(|score| score.exp()).sum::<f64>().ln();
             log_sums[head * tokens + query] = log_sum;
             let d_out = &gradient[query * heads.output_channels()..][heads.q(head)];
@@ -47,7 +64,9 @@ impl Reference<'_> {
             let delta: f64 =
                 weights.iter().zip(&slopes).map(|(weight, slope)| weight * slope).sum();
             for ((&key, weight), slope) in keys.iter().zip(&weights).zip(&slopes) {
-                let d_score = self.scale * weight * (slope - delta);
+                let d_score = weight * (slope - delta);
+                d_scores.push(([query, key, head], d_score));
+                let d_score = self.scale * d_score;
                 for channel in 0..heads.width {
                     let at = |token: usize, range: std::ops::Range<usize>| {
                         token * channels + range.start + channel
@@ -61,12 +80,14 @@ impl Reference<'_> {
                 }
             }
         }
-        [out, log_sums, d_qkv].map(|numbers| numbers.into_iter().map(|x| x as f32).collect())
+        let [out, log_sums, d_qkv] =
+            [out, log_sums, d_qkv].map(|numbers| numbers.into_iter().map(|x| x as f32).collect());
+        Wanted { out, log_sums, d_qkv, d_scores }
     }
 }
 
 /// The tiles of queries and those of keys.
-fn tiles(gpu: &Emulator, stretches: &[Stretch], causal: bool) -> [Tiles; 2] {
+pub(super) fn tiles(gpu: &Emulator, stretches: &[Stretch], causal: bool) -> [Tiles; 2] {
     let send = |words: Vec<u32>| (gpu.words(&words), words.len());
     let queries = Tiles::of_queries(send(query_tiles(stretches, causal)));
     [queries, Tiles::of_keys(send(key_tiles(stretches, causal)))]
@@ -77,15 +98,16 @@ fn prove(what: &str, call: &Call, stretches: &[Stretch], sees: &dyn Fn(usize, us
     let Call { heads, tokens, compute, .. } = *call;
     let qkv = exact(tokens * heads.channels(), 1, compute);
     let gradient = exact(tokens * heads.output_channels(), 2, compute);
-    let reference = Reference { heads, scale: f64::from(call.scale), tokens, sees };
-    let [wanted, log_sums, d_qkv] = reference.passes(&qkv, &gradient);
+    let reference =
+        Reference { heads, scale: f64::from(call.scale), tokens, sees, bias: &|_, _, _| 0.0 };
+    let Wanted { out: wanted, log_sums, d_qkv, .. } = reference.passes(&qkv, &gradient);
     let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
     let out = gpu.room(wanted.len(), compute);
     let sums = gpu.room(log_sums.len(), Compute::F32);
     let d = gpu.room(qkv.len(), compute);
     let tiles = tiles(&gpu, stretches, call.causal);
     call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, tiles, [d, at_qkv, out, at_gradient, sums], false).unwrap();
+    call.backward(&gpu, tiles, [d, at_qkv, out, at_gradient, sums], false, None).unwrap();
     let memory = gpu.run();
     let what = format!("attention {what} {}/{}x{}", heads.query, heads.key_value, heads.width);
     let check = |part: &str, found: Vec<f32>, wanted: &[f32], compute| {
@@ -96,7 +118,7 @@ fn prove(what: &str, call: &Call, stretches: &[Stretch], sees: &dyn Fn(usize, us
     check("backward", memory.numbers(d, compute), &d_qkv, compute);
 }
 
-fn heads(query: usize, key_value: usize, width: usize) -> Heads {
+pub(super) fn heads(query: usize, key_value: usize, width: usize) -> Heads {
     Heads { query, key_value, width }
 }
 
@@ -105,8 +127,14 @@ fn emulated_causal_attention_is_its_definition_at_every_width() {
     for compute in BOTH {
         for width in [8, 64, 80, 96, 128, 256] {
             let stretches = alone(&[0, 1, 67]);
-            let call =
-                Call { heads: heads(2, 1, width), tokens: 67, scale: 0.2, causal: true, compute };
+            let call = Call {
+                heads: heads(2, 1, width),
+                tokens: 67,
+                scale: 0.2,
+                causal: true,
+                compute,
+                bias: None,
+            };
             let sees = |query: usize, key: usize| key <= query && (query == 0) == (key == 0);
             prove("causal", &call, &stretches, &sees);
         }
@@ -117,7 +145,14 @@ fn emulated_causal_attention_is_its_definition_at_every_width() {
 fn emulated_bidirectional_attention_is_its_definition() {
     for compute in BOTH {
         let stretches = alone(&[0, 66, 70]);
-        let call = Call { heads: heads(3, 3, 64), tokens: 70, scale: 0.2, causal: false, compute };
+        let call = Call {
+            heads: heads(3, 3, 64),
+            tokens: 70,
+            scale: 0.2,
+            causal: false,
+            compute,
+            bias: None,
+        };
         prove("bidirectional", &call, &stretches, &|query, key| (query < 66) == (key < 66));
     }
 }
@@ -133,7 +168,14 @@ fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
             stretch(83..85, 0..0),
             stretch(85..90, 83..85),
         ];
-        let call = Call { heads: heads(4, 2, 64), tokens: 90, scale: 0.2, causal: true, compute };
+        let call = Call {
+            heads: heads(4, 2, 64),
+            tokens: 90,
+            scale: 0.2,
+            causal: true,
+            compute,
+            bias: None,
+        };
         let sees = |query: usize, key: usize| {
             let of_query =
                 stretches.iter().find(|stretch| stretch.rows.contains(&(query as u32))).unwrap();
@@ -151,15 +193,16 @@ fn emulated_attention_adds_its_gradient_where_there_is_one() {
     let Some(gpu) = Emulator::new() else { return };
     let stretches = alone(&[0, 5]);
     let compute = Compute::F32;
-    let call = Call { heads: heads(1, 1, 8), tokens: 5, scale: 0.3, causal: true, compute };
+    let call =
+        Call { heads: heads(1, 1, 8), tokens: 5, scale: 0.3, causal: true, compute, bias: None };
     let tiles = tiles(&gpu, &stretches, true);
     let (qkv, gradient) = (exact(5 * 24, 1, compute), exact(5 * 8, 2, compute));
     let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
     let (out, sums) = (gpu.room(40, compute), gpu.room(5, compute));
     let (fresh, added) = (gpu.room(120, compute), gpu.numbers(&[2.0; 120], compute));
     call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, tiles, [fresh, at_qkv, out, at_gradient, sums], false).unwrap();
-    call.backward(&gpu, tiles, [added, at_qkv, out, at_gradient, sums], true).unwrap();
+    call.backward(&gpu, tiles, [fresh, at_qkv, out, at_gradient, sums], false, None).unwrap();
+    call.backward(&gpu, tiles, [added, at_qkv, out, at_gradient, sums], true, None).unwrap();
     let memory = gpu.run();
     let wanted: Vec<f32> = memory.numbers(fresh, compute).iter().map(|x| x + 2.0).collect();
     assert_twin("attention, added", &memory.numbers(added, compute), &wanted, compute);
