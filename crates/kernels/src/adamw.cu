@@ -1,10 +1,12 @@
-// AdamW with decoupled decay over all tensors in one launch (the twin of adamw.rs; Loshchilov and
-// Hutter, 2019, algorithm 2).
+// AdamW with decoupled decay over all tensors in one launch (the twin of adamw.rs and adamw_int8.rs;
+// Loshchilov and Hutter, 2019, algorithm 2).
 //
-// Layout: the master weights, moments and gradients of each tensor are f32, of the same length, found
-// through a table. Block b works on CHUNK numbers of the tensor whose first block is the last one not
-// after b. The rounded weight is written beside the master, so no separate conversion follows; without
-// a master, the rounded weight is all there is, and rounding is by chance (in proportion to the
+// Layout: the master weights and gradients of each tensor are f32, of the same length, found through a
+// table. The moments are f32 too, or codes of 8 bits with a scale for BLOCK of them (dynamic_map.rs); they
+// may lie in memory of the host that the GPU reaches over the bus, so that a warp reads and writes 128
+// bytes at a time of them. Block b works on CHUNK numbers of the tensor whose first block is the last one
+// not after b. The rounded weight is written beside the master, so no separate conversion follows;
+// without a master, the rounded weight is all there is, and rounding is by chance (in proportion to the
 // distance), so that small updates are not lost on average.
 //
 // `scale[1]` is finish_norm's factor, on the device: 0 means a gradient that is not finite, and then
@@ -15,59 +17,234 @@
 namespace {
 
 constexpr u32 CHUNK = 8192;  // as in device/update.rs
+constexpr u32 BLOCK = 256;   // as in dynamic_map.rs
+constexpr u32 LANE = PACK<float>;             // neighbours that a lane takes
+constexpr u32 HALVES = BLOCK / (LANE * WARP);  // times that a warp takes them for a block of codes
 
 struct Tensor {
   float* master;  // null: pure bf16
   bf16* weights;  // null: f32 compute, the master is the weight
   const float* gradient;
-  float* first;
-  float* second;
+  void* first;   // f32, or codes if there are scales
+  void* second;
+  float* first_scales;  // of codes
+  float* second_scales;
   u64 count;
   u32 first_block;
   float weight_decay;
+  u32 number;  // among all tensors
+  u32 unused;
 };
 
-// A random 32-bit number for number `index` of tensor `tensor` at this step: a hash, so that a resumed
-// run draws the same ones. (The finaliser of MurmurHash3.)
-__device__ __forceinline__ u32 chance(u32 seed, u32 tensor, u64 index) {
-  u32 h = seed ^ (tensor * 0x9e3779b9u) ^ u32(index) ^ (u32(index >> 32) * 0x85ebca6bu);
+// What codes stand for, and the midpoints between them (`DynamicMap` of dynamic_map.rs).
+struct Map {
+  float shares[256];
+  float midpoints[256];
+};
+
+struct Maps {
+  Map first, second;
+};
+
+struct Rule {
+  float gradient_scale, kept, first_rate, second_kept, second_rate, second_correction, epsilon, step_size;
+};
+
+__device__ __forceinline__ float moved(const Rule& rule, float weight, float gradient, float& first, float& second) {
+  gradient *= rule.gradient_scale;
+  first = fmaf(rule.first_rate, gradient - first, first);
+  second = second * rule.second_kept + rule.second_rate * gradient * gradient;
+  return weight * rule.kept - rule.step_size * first / (sqrtf(second) / rule.second_correction + rule.epsilon);
+}
+
+// The finaliser of MurmurHash3.
+__device__ __forceinline__ u32 mixed(u32 h) {
   h = (h ^ (h >> 16)) * 0x85ebca6bu;
   h = (h ^ (h >> 13)) * 0xc2b2ae35u;
   return h ^ (h >> 16);
+}
+
+// A random 32-bit number for number `index` of a tensor at a step, which `draw` is a hash of: a hash, so
+// that a resumed run draws the same ones.
+__device__ __forceinline__ u32 chance(u32 draw, u64 index) {
+  return mixed(mixed(draw ^ u32(index)) + u32(index >> 32));
 }
 
 __device__ __forceinline__ bf16 round_by_chance(float value, u32 chance) {
   return from_float<bf16>(__uint_as_float((__float_as_uint(value) + (chance & 0xffffu)) & 0xffff0000u));
 }
 
-}  // namespace
+__device__ __forceinline__ bf16 rounded(const Tensor& tensor, float weight, u32 draw, u64 index) {
+  return tensor.master ? from_float<bf16>(weight) : round_by_chance(weight, chance(draw, index));
+}
 
-extern "C" __global__ void __launch_bounds__(256) adamw(
-    const Tensor* tensors, u32 tensor_count, const float* scale, float learning_rate, float first_rate,
-    float second_kept, float second_rate, float second_correction, float epsilon, float step_size, u32 seed) {
-  const float gradient_scale = scale[1];
-  if (gradient_scale == 0.0f) return;
+// Neighbours that one lane reads and writes at once, of smaller types than f32.
+template <typename T>
+struct alignas(LANE * sizeof(T)) Few {
+  T numbers[LANE];
+};
+
+template <typename T>
+__device__ __forceinline__ Few<T> load_few(const T* from, u64 left, bool aligned) {
+  if (aligned) return *reinterpret_cast<const Few<T>*>(from);
+  Few<T> few = {};
+#pragma unroll
+  for (u32 i = 0; i < LANE; ++i) {
+    if (i < left) few.numbers[i] = from[i];
+  }
+  return few;
+}
+
+template <typename T>
+__device__ __forceinline__ void store_few(T* to, const Few<T>& few, u64 left, bool aligned) {
+  if (aligned) {
+    *reinterpret_cast<Few<T>*>(to) = few;
+    return;
+  }
+#pragma unroll
+  for (u32 i = 0; i < LANE; ++i) {
+    if (i < left) to[i] = few.numbers[i];
+  }
+}
+
+// As many midpoints lie below a number as shares.
+__device__ __forceinline__ uint8_t code_of(const Map& map, float number) {
+  u32 code = 0;
+#pragma unroll
+  for (u32 step = 128; step > 0; step /= 2) {
+    if (map.midpoints[code + step - 1] < number) code += step;
+  }
+  return uint8_t(code);
+}
+
+// Writes the codes of a moment; the warp has met to find the block's largest magnitude.
+__device__ __forceinline__ void store_codes(uint8_t* codes, const Map& map, float scale, const float (&numbers)[LANE],
+                                            u64 left) {
+  const float divisor = scale > 0.0f ? scale : 1.0f;
+  Few<uint8_t> few;
+#pragma unroll
+  for (u32 j = 0; j < LANE; ++j) few.numbers[j] = code_of(map, numbers[j] / divisor);
+  store_few(codes, few, left, left >= LANE);
+}
+
+// The tensor that this block works on, and its numbers there; false if nothing is to be changed.
+struct Work {
+  Tensor tensor;
+  Rule rule;
+  u64 start, end;
+  u32 draw;
+};
+
+__device__ __forceinline__ bool find_work(Work& work, const Tensor* tensors, u32 tensor_count, const float* scale,
+                                          float learning_rate, u32 seed) {
+  work.rule.gradient_scale = scale[1];
+  if (work.rule.gradient_scale == 0.0f) return false;
   u32 low = 0, high = tensor_count;  // the tensor is in low .. high
   while (high - low > 1) {
     const u32 middle = (low + high) / 2;
     if (tensors[middle].first_block <= blockIdx.x) low = middle; else high = middle;
   }
-  const Tensor tensor = tensors[low];
-  const u64 start = u64(blockIdx.x - tensor.first_block) * CHUNK;
-  const u64 end = min(start + CHUNK, tensor.count);
-  const float kept = 1.0f - learning_rate * tensor.weight_decay;
-  for (u64 i = start + threadIdx.x; i < end; i += blockDim.x) {
-    const float gradient = tensor.gradient[i] * gradient_scale;
-    const float first = fmaf(first_rate, gradient - tensor.first[i], tensor.first[i]);
-    const float second = tensor.second[i] * second_kept + second_rate * gradient * gradient;
-    const float weight = tensor.master ? tensor.master[i] : to_float(tensor.weights[i]);
-    const float moved = weight * kept - step_size * first / (sqrtf(second) / second_correction + epsilon);
-    tensor.first[i] = first;
-    tensor.second[i] = second;
-    if (tensor.master) tensor.master[i] = moved;
-    if (tensor.weights) {
-      tensor.weights[i] = tensor.master ? from_float<bf16>(moved) : round_by_chance(moved, chance(seed, low, i));
-    }
+  work.tensor = tensors[low];
+  work.start = u64(blockIdx.x - work.tensor.first_block) * CHUNK;
+  work.end = min(work.start + CHUNK, work.tensor.count);
+  work.rule.kept = 1.0f - learning_rate * work.tensor.weight_decay;
+  work.draw = mixed(mixed(seed) ^ work.tensor.number);
+  return true;
+}
+
+}  // namespace
+
+// Tensors whose moments are f32.
+extern "C" __global__ void __launch_bounds__(256) adamw(
+    const Tensor* tensors, u32 tensor_count, const float* scale, float learning_rate, float first_rate,
+    float second_kept, float second_rate, float second_correction, float epsilon, float step_size, u32 seed) {
+  Work work;
+  work.rule = {0.0f, 0.0f, first_rate, second_kept, second_rate, second_correction, epsilon, step_size};
+  if (!find_work(work, tensors, tensor_count, scale, learning_rate, seed)) return;
+  const Tensor& tensor = work.tensor;
+  float* const firsts = static_cast<float*>(tensor.first);
+  float* const seconds = static_cast<float*>(tensor.second);
+  for (u64 i = work.start + threadIdx.x; i < work.end; i += blockDim.x) {
+    float first = firsts[i], second = seconds[i];
+    const float before = tensor.master ? tensor.master[i] : to_float(tensor.weights[i]);
+    const float weight = moved(work.rule, before, tensor.gradient[i], first, second);
+    firsts[i] = first;
+    seconds[i] = second;
+    if (tensor.master) tensor.master[i] = weight;
+    if (tensor.weights) tensor.weights[i] = rounded(tensor, weight, work.draw, i);
   }
 }
 KERNEL(adamw);
+
+// Tensors whose moments are codes: each warp widens, updates and narrows a block of them at a time.
+extern "C" __global__ void __launch_bounds__(256, 3) adamw_int8(
+    const Tensor* tensors, u32 tensor_count, const float* scale, const Maps* all_maps, float learning_rate,
+    float first_rate, float second_kept, float second_rate, float second_correction, float epsilon, float step_size,
+    u32 seed) {
+  SHARED(Maps, maps, 1);
+  Work work;
+  work.rule = {0.0f, 0.0f, first_rate, second_kept, second_rate, second_correction, epsilon, step_size};
+  if (!find_work(work, tensors, tensor_count, scale, learning_rate, seed)) return;
+  const float* const from = reinterpret_cast<const float*>(all_maps);
+  float* const to = reinterpret_cast<float*>(maps);
+  for (u32 i = threadIdx.x; i < sizeof(Maps) / sizeof(float); i += blockDim.x) to[i] = from[i];
+  __syncthreads();
+  const Tensor& tensor = work.tensor;
+  uint8_t* const first_codes = static_cast<uint8_t*>(tensor.first);
+  uint8_t* const second_codes = static_cast<uint8_t*>(tensor.second);
+  // They may be a part of a tensor; codes never are.
+  const bool whole = (reinterpret_cast<u64>(tensor.gradient) | reinterpret_cast<u64>(tensor.master)) % 16 == 0 &&
+                     reinterpret_cast<u64>(tensor.weights) % 8 == 0;
+  const u32 lane = threadIdx.x % WARP;
+  for (u64 block = work.start + threadIdx.x / WARP * BLOCK; block < work.end; block += blockDim.x / WARP * BLOCK) {
+    const float first_scale = tensor.first_scales[block / BLOCK];
+    const float second_scale = tensor.second_scales[block / BLOCK];
+    float first[HALVES][LANE], second[HALVES][LANE];
+    float first_most = 0.0f, second_most = 0.0f;
+#pragma unroll
+    for (u32 half = 0; half < HALVES; ++half) {
+      const u64 i = block + (half * WARP + lane) * LANE;
+      const u64 left = i < work.end ? work.end - i : 0;
+      const bool aligned = whole && left >= LANE;
+      const Few<uint8_t> first_few = load_few(first_codes + i, left, left >= LANE);
+      const Few<uint8_t> second_few = load_few(second_codes + i, left, left >= LANE);
+      float gradient[LANE], weight[LANE];
+      Few<bf16> few;
+      load_pack(gradient, tensor.gradient + i, left, aligned);
+      if (tensor.master) {
+        load_pack(weight, tensor.master + i, left, aligned);
+      } else {
+        few = load_few(tensor.weights + i, left, aligned);
+#pragma unroll
+        for (u32 j = 0; j < LANE; ++j) weight[j] = to_float(few.numbers[j]);
+      }
+#pragma unroll
+      for (u32 j = 0; j < LANE; ++j) {
+        first[half][j] = maps->first.shares[first_few.numbers[j]] * first_scale;
+        second[half][j] = maps->second.shares[second_few.numbers[j]] * second_scale;
+        weight[j] = moved(work.rule, weight[j], gradient[j], first[half][j], second[half][j]);
+        few.numbers[j] = rounded(tensor, weight[j], work.draw, i + j);
+        if (j < left) {
+          first_most = fmaxf(first_most, fabsf(first[half][j]));
+          second_most = fmaxf(second_most, second[half][j]);
+        }
+      }
+      if (tensor.master) store_pack(tensor.master + i, weight, left, aligned);
+      if (tensor.weights) store_few(tensor.weights + i, few, left, aligned);
+    }
+    first_most = warp_max(first_most);
+    second_most = warp_max(second_most);
+#pragma unroll
+    for (u32 half = 0; half < HALVES; ++half) {
+      const u64 i = block + (half * WARP + lane) * LANE;
+      const u64 left = i < work.end ? work.end - i : 0;
+      store_codes(first_codes + i, maps->first, first_most, first[half], left);
+      store_codes(second_codes + i, maps->second, second_most, second[half], left);
+    }
+    if (lane == 0) {
+      tensor.first_scales[block / BLOCK] = first_most;
+      tensor.second_scales[block / BLOCK] = second_most;
+    }
+  }
+}
+KERNEL(adamw_int8);

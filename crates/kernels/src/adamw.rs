@@ -90,8 +90,15 @@ impl Factors {
         }
     }
 
+    /// Updates neighbours and their moments.
     #[inline(always)]
-    fn apply(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    pub(crate) fn apply(
+        &self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         let moments = first.iter_mut().zip(second);
         for ((weight, gradient), (first, second)) in weights.iter_mut().zip(gradient).zip(moments) {
             let gradient = gradient * self.gradient_scale;

@@ -12,6 +12,8 @@ mod host;
 #[cfg(feature = "cuda")]
 mod modules;
 #[cfg(feature = "cuda")]
+mod pinned;
+#[cfg(feature = "cuda")]
 mod product;
 #[cfg(not(feature = "cuda"))]
 mod without;
@@ -25,8 +27,10 @@ use candle_core::{Device, Tensor};
 pub(crate) use cuda::Engine;
 #[cfg(feature = "cuda")]
 pub(crate) use host::Arriving;
+#[cfg(feature = "cuda")]
+pub(crate) use pinned::Pinned;
 #[cfg(not(feature = "cuda"))]
-pub(crate) use without::{Arriving, Engine};
+pub(crate) use without::{Arriving, Engine, Pinned};
 
 use crate::Result;
 use crate::launch::{Address, Compute, Gpu};

@@ -18,11 +18,13 @@ pub enum Error {
         /// The shape that was wanted.
         wanted: Vec<usize>,
     },
-    /// A tensor is not a contiguous f32 tensor on the CPU.
-    #[error("found a {found}, wanted a contiguous f32 tensor on the CPU")]
+    /// A tensor is not a contiguous one on the CPU of the type that is wanted.
+    #[error("found a {found}, wanted a contiguous {wanted} tensor on the CPU")]
     Storage {
         /// Data type, device and layout of the tensor.
         found: String,
+        /// The type.
+        wanted: &'static str,
     },
     /// An index points outside what it indexes.
     #[error("{operation}: {what} {index} is out of range, there are {len}")]
@@ -141,6 +143,14 @@ pub enum Error {
         /// What was called.
         what: String,
         /// What the driver or library says.
+        message: String,
+    },
+    /// The system gives no more page-locked memory.
+    #[error("cannot lock {bytes} bytes of the host's memory for the GPU: {message}")]
+    Pinned {
+        /// What was asked for at once.
+        bytes: usize,
+        /// What the driver says.
         message: String,
     },
     /// A size does not fit a library's 32 bits.

@@ -12,10 +12,12 @@
 //! kernels, and among its tests the plain-loop reference in f64 that specifies it.
 
 mod adamw;
+mod adamw_int8;
 mod add;
 mod attention;
 mod cache;
 mod device;
+mod dynamic_map;
 mod engine;
 mod error;
 mod few_rows;
@@ -38,6 +40,7 @@ mod rope;
 mod sample;
 mod sequences;
 mod simd;
+mod state;
 pub mod storage;
 mod swiglu;
 mod tape;
@@ -54,6 +57,7 @@ mod support;
 mod emulator;
 
 pub use adamw::{AdamWStep, adamw};
+pub use adamw_int8::adamw_int8;
 pub use add::add;
 pub use attention::{Buckets, RelativeBias, attention, biased_attention, bidirectional_attention};
 pub use cache::KeyValueCache;
@@ -73,5 +77,6 @@ pub use rms_norm::rms_norm;
 pub use rope::{Angles, rope};
 pub use sample::{Choice, choose};
 pub use sequences::Sequences;
+pub use state::{Coded, Moments, StateBuffer, StateKind, StateNumbers};
 pub use swiglu::swiglu;
 pub use tape::{Kept, Recompute, Slots, Tape, Value};

@@ -1,27 +1,26 @@
 //! The end of a step: the gradient's norm, clipping, and AdamW over every trained tensor.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::adamw::Factors;
 use crate::device::update::{self, Updated};
 use crate::engine::Engine;
 use crate::launch::Gpu;
 use crate::storage::Like;
-use crate::{AdamWStep, Later, Result, adamw, squared_norm};
+use crate::{AdamWStep, Later, Moments, Result, adamw, adamw_int8, squared_norm};
 
 /// One tensor that an update changes; all of the same shape.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The weights in f32: where small updates add up.
+    /// The weights in f32, where small updates add up; on a GPU they may be bf16 alone, and then each
+    /// update rounds them by chance.
     pub weights: Tensor,
-    /// The weights that the model computes with, where those are bf16.
+    /// The weights that the model computes with, where those are bf16 beside the ones in f32.
     pub rounded: Option<Tensor>,
     /// The gradient, f32.
     pub gradient: Tensor,
-    /// Running mean of the gradient.
-    pub first: Tensor,
-    /// Running mean of its square.
-    pub second: Tensor,
+    /// What the optimizer keeps of it.
+    pub moments: Moments,
     /// Share of a weight that an update takes away, times the learning rate.
     pub weight_decay: f64,
 }
@@ -55,7 +54,15 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
             gradient_scale: clipped as f32,
             ..*step
         };
-        adamw(&tensor.weights, &tensor.gradient, &tensor.first, &tensor.second, &step)?;
+        let Trained { weights, gradient, .. } = tensor;
+        match &tensor.moments {
+            Moments::F32 { first, second } => {
+                adamw(weights, gradient, first.tensor()?, second.tensor()?, &step)?;
+            }
+            Moments::Int8 { first, second } => {
+                adamw_int8(weights, gradient, first, second, &step)?;
+            }
+        }
     }
     Ok(Later::here(norm))
 }
@@ -70,27 +77,42 @@ fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> 
     update::clip(gpu, gpu.at(&norm)?, &gradients, (longest > 0.0).then_some(longest as f32))?;
 
     let updated = tensors.iter().map(|tensor| {
+        let (master, weights) = match &tensor.rounded {
+            Some(rounded) => (Some(gpu.at(&tensor.weights)?), Some(gpu.at(rounded)?)),
+            None if tensor.weights.dtype() == DType::BF16 => (None, Some(gpu.at(&tensor.weights)?)),
+            None => (Some(gpu.at(&tensor.weights)?), None),
+        };
+        let (first, second, scales) = match &tensor.moments {
+            Moments::F32 { first, second } => (first.at(gpu)?, second.at(gpu)?, None),
+            Moments::Int8 { first, second } => (
+                first.codes.at(gpu)?,
+                second.codes.at(gpu)?,
+                Some([first.scales.at(gpu)?, second.scales.at(gpu)?]),
+            ),
+        };
         Ok(Updated {
-            master: Some(gpu.at(&tensor.weights)?),
-            weights: tensor.rounded.as_ref().map(|rounded| gpu.at(rounded)).transpose()?,
+            master,
+            weights,
             gradient: gpu.at(&tensor.gradient)?,
-            first: gpu.at(&tensor.first)?,
-            second: gpu.at(&tensor.second)?,
+            first,
+            second,
+            scales,
             count: tensor.weights.elem_count(),
             weight_decay: tensor.weight_decay as f32,
         })
     });
-    let (words, blocks) = update::table(&updated.collect::<Result<Vec<_>>>()?);
-    let table = gpu.upload(&words)?;
-    let places = (gpu.address(&table), tensors.len(), blocks);
-    let factors = Factors::new(step);
-    update::adamw(gpu, places, gpu.at(&norm)?, step.learning_rate, &factors, step.step as u32)?;
+    let table = update::table(&updated.collect::<Result<Vec<_>>>()?);
+    let memory = gpu.upload(&table.words)?;
+    let (table, factors) = ((&table, gpu.address(&memory)), Factors::new(step));
+    // Seeded by the step: a run that goes on rounds as one that never stopped.
+    update::adamw(gpu, table, gpu.at(&norm)?, step.learning_rate, &factors, step.step as u32)?;
     Later::of(&norm, |norm| f64::from(norm[0]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StateKind;
     use crate::support::{floats, tensor};
 
     const STEP: AdamWStep = AdamWStep {
@@ -105,8 +127,17 @@ mod tests {
     fn trained(gradient: f32) -> Trained {
         let zeros = || (tensor(4, 1) * 0.0).unwrap();
         let gradient = (zeros() + f64::from(gradient)).unwrap();
-        let (weights, first, second) = (zeros(), zeros(), zeros());
-        Trained { weights, rounded: None, gradient, first, second, weight_decay: 0.0 }
+        let weights = zeros();
+        let moments = Moments::zeros(&weights, StateKind::F32, false).unwrap();
+        Trained { weights, rounded: None, gradient, moments, weight_decay: 0.0 }
+    }
+
+    /// The numbers of the first moment.
+    fn first(tensor: &Trained) -> Vec<f32> {
+        match &tensor.moments {
+            Moments::F32 { first, .. } => floats(first.tensor().unwrap()),
+            narrow => panic!("{narrow:?}"),
+        }
     }
 
     #[test]
@@ -115,7 +146,7 @@ mod tests {
         assert_eq!(clip_and_update(&tensors, &STEP, 1.0).unwrap().get().unwrap(), 10.0); // √(4 · 3² + 4 · 4²)
         // The first moment is a tenth of the clipped gradient.
         for (tensor, wanted) in tensors.iter().zip([0.03, 0.04]) {
-            assert!(floats(&tensor.first).iter().all(|first| (first - wanted).abs() < 1e-7));
+            assert!(first(tensor).iter().all(|first| (first - wanted).abs() < 1e-7));
         }
     }
 
@@ -124,6 +155,6 @@ mod tests {
         let tensors = [trained(1.0), trained(f32::INFINITY)];
         assert!(!clip_and_update(&tensors, &STEP, 0.0).unwrap().get().unwrap().is_finite());
         assert_eq!(floats(&tensors[0].weights), [0.0; 4]);
-        assert_eq!(floats(&tensors[0].first), [0.0; 4]);
+        assert_eq!(first(&tensors[0]), [0.0; 4]);
     }
 }

@@ -5,6 +5,7 @@
 //! (or a view of it) is being [`read()`].
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 use candle_core::{
     CpuStorage, DType, Device, DeviceLocation, InplaceOp1, Layout, Shape, Storage, Tensor,
@@ -17,19 +18,35 @@ use crate::{Error, Result};
 /// The numbers of a tensor, borrowed for reading.
 pub type Floats<'t> = MappedRwLockReadGuard<'t, [f32]>;
 
+/// Codes of a tensor, borrowed for reading.
+pub type Codes<'t> = MappedRwLockReadGuard<'t, [u8]>;
+
 /// Borrows the numbers of a contiguous f32 tensor on the CPU.
 ///
 /// # Errors
 /// If the tensor is strided, of another type or on another device.
 pub fn read(tensor: &Tensor) -> Result<Floats<'_>> {
+    read_as(tensor)
+}
+
+/// As [`read()`], of a tensor of bytes: codes of 8 bits.
+///
+/// # Errors
+/// If the tensor is strided, of another type or on another device.
+pub fn read_codes(tensor: &Tensor) -> Result<Codes<'_>> {
+    read_as(tensor)
+}
+
+fn read_as<N: Stored>(tensor: &Tensor) -> Result<MappedRwLockReadGuard<'_, [N]>> {
     let (guard, layout) = tensor.storage_and_layout();
-    let floats = RwLockReadGuard::try_map(guard, |storage| match storage {
-        Storage::Cpu(CpuStorage::F32(data)) => {
+    let numbers = RwLockReadGuard::try_map(guard, |storage| match storage {
+        Storage::Cpu(storage) => {
+            let data = N::numbers(storage)?;
             layout.contiguous_offsets().map(|(start, end)| &data[start..end])
         }
         _ => None,
     });
-    floats.map_err(|_| wrong_storage(tensor))
+    numbers.map_err(|_| wrong_storage::<N>(tensor))
 }
 
 /// Lets `f` write the numbers of a contiguous f32 tensor on the CPU, in place.
@@ -39,11 +56,23 @@ pub fn read(tensor: &Tensor) -> Result<Floats<'_>> {
 /// # Errors
 /// If the tensor is strided, of another type or on another device, or if `f` fails.
 pub fn write<R>(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<R>) -> Result<R> {
-    let plain = tensor.dtype() == DType::F32 && tensor.is_contiguous();
+    write_as(tensor, f)
+}
+
+/// As [`write()`], of a tensor of bytes: codes of 8 bits.
+///
+/// # Errors
+/// If the tensor is strided, of another type or on another device, or if `f` fails.
+pub fn write_codes<R>(tensor: &Tensor, f: impl FnOnce(&mut [u8]) -> Result<R>) -> Result<R> {
+    write_as(tensor, f)
+}
+
+fn write_as<N: Stored, R>(tensor: &Tensor, f: impl FnOnce(&mut [N]) -> Result<R>) -> Result<R> {
+    let plain = tensor.dtype() == N::DTYPE && tensor.is_contiguous();
     if !plain || !tensor.device().is_cpu() {
-        return Err(wrong_storage(tensor));
+        return Err(wrong_storage::<N>(tensor));
     }
-    let op = Write { f: Cell::new(Some(f)), result: Cell::new(None) };
+    let op = Write { f: Cell::new(Some(f)), result: Cell::new(None), number: PhantomData };
     tensor.inplace_op1(&op)?;
     op.result.into_inner().expect("Candle runs an in-place operation exactly once")
 }
@@ -90,6 +119,24 @@ pub fn overwrite(tensor: &Tensor, numbers: Vec<f32>) -> Result<()> {
             })
         }
         device => Ok(tensor.slice_set(&numbers.to_device(device)?, 0, 0)?),
+    }
+}
+
+/// Replaces the codes of a contiguous tensor of bytes, wherever it is.
+///
+/// # Errors
+/// If the tensor is strided or of another type or size, or the device fails.
+pub fn overwrite_codes(tensor: &Tensor, codes: Vec<u8>) -> Result<()> {
+    let codes = Tensor::from_vec(codes, tensor.shape(), &Device::Cpu)?;
+    match tensor.device() {
+        Device::Cpu => {
+            let from = read_codes(&codes)?;
+            write_codes(tensor, |to| {
+                to.copy_from_slice(&from);
+                Ok(())
+            })
+        }
+        device => Ok(tensor.slice_set(&codes.to_device(device)?, 0, 0)?),
     }
 }
 
@@ -154,19 +201,56 @@ pub(crate) unsafe fn empty_vec(len: usize) -> Vec<f32> {
     data
 }
 
-struct Write<F, R> {
-    f: Cell<Option<F>>,
-    result: Cell<Option<Result<R>>>,
+/// A type of numbers that tensors on the CPU hold and kernels work on.
+trait Stored: Sized + 'static {
+    const DTYPE: DType;
+    const NAME: &'static str;
+
+    fn numbers(storage: &CpuStorage) -> Option<&[Self]>;
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
-impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
+impl Stored for f32 {
+    const DTYPE: DType = DType::F32;
+    const NAME: &'static str = "f32";
+
+    fn numbers(storage: &CpuStorage) -> Option<&[Self]> {
+        if let CpuStorage::F32(data) = storage { Some(data) } else { None }
+    }
+
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::F32(data) = storage { Some(data) } else { None }
+    }
+}
+
+impl Stored for u8 {
+    const DTYPE: DType = DType::U8;
+    const NAME: &'static str = "u8";
+
+    fn numbers(storage: &CpuStorage) -> Option<&[Self]> {
+        if let CpuStorage::U8(data) = storage { Some(data) } else { None }
+    }
+
+    fn numbers_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        if let CpuStorage::U8(data) = storage { Some(data) } else { None }
+    }
+}
+
+struct Write<N, F, R> {
+    f: Cell<Option<F>>,
+    result: Cell<Option<Result<R>>>,
+    number: PhantomData<N>,
+}
+
+impl<N: Stored, R, F: FnOnce(&mut [N]) -> Result<R>> InplaceOp1 for Write<N, F, R> {
     fn name(&self) -> &'static str {
         "write"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         let f = self.f.take().expect("Candle runs an in-place operation exactly once");
-        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets())
+        let (Some(data), Some((start, end))) =
+            (N::numbers_mut(storage), layout.contiguous_offsets())
         else {
             unreachable!("`write` has checked type and layout");
         };
@@ -175,7 +259,7 @@ impl<R, F: FnOnce(&mut [f32]) -> Result<R>> InplaceOp1 for Write<F, R> {
     }
 }
 
-fn wrong_storage(tensor: &Tensor) -> Error {
+fn wrong_storage<N: Stored>(tensor: &Tensor) -> Error {
     let layout = if tensor.is_contiguous() { "contiguous" } else { "strided" };
     let (dtype, dims) = (tensor.dtype(), tensor.dims());
     let place = match tensor.device().location() {
@@ -184,7 +268,8 @@ fn wrong_storage(tensor: &Tensor) -> Error {
             format!("GPU {gpu_id}")
         }
     };
-    Error::Storage { found: format!("{layout} {dtype:?} tensor of shape {dims:?} on {place}") }
+    let found = format!("{layout} {dtype:?} tensor of shape {dims:?} on {place}");
+    Error::Storage { found, wanted: N::NAME }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod attention;
 mod biased_attention;
 mod decode;
+mod narrow;
 mod rows;
 mod sample;
 mod update;

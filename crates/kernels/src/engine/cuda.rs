@@ -145,6 +145,7 @@ impl Engine {
             DType::F32 => (storage.as_cuda_slice::<f32>()?.device_ptr(&self.stream).0, 4),
             DType::BF16 => (storage.as_cuda_slice::<bf16>()?.device_ptr(&self.stream).0, 2),
             DType::U32 => (storage.as_cuda_slice::<u32>()?.device_ptr(&self.stream).0, 4),
+            DType::U8 => (storage.as_cuda_slice::<u8>()?.device_ptr(&self.stream).0, 1),
             other => return Err(Error::Device { found: format!("a {other:?} tensor on the GPU") }),
         };
         Ok(Address(pointer).after(layout.start_offset(), size))

@@ -62,6 +62,11 @@ impl Emulator {
         self.address(&self.allocate(count * compute.size()).unwrap())
     }
 
+    /// Memory that holds `bytes`.
+    pub fn bytes(&self, bytes: &[u8]) -> Address {
+        self.address(&self.hold(bytes.to_vec()))
+    }
+
     /// Memory that holds `words`.
     pub fn words(&self, words: &[u32]) -> Address {
         self.address(&self.upload(words).unwrap())
@@ -208,6 +213,12 @@ impl Gpu for Emulator {
 pub struct Memory(Vec<Vec<u8>>);
 
 impl Memory {
+    /// The bytes from `at` to the end of its buffer.
+    pub fn bytes(&self, at: Address) -> Vec<u8> {
+        let (buffer, offset) = place(at);
+        self.0[buffer][offset..].to_vec()
+    }
+
     /// The numbers from `at` to the end of its buffer.
     pub fn numbers(&self, at: Address, compute: Compute) -> Vec<f32> {
         let (buffer, offset) = place(at);

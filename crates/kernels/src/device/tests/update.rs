@@ -4,7 +4,7 @@ use super::{assert_twin, exact};
 use crate::AdamWStep;
 use crate::adamw::Factors;
 use crate::device::update::{Updated, adamw, clip, table};
-use crate::emulator::{Emulator, rounded};
+use crate::emulator::{Emulator, Memory, rounded};
 use crate::launch::{Address, Compute};
 use crate::support::floats;
 
@@ -47,6 +47,15 @@ const STEP: AdamWStep = AdamWStep {
     gradient_scale: 0.5,
 };
 
+/// Runs an update of all tensors.
+fn update(gpu: &Emulator, tensors: &[Updated], step: &AdamWStep, seed: u32) -> Memory {
+    let table = table(tensors);
+    let norm = gpu.numbers(&[1.0, step.gradient_scale], F32);
+    let at = gpu.words(&table.words);
+    adamw(gpu, (&table, at), norm, step.learning_rate, &Factors::new(step), seed).unwrap();
+    gpu.run()
+}
+
 /// The state of one tensor: weights, gradient, first and second moment.
 fn state(count: usize, seed: u64) -> [Vec<f32>; 4] {
     let [weights, gradient, first, second] = [0, 1, 2, 3].map(|at| exact(count, seed + at, F32));
@@ -66,15 +75,12 @@ fn emulated_adamw_updates_every_tensor_as_its_twin_does() {
             gradient: at(gradient),
             first: at(first),
             second: at(second),
+            scales: None,
             count: weights.len(),
             weight_decay: STEP.weight_decay as f32,
         });
     }
-    let (words, blocks) = table(&tensors);
-    let norm = gpu.numbers(&[1.0, STEP.gradient_scale], F32);
-    let places = (gpu.words(&words), tensors.len(), blocks);
-    adamw(&gpu, places, norm, STEP.learning_rate, &Factors::new(&STEP), 0).unwrap();
-    let memory = gpu.run();
+    let memory = update(&gpu, &tensors, &STEP, 0);
     for (tensor, numbers) in tensors.iter().zip(&states) {
         let count = tensor.count;
         let all = numbers.each_ref().map(|numbers| {
@@ -107,12 +113,14 @@ fn emulated_adamw_moves_nothing_when_the_gradient_is_not_finite() {
         gradient,
         first,
         second,
+        scales: None,
         count: 100,
         weight_decay: 0.1,
     };
-    let (words, blocks) = table(&[tensor]);
+    let table = table(&[tensor]);
     let norm = gpu.numbers(&[f32::NAN, 0.0], F32);
-    adamw(&gpu, (gpu.words(&words), 1, blocks), norm, 1e-2, &Factors::new(&STEP), 0).unwrap();
+    let at = gpu.words(&table.words);
+    adamw(&gpu, (&table, at), norm, 1e-2, &Factors::new(&STEP), 0).unwrap();
     let memory = gpu.run();
     for (at, wanted) in [(master, &numbers[0]), (first, &numbers[2]), (second, &numbers[3])] {
         assert_eq!(&memory.numbers(at, F32), wanted);
@@ -133,17 +141,15 @@ fn emulated_rounding_by_chance_loses_nothing_on_average() {
         gradient,
         first,
         second,
+        scales: None,
         count,
         weight_decay: 0.0,
     };
-    let (words, blocks) = table(&[tensor]);
-    let norm = gpu.numbers(&[1.0, 1.0], F32);
     // Moments of a long constant gradient: a weight moves by the rate, a fifth of its last bit down.
     let step = AdamWStep { step: 100_000, gradient_scale: 1.0, ..STEP };
     let rate = 1e-3;
-    let factors = Factors::new(&AdamWStep { learning_rate: rate, ..step });
-    adamw(&gpu, (gpu.words(&words), 1, blocks), norm, rate, &factors, 7).unwrap();
-    let found = gpu.run().numbers(weights, Compute::Bf16);
+    let step = AdamWStep { learning_rate: rate, ..step };
+    let found = update(&gpu, &[tensor], &step, 7).numbers(weights, Compute::Bf16);
     let below = 1.0 - 1.0 / 256.0;
     assert!(found.iter().all(|&weight| weight == 1.0 || weight == below));
     let mean = found.iter().map(|&weight| f64::from(weight)).sum::<f64>() / count as f64;
