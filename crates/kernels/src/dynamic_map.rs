@@ -75,15 +75,10 @@ impl DynamicMap {
         self.midpoints.partition_point(|&midpoint| midpoint < number) as u8
     }
 
-    /// The code whose share is nearest to a number from -1 to 1: as [`Self::midpoints_below`], without
-    /// a search.
+    /// The code whose share is nearest to a number from -1 to 1 in its [`bucket`]: as
+    /// [`Self::midpoints_below`], without a search.
     #[inline(always)]
-    pub(crate) fn code(&self, number: f32) -> u8 {
-        self.code_in(bucket(number), number)
-    }
-
-    #[inline(always)]
-    fn code_in(&self, bucket: usize, number: f32) -> u8 {
+    fn code(&self, bucket: usize, number: f32) -> u8 {
         let lowest = self.lowest[bucket % (2 * BUCKETS)];
         lowest.wrapping_add(u8::from(self.midpoints[usize::from(lowest)] < number))
     }
@@ -110,7 +105,7 @@ impl DynamicMap {
             *at = bucket(*part) as u16;
         }
         for ((code, part), &at) in codes.iter_mut().zip(&parts).zip(&buckets) {
-            *code = self.code_in(usize::from(at), *part);
+            *code = self.code(usize::from(at), *part);
         }
         scale
     }
@@ -138,6 +133,10 @@ mod tests {
         maps[name].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
     }
 
+    fn code(map: &DynamicMap, number: f32) -> u8 {
+        map.code(bucket(number), number)
+    }
+
     /// `scripts/golden_dynamic_map.py`
     #[test]
     fn the_shares_are_those_of_bitsandbytes() {
@@ -157,10 +156,10 @@ mod tests {
         for map in [&*SIGNED, &*UNSIGNED] {
             for code in 0..=255u8 {
                 let (share, midpoint) = (map.shares[code as usize], map.midpoints[code as usize]);
-                assert_eq!(map.code(share), code);
+                assert_eq!(code(map, share), code);
                 if code < 255 {
                     let codes = [midpoint.next_down(), midpoint, midpoint.next_up()];
-                    assert_eq!(codes.map(|number| map.code(number)), [code, code, code + 1]);
+                    assert_eq!(codes.map(|number| code(map, number)), [code, code, code + 1]);
                 }
             }
         }
@@ -177,8 +176,8 @@ mod tests {
         let some = numbers(100_000, 1).into_iter().map(|number| number.powi(7));
         for number in ends.chain(small).chain(some) {
             for number in [number, -number] {
-                assert_eq!(SIGNED.code(number), SIGNED.midpoints_below(number), "{number}");
-                assert_eq!(UNSIGNED.code(number), UNSIGNED.midpoints_below(number), "{number}");
+                assert_eq!(code(&SIGNED, number), SIGNED.midpoints_below(number), "{number}");
+                assert_eq!(code(&UNSIGNED, number), UNSIGNED.midpoints_below(number), "{number}");
             }
         }
     }

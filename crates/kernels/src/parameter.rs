@@ -63,7 +63,8 @@ impl Parameter {
         &self.parts
     }
 
-    /// The values of one part in full precision, sharing their storage with the parameter.
+    /// The values of one part in the precision that is kept of them, sharing their storage with the
+    /// parameter: f32, unless it was placed in bf16 without masters.
     ///
     /// # Errors
     /// Never for a part of this parameter.
@@ -84,6 +85,7 @@ impl Parameter {
 
     /// Moves the values to `device` and rounds them to `dtype`. With `master` they are kept in f32
     /// beside the rounded ones: on the device where they are trained, and where they lie if not.
+    /// Without, the rounded ones are all there is: placed again, they stay as they are.
     ///
     /// # Errors
     /// If the device has no room.

@@ -10,8 +10,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use albacore_kernels::{Parameter, storage};
-use candle_core::{Device, Tensor};
+use albacore_kernels::{Parameter, StateBuffer, StateNumbers, storage};
+use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
@@ -29,22 +29,48 @@ pub struct Entry<'a> {
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The type that its numbers are rounded to, to nearest, ties to even.
+    /// The type that its numbers are rounded to, to nearest, ties to even. Codes are written as they
+    /// are.
     pub dtype: Dtype,
     numbers: Numbers<'a>,
 }
 
 /// Where the numbers of an [`Entry`] come from.
 enum Numbers<'a> {
-    Tensor(Tensor),
+    Kept(Kept),
     Computed(Box<dyn Fn() -> Result<Vec<f32>> + Send + Sync + 'a>),
 }
 
+/// Numbers that a model or its optimizer keeps.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    /// A contiguous tensor of f32 or bf16 numbers.
+    Tensor(Tensor),
+    /// A buffer of the optimizer's state.
+    State(StateBuffer),
+}
+
+impl From<Tensor> for Kept {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl From<StateBuffer> for Kept {
+    fn from(buffer: StateBuffer) -> Self {
+        Self::State(buffer)
+    }
+}
+
 impl<'a> Entry<'a> {
-    /// The numbers of a contiguous f32 tensor, read when they are written.
-    pub fn tensor(name: impl Into<String>, tensor: Tensor, dtype: Dtype) -> Self {
-        let shape = tensor.dims().to_vec();
-        Self { name: name.into(), shape, dtype, numbers: Numbers::Tensor(tensor) }
+    /// Numbers that are kept, read when they are written.
+    pub fn tensor(name: impl Into<String>, kept: impl Into<Kept>, dtype: Dtype) -> Self {
+        let kept = kept.into();
+        let shape = match &kept {
+            Kept::Tensor(tensor) => tensor.dims().to_vec(),
+            Kept::State(buffer) => buffer.dims().to_vec(),
+        };
+        Self { name: name.into(), shape, dtype, numbers: Numbers::Kept(kept) }
     }
 
     /// Numbers that are computed when they are written; as many as the shape says.
@@ -59,21 +85,31 @@ impl<'a> Entry<'a> {
 
     /// Bytes that it takes in the file.
     pub fn bytes(&self) -> u64 {
-        self.shape.iter().product::<usize>() as u64 * self.dtype.size() as u64
+        self.shape.iter().product::<usize>() as u64 * self.stored().1 as u64
+    }
+
+    /// The name of its type in the file, and the bytes of a number.
+    fn stored(&self) -> (&'static str, usize) {
+        match &self.numbers {
+            Numbers::Kept(Kept::State(buffer)) if buffer.is_codes() => ("U8", 1),
+            _ => (self.dtype.safetensors_name(), self.dtype.size()),
+        }
     }
 
     /// Lets `f` see the numbers.
-    fn read(&self, f: impl FnOnce(&[f32]) -> Result<()>) -> Result<()> {
+    fn read(&self, f: impl FnOnce(StateNumbers<'_>) -> Result<()>) -> Result<()> {
         match &self.numbers {
-            Numbers::Tensor(tensor) => {
+            Numbers::Kept(Kept::Tensor(tensor)) => {
                 // Candle copies all that a view is a view of: on a GPU that is cut out first.
                 let tensor = match tensor.device() {
                     Device::Cpu => tensor.clone(),
                     _ => tensor.force_contiguous()?.to_device(&Device::Cpu)?,
                 };
-                f(&storage::read(&tensor)?)
+                // Weights that are bf16 alone are exact in f32.
+                f(StateNumbers::F32(&storage::read(&tensor.to_dtype(DType::F32)?)?))
             }
-            Numbers::Computed(compute) => f(&compute()?),
+            Numbers::Kept(Kept::State(buffer)) => buffer.read(f)?,
+            Numbers::Computed(compute) => f(StateNumbers::F32(&compute()?)),
         }
     }
 }
@@ -104,7 +140,7 @@ pub fn entries<'p>(
 pub fn write_safetensors(out: &mut impl Write, path: &Path, entries: &[Entry<'_>]) -> Result<u64> {
     // The widest type first: then every tensor lies aligned to its numbers.
     let mut entries: Vec<&Entry<'_>> = entries.iter().collect();
-    entries.sort_by_key(|entry| Reverse(entry.dtype.size()));
+    entries.sort_by_key(|entry| Reverse(entry.stored().1));
     let (header, mut total) = header(&entries);
     total += 8 + header.len() as u64;
     let failed = |source| Error::Io { action: "write", path: path.into(), source };
@@ -114,7 +150,16 @@ pub fn write_safetensors(out: &mut impl Write, path: &Path, entries: &[Entry<'_>
     for entry in entries {
         entry.read(|numbers| {
             let wanted = entry.shape.iter().product::<usize>();
-            assert_eq!(numbers.len(), wanted, "`{}` has as many numbers as its shape", entry.name);
+            let check =
+                |len| assert_eq!(len, wanted, "`{}` has as many numbers as its shape", entry.name);
+            let numbers = match numbers {
+                StateNumbers::Codes(codes) => {
+                    check(codes.len());
+                    return out.write_all(codes).map_err(failed);
+                }
+                StateNumbers::F32(numbers) => numbers,
+            };
+            check(numbers.len());
             for chunk in numbers.chunks(CHUNK) {
                 bytes.clear();
                 narrow(chunk, entry.dtype, &mut bytes);
@@ -137,7 +182,7 @@ fn header(entries: &[&Entry<'_>]) -> (Vec<u8>, u64) {
         json.insert(
             entry.name.clone(),
             json!({
-                "dtype": entry.dtype.safetensors_name(),
+                "dtype": entry.stored().0,
                 "shape": entry.shape,
                 "data_offsets": [start, end],
             }),

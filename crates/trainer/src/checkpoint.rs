@@ -3,7 +3,8 @@
 //! ```text
 //! checkpoints/step-000123.partial/   config.json, tokenizer.json, …  what the model's folder needs
 //!                                    model.safetensors               weights, f32
-//!                                    optimizer.safetensors           moments `m.NAME` and `v.NAME`
+//!                                    optimizer.safetensors           moments `m.NAME` and `v.NAME`, or
+//!                                                                    their codes, with `m_scale.NAME` …
 //!                                    state.json                      where the run stands
 //!                                    manifest.json                   written last: the seal
 //!                └─ rename ─► checkpoints/step-000123/
@@ -34,7 +35,7 @@ pub struct CheckpointConfig {
     /// number loses less to a crash; saving runs behind training.
     pub every: u64,
     /// The newest checkpoints that are kept. Default 2. Each takes three times the size of the
-    /// weights in f32.
+    /// weights in f32, or one and a half with `optim.state = "int8"`.
     pub keep_last: usize,
     /// Checkpoints of steps divisible by this number are kept for good; 0 keeps none. Default 0.
     pub keep_every: u64,

@@ -6,6 +6,8 @@
 
 use std::fmt::Display;
 
+use crate::{OptimConfig, TrainConfig};
+
 /// Problems of a configuration: each a sentence that names its key in backticks.
 #[derive(Default)]
 pub(crate) struct Problems(pub(crate) Vec<String>);
@@ -16,5 +18,60 @@ impl Problems {
         if !fits {
             self.0.push(format!("`{key}` is {found}, wanted {wanted}"));
         }
+    }
+}
+
+/// What a configuration asks for that the CPU has not: problems as those of `validate`.
+pub fn only_on_a_gpu(optim: &OptimConfig, train: &TrainConfig) -> Vec<String> {
+    let mut problems = Vec::new();
+    if optim.offload {
+        problems.push(
+            "`optim.offload` is true, wanted false on the CPU\n\
+             hint: the state lies in the host's memory already; `optim.state = \"int8\"` makes it \
+             smaller, and `--device cuda` trains on a GPU"
+                .to_owned(),
+        );
+    }
+    if !train.master_weights {
+        problems.push(
+            "`train.master_weights` is false, wanted true on the CPU\n\
+             hint: the CPU trains in f32; weights that are bf16 alone need a GPU: `--device cuda`"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Precision;
+
+    #[test]
+    fn what_needs_a_gpu_is_refused_without_one_all_at_once() {
+        let (mut optim, mut train) = (OptimConfig::default(), TrainConfig::default());
+        assert!(only_on_a_gpu(&optim, &train).is_empty());
+        (optim.offload, train.master_weights) = (true, false);
+        let problems = only_on_a_gpu(&optim, &train);
+        let first_lines: Vec<_> =
+            problems.iter().filter_map(|problem| problem.lines().next()).collect();
+        assert_eq!(
+            first_lines,
+            [
+                "`optim.offload` is true, wanted false on the CPU",
+                "`train.master_weights` is false, wanted true on the CPU",
+            ]
+        );
+    }
+
+    #[test]
+    fn weights_in_f32_have_no_masters_to_leave_out() {
+        let train =
+            |precision| TrainConfig { precision, master_weights: false, ..TrainConfig::default() };
+        assert!(train(None).validate().is_empty());
+        assert!(train(Some(Precision::Bf16)).validate().is_empty());
+        let problems = train(Some(Precision::F32)).validate();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].starts_with("`train.master_weights` is false, wanted true where"));
     }
 }

@@ -19,8 +19,16 @@ pub struct Difference {
 }
 
 /// Keys, and tables of keys, that the numbers of a run do not depend on.
-const HARMLESS: [&str; 7] =
-    ["run.dir", "run.name", "checkpoint", "eval", "train.recompute", "device", "threads"];
+const HARMLESS: [&str; 8] = [
+    "run.dir",
+    "run.name",
+    "checkpoint",
+    "eval",
+    "optim.offload",
+    "train.recompute",
+    "device",
+    "threads",
+];
 
 /// Keys that say how long to train.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
@@ -68,7 +76,9 @@ fn alters(key: &str, same_rates: bool) -> Option<&'static str> {
         "train" if under("train.freeze") || under("train.train_only") => {
             "other weights would be trained"
         }
-        "train" if key == "train.precision" => "the numbers would be rounded otherwise",
+        "train" if key == "train.precision" || key == "train.master_weights" => {
+            "the numbers would be rounded otherwise"
+        }
         "train" => "steps would be made of other batches",
         "run" => "the examples would come in another order",
         "data" => "the examples would be others",
@@ -198,8 +208,15 @@ mod tests {
         let reason = |key| alters(key, false).unwrap();
         assert_eq!(reason("train.freeze"), "other weights would be trained");
         assert_eq!(reason("train.train_only"), "other weights would be trained");
+        assert_eq!(reason("train.master_weights"), "the numbers would be rounded otherwise");
         assert_eq!(reason("train.batches_per_step"), "steps would be made of other batches");
         assert!(reason("train.epochs").starts_with("the learning rate falls"));
+    }
+
+    #[test]
+    fn other_rounding_of_the_state_alters_the_training_and_its_place_does_not() {
+        assert_eq!(alters("optim.state", false), Some("the updates would be others"));
+        assert_eq!(alters("optim.offload", false), None);
     }
 
     #[test]

@@ -110,6 +110,17 @@ pub enum Error {
         /// Which tensor, found and wanted.
         message: String,
     },
+    /// The host has no room for the optimizer's state.
+    #[error(
+        "cannot offload the optimizer's state, {needed} bytes of page-locked memory in all: {source}"
+    )]
+    Offload {
+        /// Bytes of the whole state.
+        needed: u64,
+        /// Why.
+        #[source]
+        source: albacore_kernels::Error,
+    },
     /// An operation failed.
     #[error(transparent)]
     Kernel(#[from] albacore_kernels::Error),
@@ -177,6 +188,10 @@ impl Error {
             Self::NotFinite { .. } => {
                 "nothing of this step was saved; lower `optim.learning_rate`, or look at these \
                  examples with `albacore preview`"
+            }
+            Self::Offload { .. } => {
+                "free memory of the host, or let its container have more; `optim.state = \"int8\"` \
+                 takes a quarter, `train.freeze` less, `optim.offload = false` none"
             }
             Self::Model(error) => return error.hint(),
             _ => return None,

@@ -35,6 +35,7 @@ mod train;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, State};
+pub use config::only_on_a_gpu;
 pub use course::Cursor;
 pub use difference::Difference;
 pub use error::{Error, Result};
@@ -42,7 +43,7 @@ pub use event::{End, Evaluator, Event, Outcome, When};
 pub use manifest::Scrutiny;
 pub use metrics::{Line, METRICS, Named};
 pub use objective::{Counts, Groups, Loss, Objective, ObjectiveConfig, Sft, Term};
-pub use optimizer::{AdamW, OptimConfig, OptimKind};
+pub use optimizer::{AdamW, OptimConfig, OptimKind, StateConfig};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 
-use albacore_kernels::{AdamWStep, Later, Parameter, Part, Trained, clip_and_update, storage};
-use candle_core::{DType, Tensor};
+use albacore_kernels::{
+    self as kernels, AdamWStep, Later, Moments, Parameter, Part, StateBuffer, StateKind, StateNumbers,
+    Trained, clip_and_update,
+};
 use rayon::prelude::*;
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Problems;
@@ -19,6 +21,26 @@ pub enum OptimKind {
     /// Adam with decoupled weight decay.
     #[default]
     Adamw,
+}
+
+/// How the moments are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateConfig {
+    /// In f32: 8 bytes for each weight.
+    #[default]
+    F32,
+    /// In 8 bits, by dynamic quantisation in blocks of 256: about 2 bytes for each weight.
+    Int8,
+}
+
+impl From<StateConfig> for StateKind {
+    fn from(config: StateConfig) -> Self {
+        match config {
+            StateConfig::F32 => Self::F32,
+            StateConfig::Int8 => Self::Int8,
+        }
+    }
 }
 
 /// `[optim]`: how weights are updated.
@@ -42,6 +64,14 @@ pub struct OptimConfig {
     /// Longest gradient that is applied as it is, over all trained weights together; longer ones are
     /// scaled down to it. Default 1; 0 turns it off. A smaller one bounds the harm of an odd batch.
     pub max_grad_norm: f64,
+    /// How the mean gradient and the mean squared gradient are kept: `f32`, 8 bytes for each weight, or
+    /// `int8`, 2 bytes and a 32nd, as 8-bit AdamW keeps them. Default `f32`. `int8` rounds them to three
+    /// digits or fewer at each step; vectors and matrices of fewer than 4096 numbers stay in f32.
+    pub state: StateConfig,
+    /// Keep them in page-locked memory of the host, which the GPU reads and writes at each step, and not
+    /// in the GPU's own. Default false. It frees 8 or 2 bytes of the GPU's memory for each weight, as
+    /// `state` has it, and a step waits for the bus; the results are the same.
+    pub offload: bool,
 }
 
 impl Default for OptimConfig {
@@ -53,6 +83,8 @@ impl Default for OptimConfig {
             epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
+            state: StateConfig::default(),
+            offload: false,
         }
     }
 }
@@ -79,14 +111,11 @@ impl OptimConfig {
     }
 }
 
-/// The moments of one trained tensor.
+/// What is kept of one trained tensor.
 #[derive(Debug)]
-struct Moments {
+struct Kept {
     name: String,
-    /// Running mean of the gradient.
-    first: Tensor,
-    /// Running mean of its square.
-    second: Tensor,
+    moments: Moments,
 }
 
 /// AdamW and its moments, for the trained tensors of a model only.
@@ -96,7 +125,7 @@ pub struct AdamW {
     /// Updates made.
     step: u64,
     /// In the order of the parameters and their parts.
-    moments: Vec<Moments>,
+    kept: Vec<Kept>,
 }
 
 /// The parts of the parameters that are trained, in order.
@@ -113,23 +142,25 @@ impl AdamW {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn new(config: OptimConfig, parameters: &[&Parameter]) -> Result<Self> {
-        let zeros = |value: &Tensor| Tensor::zeros(value.shape(), DType::F32, value.device());
-        let moments = trained(parameters).map(|(parameter, part)| {
-            let value = parameter.part_value(part)?;
-            let (first, second) = (zeros(&value), zeros(&value));
-            let kernel = albacore_kernels::Error::from;
-            Ok(Moments {
-                name: part.name.clone(),
-                first: first.map_err(kernel)?,
-                second: second.map_err(kernel)?,
-            })
+        let (kind, offload) = (config.state.into(), config.offload);
+        let parts = trained(parameters)
+            .map(|(parameter, part)| Ok((part.name.clone(), parameter.part_value(part)?)));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let needed = parts.iter().map(|(_, value)| Moments::bytes(value.dims(), kind)).sum();
+        let kept = parts.into_iter().map(|(name, value)| {
+            let moments = Moments::zeros(&value, kind, offload);
+            let moments = moments.map_err(|source| match source {
+                kernels::Error::Pinned { .. } => Error::Offload { needed, source },
+                other => other.into(),
+            })?;
+            Ok(Kept { name, moments })
         });
-        Ok(Self { config, step: 0, moments: moments.collect::<Result<_>>()? })
+        Ok(Self { config, step: 0, kept: kept.collect::<Result<_>>()? })
     }
 
     /// How many numbers are trained.
     pub fn trained(&self) -> usize {
-        self.moments.iter().map(|moments| moments.first.elem_count()).sum()
+        self.kept.iter().map(|kept| kept.moments.count()).sum()
     }
 
     /// Clips the gradients and applies them, and frees their memory for the activations of the next
@@ -140,8 +171,8 @@ impl AdamW {
     /// If a tensor cannot be written.
     pub fn update(&mut self, parameters: &[&Parameter], learning_rate: f64) -> Result<Later<f64>> {
         let mut tensors = Vec::new();
-        for ((parameter, part), moments) in trained(parameters).zip(&self.moments) {
-            debug_assert_eq!(part.name, moments.name, "the same parts are trained all along");
+        for ((parameter, part), kept) in trained(parameters).zip(&self.kept) {
+            debug_assert_eq!(part.name, kept.name, "the same parts are trained all along");
             let Some(gradient) = parameter.part_gradient(part)? else { continue };
             let weights = parameter.part_value(part)?;
             let is_vector = weights.dims().len() == 1;
@@ -149,8 +180,7 @@ impl AdamW {
                 weights,
                 rounded: parameter.part_rounded(part)?,
                 gradient,
-                first: moments.first.clone(),
-                second: moments.second.clone(),
+                moments: kept.moments.clone(),
                 weight_decay: if is_vector { 0.0 } else { self.config.weight_decay },
             });
         }
@@ -168,17 +198,18 @@ impl AdamW {
         Ok(norm)
     }
 
-    /// The moments by name: `m.` and `v.` before the name of the tensor that they belong to.
+    /// The moments by name: `m.` and `v.` before the name of the tensor that they belong to; beside
+    /// codes of 8 bits, their scales with `m_scale.` and `v_scale.`.
     ///
     /// They share their storage with the optimizer: an update changes them.
-    pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let pair = |of: &Moments| {
-            [
-                (format!("m.{}", of.name), of.first.clone()),
-                (format!("v.{}", of.name), of.second.clone()),
-            ]
+    pub fn tensors(&self) -> Vec<(String, StateBuffer)> {
+        let named = |of: &Kept| {
+            let buffers = of.moments.buffers().into_iter();
+            let named =
+                buffers.map(|(kind, buffer)| (format!("{kind}.{}", of.name), buffer.clone()));
+            named.collect::<Vec<_>>()
         };
-        self.moments.iter().flat_map(pair).collect()
+        self.kept.iter().flat_map(named).collect()
     }
 
     /// Goes on from the moments in a file, after `step` updates.
@@ -195,16 +226,29 @@ impl AdamW {
             let Ok(found) = stored.tensor(&name) else {
                 return Err(wrong(format!("has no `{name}`: its tensor was not trained")));
             };
-            let (dtype, shape) = (found.dtype(), found.shape());
-            if (dtype, shape) != (safetensors::Dtype::F32, moment.dims()) {
-                let wanted = moment.dims();
-                let found = format!("{dtype:?} {shape:?}");
-                return Err(wrong(format!("`{name}` is {found}, wanted F32 {wanted:?}")));
+            let dtype = if moment.is_codes() { Dtype::U8 } else { Dtype::F32 };
+            if (found.dtype(), found.shape()) != (dtype, moment.dims()) {
+                let state = match found.dtype() {
+                    Dtype::U8 if dtype == Dtype::F32 => {
+                        ": it was saved with `optim.state = \"int8\"`"
+                    }
+                    Dtype::F32 if dtype == Dtype::U8 => {
+                        ": it was saved with `optim.state = \"f32\"`"
+                    }
+                    _ => "",
+                };
+                let found = format!("{:?} {:?}", found.dtype(), found.shape());
+                let wanted = format!("{dtype:?} {:?}{state}", moment.dims());
+                return Err(wrong(format!("`{name}` is {found}, wanted {wanted}")));
+            }
+            if moment.is_codes() {
+                moment.overwrite(StateNumbers::Codes(found.data()))?;
+                continue;
             }
             let numbers = found.data().par_chunks_exact(4).with_min_len(1 << 14);
             let numbers =
                 numbers.map(|number| f32::from_le_bytes(number.try_into().expect("four bytes")));
-            storage::overwrite(&moment, numbers.collect())?;
+            moment.overwrite(StateNumbers::F32(&numbers.collect::<Vec<_>>()))?;
         }
         self.step = step;
         Ok(())
@@ -212,131 +256,4 @@ impl AdamW {
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-
-    fn parameter(name: &str, shape: &[usize], value: f32) -> Parameter {
-        let value = Tensor::full(value, shape, &Device::Cpu).unwrap();
-        Parameter::single(name, value.contiguous().unwrap())
-    }
-
-    fn with_gradient(parameter: &Parameter, gradient: f32) {
-        parameter.clear_gradient();
-        let fill = |sum: &Tensor, _: std::ops::Range<usize>, _: bool| {
-            storage::write(sum, |sum| {
-                sum.fill(gradient);
-                Ok(())
-            })
-        };
-        parameter.accumulate(fill).unwrap();
-    }
-
-    fn first(tensor: &Tensor) -> f32 {
-        storage::read(tensor).unwrap()[0]
-    }
-
-    /// ```python
-    /// import torch
-    /// w = torch.nn.Parameter(torch.tensor([1.0]))
-    /// optimizer = torch.optim.AdamW([w], lr=0.1, weight_decay=0.5)
-    /// for g in (3.0, -1.0, 0.5):
-    ///     w.grad = torch.tensor([g])
-    ///     torch.nn.utils.clip_grad_norm_([w], 1.0)
-    ///     optimizer.step()
-    ///     print(w.item())
-    /// ```
-    #[test]
-    fn updates_are_those_of_pytorch() {
-        let matrix = parameter("matrix", &[1, 1], 1.0);
-        let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
-        let mut optimizer = AdamW::new(config, &[&matrix]).unwrap();
-        for (gradient, wanted) in [(3.0, 0.85), (-1.0, 0.812_763_15), (0.5, 0.754_652_44)] {
-            with_gradient(&matrix, gradient);
-            let norm = optimizer.update(&[&matrix], 0.1).unwrap().get().unwrap();
-            assert_eq!(norm, f64::from(gradient.abs()));
-            let found = first(matrix.value());
-            assert!((found - wanted).abs() <= 1e-7, "found {found}, wanted {wanted}");
-        }
-    }
-
-    #[test]
-    fn vectors_do_not_decay_and_matrices_do() {
-        let (matrix, vector) = (parameter("matrix", &[2, 2], 1.0), parameter("vector", &[2], 1.0));
-        let both = [&matrix, &vector];
-        let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
-        let mut optimizer = AdamW::new(config, &both).unwrap();
-        both.iter().for_each(|parameter| with_gradient(parameter, 0.0));
-        drop(optimizer.update(&both, 0.1).unwrap());
-        assert_eq!((first(matrix.value()), first(vector.value())), (0.95, 1.0));
-    }
-
-    #[test]
-    fn the_norm_is_that_of_trained_tensors_together_and_frozen_ones_have_no_moments() {
-        let mut frozen = parameter("frozen", &[2, 2], 1.0);
-        let (matrix, vector) = (parameter("matrix", &[2, 2], 1.0), parameter("vector", &[9], 1.0));
-        with_gradient(&frozen, 100.0);
-        frozen.set_trainable(|_| false);
-        with_gradient(&matrix, 2.0);
-        with_gradient(&vector, 1.0);
-        let all = [&frozen, &matrix, &vector];
-        let mut optimizer = AdamW::new(OptimConfig::default(), &all).unwrap();
-        assert_eq!(optimizer.update(&all, 0.1).unwrap().get().unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
-        assert_eq!(first(frozen.value()), 1.0);
-        let names = optimizer.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(names, ["m.matrix", "v.matrix", "m.vector", "v.vector"]);
-    }
-
-    #[test]
-    fn moments_come_back_by_name_and_a_missing_one_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("optimizer.safetensors");
-        let matrix = parameter("matrix", &[2, 3], 1.0);
-        let mut optimizer = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
-        with_gradient(&matrix, 2.0);
-        drop(optimizer.update(&[&matrix], 0.1).unwrap());
-        let tensors = optimizer.tensors().into_iter().collect();
-        candle_core::safetensors::save::<String, _>(&tensors, &path).unwrap();
-
-        let mut loaded = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
-        loaded.load(&path, 1).unwrap();
-        assert_eq!(loaded.step, 1);
-        for ((name, loaded), (_, saved)) in loaded.tensors().iter().zip(optimizer.tensors()) {
-            assert_eq!(*storage::read(loaded).unwrap(), *storage::read(&saved).unwrap(), "{name}");
-        }
-        let other = parameter("other", &[2, 3], 1.0);
-        let mut other = AdamW::new(OptimConfig::default(), &[&other]).unwrap();
-        let error = other.load(&path, 1).unwrap_err();
-        let text = error.to_string();
-        assert!(text.ends_with("has no `m.other`: its tensor was not trained"), "{text}");
-        let wanted = format!("`--set model.path={} --set run.name=NAME`", folder.path().display());
-        assert!(error.hint().unwrap().ends_with(&wanted), "{error:?}");
-        let wide = parameter("matrix", &[3, 2], 1.0);
-        let error =
-            AdamW::new(OptimConfig::default(), &[&wide]).unwrap().load(&path, 1).unwrap_err();
-        let wanted = "`m.matrix` is F32 [2, 3], wanted F32 [3, 2]";
-        assert!(error.to_string().ends_with(wanted), "{error}");
-    }
-
-    #[test]
-    fn all_problems_are_found_at_once() {
-        let config = OptimConfig {
-            learning_rate: -1.0,
-            betas: [0.9, 1.0],
-            epsilon: 0.0,
-            weight_decay: f64::NAN,
-            ..Default::default()
-        };
-        assert_eq!(
-            config.validate(),
-            [
-                "`optim.learning_rate` is -1, wanted a number above 0",
-                "`optim.epsilon` is 0, wanted a number above 0",
-                "`optim.betas` is [0.9, 1.0], wanted two numbers from 0 to below 1",
-                "`optim.weight_decay` is NaN, wanted 0 or more",
-            ]
-        );
-        assert!(OptimConfig::default().validate().is_empty());
-    }
-}
+mod tests;

@@ -50,6 +50,29 @@ fn rounding_goes_to_nearest_and_ties_to_even() {
     assert_eq!(file.tensor("x").unwrap().data(), f16::from_f32(1.0).to_le_bytes());
 }
 
+/// What a run without master weights saves and goes on from.
+#[test]
+fn weights_that_are_bf16_alone_come_back_to_the_bit() {
+    let numbers = [0.1f32, -0.0, 1e-40, 3e38, -7.3, 1.0 + 1.0 / 256.0];
+    let placed = |numbers: &[f32]| {
+        let value = tensor(numbers).reshape((2, 3)).unwrap();
+        let mut parameter = Parameter::single("weight", value);
+        parameter.place(&Device::Cpu, DType::BF16, false).unwrap();
+        parameter
+    };
+    let bits = |parameter: &Parameter| {
+        let values = parameter.value().flatten_all().unwrap().to_vec1::<bf16>().unwrap();
+        values.into_iter().map(bf16::to_bits).collect::<Vec<_>>()
+    };
+    let trained = placed(&numbers);
+    let bytes = written(&entries([&trained], Dtype::F32).unwrap());
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let saved = file.tensor("weight").unwrap();
+    assert_eq!((saved.dtype(), saved.shape()), (safetensors::Dtype::F32, &[2, 3][..]));
+    let saved = saved.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    assert_eq!(bits(&placed(&saved.collect::<Vec<_>>())), bits(&trained));
+}
+
 #[test]
 fn wider_numbers_come_first_so_that_all_are_aligned() {
     let bytes = written(&[

@@ -4,6 +4,7 @@
 
 mod accumulation;
 mod damage;
+mod narrow;
 mod resuming;
 mod stopping;
 mod support;

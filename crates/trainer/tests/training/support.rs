@@ -18,9 +18,18 @@ use serde_json::{Value, json};
 
 /// Two layers, grouped-query attention, a head of its own: some 6,000 weights.
 pub(crate) fn model() -> Llama {
+    sized(16)
+}
+
+/// The same with 64 channels: most of its weights are in matrices of 4096 numbers or more.
+pub(crate) fn wide_model() -> Llama {
+    sized(64)
+}
+
+fn sized(channels: usize) -> Llama {
     let config = json!({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 40,
-        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "hidden_size": channels, "intermediate_size": channels * 3 / 2, "num_hidden_layers": 2,
         "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5,
         "max_position_embeddings": 64, "tie_word_embeddings": false, "hidden_act": "silu",
         "rope_theta": 10000.0, "initializer_range": 0.2,
@@ -30,9 +39,9 @@ pub(crate) fn model() -> Llama {
     Llama::random(config, 7, &Device::Cpu).unwrap()
 }
 
-/// The configuration of [`model()`], as the small file that a checkpoint needs.
-pub(crate) fn files() -> Vec<(String, Vec<u8>)> {
-    let config = model().config().to_json(albacore_model::Dtype::F32);
+/// The configuration of a model, as the small file that a checkpoint needs.
+fn files(model: &Llama) -> Vec<(String, Vec<u8>)> {
+    let config = model.config().to_json(albacore_model::Dtype::F32);
     vec![("config.json".into(), serde_json::to_vec(&config).unwrap())]
 }
 
@@ -61,6 +70,8 @@ pub(crate) struct Tiny {
     pub(crate) resume: Resume,
     /// The run is asked to stop after this step.
     pub(crate) stop_after: Option<u64>,
+    /// Makes the model that a run starts from.
+    pub(crate) model: fn() -> Llama,
     /// Changes the model before it is trained.
     pub(crate) prepare: fn(&Llama),
     /// What the run has told.
@@ -94,6 +105,7 @@ impl Default for Tiny {
             objective: Box::new(Sft),
             resume: Resume::Auto,
             stop_after: None,
+            model,
             prepare: |_| {},
             told: RefCell::default(),
         }
@@ -121,9 +133,10 @@ impl Tiny {
         let checkpoint = find(self.folder.path(), &self.resume)?.checkpoint;
         let mut model = match &checkpoint {
             Some(Checkpoint { folder, .. }) => Llama::load(folder, &Device::Cpu)?,
-            None => model(),
+            None => (self.model)(),
         };
         (self.prepare)(&model);
+        let files = files(&model);
         let data = TrainingData {
             examples: &self.examples,
             packing: self.packing,
@@ -134,7 +147,7 @@ impl Tiny {
             &mut model,
             data,
             self.objective.as_ref(),
-            files(),
+            files,
             self.options(),
             checkpoint.as_ref(),
         )?;
