@@ -179,6 +179,14 @@ fn patterns_that_fit_no_tensor() {
 }
 
 #[test]
+fn what_only_a_gpu_can_do() {
+    said!(|place| {
+        place.replace("config.toml", "steps = 4", "steps = 4\nmaster_weights = false");
+        place.replace("config.toml", "[optim]", "[optim]\noffload = true");
+    });
+}
+
+#[test]
 fn a_device_that_this_build_has_not() {
     let run = Place::new().train(&["--device", "cuda:1"]);
     assert_eq!(run.code, 2);

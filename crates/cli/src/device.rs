@@ -1,11 +1,12 @@
 //! Where the numbers are computed: the CPU, or a GPU that is opened before anything is touched.
 
 use albacore_model::Llama;
-use albacore_trainer::Precision;
+use albacore_trainer::{Precision, only_on_a_gpu};
 use candle_core::{DType, Device};
 
 use crate::args;
-use crate::failure::{OrRefuse, Refusal, Result};
+use crate::config::Config;
+use crate::failure::{Failure, OrRefuse, Refusal, Result};
 
 /// Opens the device that `--device` names.
 ///
@@ -35,6 +36,23 @@ pub fn precision(asked: Option<Precision>, device: &Device) -> Result<Precision>
         (None, true) => Ok(Precision::F32),
         (None, false) => Ok(Precision::Bf16),
     }
+}
+
+/// Refuses what a config asks for that the device has not.
+///
+/// # Errors
+/// All that is refused, each problem an error of its own.
+pub fn suits(config: &Config, device: &Device) -> Result<()> {
+    if !device.is_cpu() {
+        return Ok(());
+    }
+    let problems = only_on_a_gpu(&config.optim, &config.train).into_iter();
+    let errors = problems.map(|problem| {
+        let (message, hint) = problem.split_once("\nhint: ").unwrap_or((&problem, ""));
+        Refusal::new(message, hint).into()
+    });
+    let errors: Vec<_> = errors.collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Problems(errors)) }
 }
 
 /// Moves a model that is not trained to the device, in its usual numbers.

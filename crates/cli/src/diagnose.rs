@@ -76,11 +76,12 @@ impl Origin {
 }
 
 /// Names that other trainers use for what is meant.
-const ELSEWHERE: [(&str, &str); 17] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("lr", "optim.learning_rate"),
     ("learning_rate", "optim.learning_rate"),
     ("weight_decay", "optim.weight_decay"),
     ("max_grad_norm", "optim.max_grad_norm"),
+    ("optim_bits", "optim.state"),
     ("lr_scheduler", "schedule.kind"),
     ("lr_scheduler_type", "schedule.kind"),
     ("warmup_steps", "schedule.warmup_steps"),

@@ -1,8 +1,9 @@
 //! `albacore train --dry-run`: what would happen.
 
 use albacore_data::{Packing, Plan};
+use albacore_kernels::Moments;
 use albacore_model::LlamaConfig;
-use albacore_trainer::{Checkpoint, Precision, RecomputeConfig, TrainConfig};
+use albacore_trainer::{Checkpoint, OptimConfig, Precision, RecomputeConfig, TrainConfig};
 use serde_json::json;
 
 use crate::commands::prepare;
@@ -28,7 +29,8 @@ pub fn show(
     let Prepared { folder, shape, dataset, .. } = prepared;
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
     let place = Place::of(&config.train, on_gpu);
-    let memory = memory(shape, &config.train, packing.tokens_per_batch, place);
+    let memory = memory(shape, &config.train, &config.optim, packing.tokens_per_batch, place);
+    let offloaded = if config.optim.offload { state(shape, &config.optim) } else { 0 };
     let step = resumed.map_or(0, |checkpoint| checkpoint.state.step);
     let finished = step >= steps;
     if terminal.json {
@@ -36,7 +38,7 @@ pub fn show(
             "model": folder, "parameters": parameters(shape), "run": config.run.folder(),
             "resume": resumed.map(|checkpoint| &checkpoint.folder), "step": step,
             "finished": finished, "report": dataset.report, "batches": batches, "steps": steps,
-            "memory_bytes": memory, "config": config,
+            "memory_bytes": memory, "offloaded_bytes": offloaded, "config": config,
         });
         return Ok(terminal.print(&line.to_string())?);
     }
@@ -50,9 +52,13 @@ pub fn show(
     let TrainConfig { batches_per_step, freeze, train_only, .. } = &config.train;
     // Without frozen tensors there are fewer gradients and moments.
     let about = if freeze.is_empty() && train_only.is_empty() { "about" } else { "less than" };
+    let beside = match offloaded {
+        0 => String::new(),
+        bytes => format!(", and {} of the host's, page-locked", size(bytes)),
+    };
     Ok(terminal.print(&format!(
         "model      {}, {} parameters\nrun        {}, {start}\n{}steps      {}, each of {batches_per_step} x at most {} tokens\n\
-         memory     {about} {} at its peak\n\nThe config as it takes effect:\n\n{}",
+         memory     {about} {} at its peak{beside}\n\nThe config as it takes effect:\n\n{}",
         folder.display(),
         count(parameters(shape)),
         config.run.folder().display(),
@@ -82,6 +88,12 @@ enum Place {
     Gpu(usize),
 }
 
+/// Bytes of the optimizer's state, if all weights are trained.
+fn state(shape: &LlamaConfig, optim: &OptimConfig) -> u64 {
+    // Vectors, which are in f32 always, and few, are taken for parts of one matrix with the rest.
+    Moments::bytes(&[parameters(shape), 1], optim.state.into())
+}
+
 impl Place {
     fn of(train: &TrainConfig, on_gpu: bool) -> Self {
         match (on_gpu, train.precision) {
@@ -92,13 +104,19 @@ impl Place {
     }
 }
 
-/// Peak memory in bytes, estimated: weights, two moments, and the most that a step holds at once. On
-/// a GPU without what the driver and its libraries take for themselves.
+/// Peak memory in bytes, estimated: weights, two moments (unless they are offloaded), and the most that
+/// a step holds at once. On a GPU without what the driver and its libraries take for themselves.
 ///
 /// Backward writes the gradient of a layer while it frees what the layer has kept, so with one batch
 /// a step the most is held where backward begins or where it ends. Of several batches, the second
 /// runs forward while the gradients of the first are there.
-fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize, place: Place) -> u64 {
+fn memory(
+    shape: &LlamaConfig,
+    train: &TrainConfig,
+    optim: &OptimConfig,
+    tokens: usize,
+    place: Place,
+) -> u64 {
     let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
     let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
     let layers = shape.num_hidden_layers;
@@ -106,12 +124,16 @@ fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize, place: Place)
     let kept = 2 * c + (heads + 2 * groups) * d + heads * d + heads + 2 * f;
     // ... and both norms' and the activation's output besides, if it is not to compute them again.
     let all = kept + 2 * c + f;
-    // Bytes of an activation, of a weight with what the optimizer keeps of it, and of a logit with its
-    // gradient, which on a GPU has a place of its own if it is bf16.
+    // Bytes of an activation, of a weight with its master, and of a logit with its gradient, which on a
+    // GPU has a place of its own if it is bf16.
     let (number, weight, logit, rows) = match place {
-        Place::Cpu => (4, 12, 4, albacore_kernels::LOGIT_ROWS),
+        Place::Cpu => (4, 4, 4, albacore_kernels::LOGIT_ROWS),
         Place::Gpu(number) => {
-            let (weight, logit) = if number == 4 { (12, 4) } else { (14, 6) };
+            let (weight, logit) = match (number, train.master_weights) {
+                (4, _) => (4, 4),
+                (_, true) => (6, 6),
+                (_, false) => (2, 6),
+            };
             (number, weight, logit, albacore_kernels::gpu_logit_rows(shape.vocab_size))
         }
     };
@@ -133,17 +155,15 @@ fn memory(shape: &LlamaConfig, train: &TrainConfig, tokens: usize, place: Place)
             .max(4 * parameters + 2 * layer),
         _ => 4 * parameters + activations + logits + layer,
     };
-    (weight * parameters + step) as u64
+    let state = if optim.offload { 0 } else { state(shape, optim) };
+    (weight * parameters + step) as u64 + state
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// SmolLM2-135M, one batch of 1024 tokens a step, all of them learned: the most memory that the
-    /// process held, in MiB, on Linux.
-    #[test]
-    fn the_memory_of_smollm2_is_foretold() {
+    fn smollm2() -> LlamaConfig {
         let config = json!({
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152,
             "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
@@ -152,7 +172,14 @@ mod tests {
             "tie_word_embeddings": true,
         });
         let serde_json::Value::Object(config) = config else { unreachable!() };
-        let shape = LlamaConfig::from_json(config, "here").unwrap();
+        LlamaConfig::from_json(config, "here").unwrap()
+    }
+
+    /// SmolLM2-135M, one batch of 1024 tokens a step, all of them learned: the most memory that the
+    /// process held, in MiB, on Linux.
+    #[test]
+    fn the_memory_of_smollm2_is_foretold() {
+        let (shape, optim) = (smollm2(), OptimConfig::default());
         assert_eq!(parameters(&shape), 134_515_008);
         let measured = [
             (RecomputeConfig::None, 2794.0),
@@ -165,11 +192,12 @@ mod tests {
                 batches_per_step,
                 ..TrainConfig::default()
             };
-            let estimate = memory(&shape, &train(1), 1024, Place::Cpu) as f64 / f64::from(1 << 20);
+            let estimate =
+                memory(&shape, &train(1), &optim, 1024, Place::Cpu) as f64 / f64::from(1 << 20);
             // Left out are the program itself, the tokenizer and the data.
             let off = estimate / measured - 1.0;
             assert!(off.abs() < 0.1, "{recompute:?}: {estimate:.0} for {measured} MiB");
-            let of = |train, place| memory(&shape, &train, 1024, place);
+            let of = |train, place| memory(&shape, &train, &optim, 1024, place);
             assert!(of(train(2), Place::Cpu) > of(train(1), Place::Cpu));
             // On a GPU the weights weigh more in bf16, which has masters, and the activations less.
             let [single, half] = [4, 2].map(|bytes| of(train(1), Place::Gpu(bytes)));
@@ -177,5 +205,36 @@ mod tests {
             assert!(half < single + weights && single + weights < 2 * half, "{single} {half}");
         }
         assert_eq!(Place::of(&TrainConfig::default(), true), Place::Gpu(2));
+    }
+
+    /// What each key is worth, in bytes for each weight.
+    #[test]
+    fn the_memory_of_a_gpu_counts_how_the_state_and_the_weights_are_kept() {
+        use albacore_trainer::StateConfig::{F32, Int8};
+        let shape = smollm2();
+        let of = |number, state, offload, master_weights| {
+            let train = TrainConfig { master_weights, ..TrainConfig::default() };
+            let optim = OptimConfig { state, offload, ..OptimConfig::default() };
+            memory(&shape, &train, &optim, 1024, Place::Gpu(number)) as f64
+        };
+        let all = of(2, F32, false, true);
+        for (state, offload, master_weights, saved) in [
+            (Int8, false, true, 6.0 - 8.0 / 256.0),
+            (F32, true, true, 8.0),
+            (Int8, true, true, 8.0),
+            (F32, false, false, 4.0),
+            (Int8, false, false, 10.0 - 8.0 / 256.0),
+            (F32, true, false, 12.0),
+        ] {
+            let found = (all - of(2, state, offload, master_weights)) / 134_515_008.0;
+            assert!((found - saved).abs() < 1e-6, "{state:?} {offload} {master_weights}: {found}");
+        }
+        // In f32 there are no masters to leave out.
+        assert_eq!(of(4, F32, false, true), of(4, F32, false, false));
+        // The host holds what the GPU does not.
+        let optim = |state| OptimConfig { state, ..OptimConfig::default() };
+        assert_eq!(state(&shape, &optim(F32)), 8 * 134_515_008);
+        let bytes = state(&shape, &optim(Int8)) as f64 / 134_515_008.0;
+        assert!((bytes - 2.0 - 8.0 / 256.0).abs() < 1e-6, "{bytes}");
     }
 }

@@ -36,6 +36,7 @@ use crate::terminal::Terminal;
 /// Refused if the config, the data, the model or the run cannot be used; fails while training.
 pub fn run(options: &Train, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
     let mut config = Config::load(&options.configured, seed)?;
+    device::suits(&config, device)?;
     let precision = device::precision(config.train.precision, device)?;
     if !device.is_cpu() {
         config.train.precision = Some(precision);

@@ -11,7 +11,8 @@ fn tiny(state: StateConfig) -> Tiny {
     tiny
 }
 
-/// From 3.8 to below 0.2: the tiny LLaMA learns its examples by heart either way.
+/// From 5.5 to 0.003: the tiny LLaMA learns its examples by heart either way, and no loss on the way is
+/// further than 0.001 from that of the other.
 #[test]
 fn a_model_learns_as_much_with_its_moments_in_8_bits() {
     let [wide, narrow] = [StateConfig::F32, StateConfig::Int8].map(|state| {
@@ -24,8 +25,8 @@ fn a_model_learns_as_much_with_its_moments_in_8_bits() {
     let worst = apart.fold(0.0, f64::max);
     println!("f32 {:.3} to {:.3}, int8 to {:.3}, {worst:.3} apart", wide[0], wide[89], narrow[89]);
     assert_eq!(wide[0], narrow[0], "nothing is rounded before the first update");
-    assert!(narrow[89] < 0.1 * narrow[0]);
-    assert!(worst < 0.1, "{worst}");
+    assert!(narrow[89] < 0.01 * narrow[0]);
+    assert!(worst < 0.005, "{worst}");
     assert!(worst > 0.0, "the state was in 8 bits");
 }
 
