@@ -50,7 +50,7 @@ part() { # name, command …
 for wanted in ${*:-twin parity repeat memory profile peers}; do
   case $wanted in
     twin)
-      part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated --nocapture --test-threads 1
+      part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated offloaded --nocapture --test-threads 1
       part model env ALBACORE_TEST_GPU=0 "$bin/twin-tests" --nocapture --test-threads 1
       ;;
     parity) part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"} ;;

@@ -108,22 +108,25 @@ __device__ __forceinline__ void store_few(T* to, const Few<T>& few, u64 left, bo
 }
 
 // As many midpoints lie below a number as shares.
-__device__ __forceinline__ uint8_t code_of(const Map& map, float number) {
+__device__ __forceinline__ u32 code_of(const Map& map, float number) {
   u32 code = 0;
 #pragma unroll
   for (u32 step = 128; step > 0; step /= 2) {
     if (map.midpoints[code + step - 1] < number) code += step;
   }
-  return uint8_t(code);
+  return code;
 }
 
-// Writes the codes of a moment; the warp has met to find the block's largest magnitude.
+// Writes the codes of a moment, no lower than `least` where it is above 0; the warp has met to find the
+// block's largest magnitude.
 __device__ __forceinline__ void store_codes(uint8_t* codes, const Map& map, float scale, const float (&numbers)[LANE],
-                                            u64 left) {
+                                            u32 least, u64 left) {
   const float divisor = scale > 0.0f ? scale : 1.0f;
   Few<uint8_t> few;
 #pragma unroll
-  for (u32 j = 0; j < LANE; ++j) few.numbers[j] = code_of(map, numbers[j] / divisor);
+  for (u32 j = 0; j < LANE; ++j) {
+    few.numbers[j] = uint8_t(max(code_of(map, numbers[j] / divisor), numbers[j] > 0.0f ? least : 0));
+  }
   store_few(codes, few, left, left >= LANE);
 }
 
@@ -238,8 +241,8 @@ extern "C" __global__ void __launch_bounds__(256, 3) adamw_int8(
     for (u32 half = 0; half < HALVES; ++half) {
       const u64 i = block + (half * WARP + lane) * LANE;
       const u64 left = i < work.end ? work.end - i : 0;
-      store_codes(first_codes + i, maps->first, first_most, first[half], left);
-      store_codes(second_codes + i, maps->second, second_most, second[half], left);
+      store_codes(first_codes + i, maps->first, first_most, first[half], 0, left);
+      store_codes(second_codes + i, maps->second, second_most, second[half], 1, left);  // never 0 by rounding
     }
     if (lane == 0) {
       tensor.first_scales[block / BLOCK] = first_most;

@@ -185,6 +185,27 @@ mod tests {
         assert!(on(1) == on(2) && on(1) == on(5));
     }
 
+    /// Rows of an embedding whose tokens are rare: a gradient once, and zeros from then on. A second
+    /// moment that had been rounded to 0 would throw its weight a thousand times too far.
+    #[test]
+    fn a_weight_whose_gradients_are_tiny_beside_its_neighbours_does_not_jump() {
+        let shape = (16, 256);
+        let mut gradient = floats(&tensor(shape, 2));
+        gradient[0] = 1.0;
+        gradient[1..9].fill(1e-4);
+        let gradient = Tensor::from_vec(gradient, shape, &candle_core::Device::Cpu).unwrap();
+        let weights = tensor(shape, 1).zeros_like().unwrap();
+        let [first, second] = coded(&weights);
+        for step in 1..=20 {
+            let gradient = if step == 1 { &gradient } else { &gradient.zeros_like().unwrap() };
+            let step = AdamWStep { betas: (0.9, 0.999), ..update(step) };
+            adamw_int8(&weights, gradient, &first, &second, &step).unwrap();
+        }
+        // Every step is at most the rate, and the first moment fades away.
+        let longest = floats(&weights).into_iter().map(f32::abs).fold(0.0, f32::max);
+        assert!(longest < 20.0 * 1e-2, "{longest}");
+    }
+
     /// A bowl: the gradient of `Σ aᵢ wᵢ² / 2` with curvatures over two decades.
     #[test]
     fn a_bowl_is_descended_as_far_as_with_f32_moments() {
@@ -219,7 +240,7 @@ mod tests {
         let (narrow, wide) = (loss(&narrow), loss(&wide));
         println!("a bowl: from {start:.3} to {narrow:.2e} in 8 bits, {wide:.2e} in f32");
         assert!(wide < start / 1e3);
-        // 3e-4 of the start was measured.
-        assert!((narrow - wide).abs() < 1e-3 * start, "{narrow} {wide}");
+        // 2e-5 of the start was measured, and 3e-4 where second moments were rounded to 0.
+        assert!((narrow - wide).abs() < 1e-4 * start, "{narrow} {wide}");
     }
 }

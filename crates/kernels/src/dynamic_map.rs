@@ -10,6 +10,10 @@
 //! A number's code is that of the nearest share: as many shares lie below it as there are midpoints
 //! below it. So a tie takes the lower share. Midpoints are rounded to f32 once, here, and the kernel on a
 //! GPU compares with the same ones.
+//!
+//! One thing is not as in the paper: a second moment above 0 never becomes 0, but the lowest share above
+//! it. A step divides by its root, so what is 0 by rounding would make the step of its weight up to
+//! 1/ε too long; so it is too short.
 
 use std::sync::LazyLock;
 
@@ -36,6 +40,8 @@ pub(crate) struct DynamicMap {
     pub(crate) midpoints: [f32; 256],
     /// The lowest code of each bucket, those of negative numbers last.
     lowest: Box<[u8; 2 * BUCKETS]>,
+    /// The lowest code of a number above 0.
+    least: u8,
 }
 
 impl DynamicMap {
@@ -58,6 +64,7 @@ impl DynamicMap {
             shares,
             midpoints: std::array::from_fn(middle),
             lowest: Box::new([0; 2 * BUCKETS]),
+            least: if signed { 0 } else { 1 },
         };
         for size in 0..=LARGEST - SMALLEST {
             // The numbers of a bucket that are closest to 0 and furthest from it.
@@ -104,8 +111,10 @@ impl DynamicMap {
             *part = number / divisor;
             *at = bucket(*part) as u16;
         }
-        for ((code, part), &at) in codes.iter_mut().zip(&parts).zip(&buckets) {
-            *code = self.code(usize::from(at), *part);
+        for (((code, part), &at), number) in codes.iter_mut().zip(&parts).zip(&buckets).zip(numbers)
+        {
+            let least = if *number > 0.0 { self.least } else { 0 };
+            *code = self.code(usize::from(at), *part).max(least);
         }
         scale
     }
@@ -133,7 +142,7 @@ mod tests {
         maps[name].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).collect()
     }
 
-    fn code(map: &DynamicMap, number: f32) -> u8 {
+    fn code_of(map: &DynamicMap, number: f32) -> u8 {
         map.code(bucket(number), number)
     }
 
@@ -156,10 +165,10 @@ mod tests {
         for map in [&*SIGNED, &*UNSIGNED] {
             for code in 0..=255u8 {
                 let (share, midpoint) = (map.shares[code as usize], map.midpoints[code as usize]);
-                assert_eq!(code(map, share), code);
+                assert_eq!(code_of(map, share), code);
                 if code < 255 {
                     let codes = [midpoint.next_down(), midpoint, midpoint.next_up()];
-                    assert_eq!(codes.map(|number| code(map, number)), [code, code, code + 1]);
+                    assert_eq!(codes.map(|number| code_of(map, number)), [code, code, code + 1]);
                 }
             }
         }
@@ -176,8 +185,12 @@ mod tests {
         let some = numbers(100_000, 1).into_iter().map(|number| number.powi(7));
         for number in ends.chain(small).chain(some) {
             for number in [number, -number] {
-                assert_eq!(code(&SIGNED, number), SIGNED.midpoints_below(number), "{number}");
-                assert_eq!(code(&UNSIGNED, number), UNSIGNED.midpoints_below(number), "{number}");
+                assert_eq!(code_of(&SIGNED, number), SIGNED.midpoints_below(number), "{number}");
+                assert_eq!(
+                    code_of(&UNSIGNED, number),
+                    UNSIGNED.midpoints_below(number),
+                    "{number}"
+                );
             }
         }
     }
@@ -202,6 +215,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_second_moment_above_zero_stays_above_it() {
+        let numbers = [1.0, 1e-9, 0.0, f32::MIN_POSITIVE, 1.6e-7, 3.2e-7];
+        let (mut codes, mut found) = ([9; 6], [0.0; 6]);
+        let scale = UNSIGNED.narrow(&numbers, &mut codes);
+        assert_eq!(codes, [255, 1, 0, 1, 1, 1]);
+        UNSIGNED.widen(&codes, scale, &mut found);
+        assert_eq!(found, [1.0, 3.25e-7, 0.0, 3.25e-7, 3.25e-7, 3.25e-7]);
     }
 
     #[test]

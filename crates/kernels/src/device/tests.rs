@@ -7,6 +7,8 @@ mod attention;
 mod biased_attention;
 mod decode;
 mod narrow;
+#[cfg(feature = "cuda")]
+mod offload;
 mod rows;
 mod sample;
 mod update;
