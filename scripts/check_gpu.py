@@ -9,10 +9,11 @@ Shows, each in one line of a table with the worst found and what is allowed:
              The losses of all sides are printed beside each other, and the most memory that albacore held.
     repeat   two runs of twelve steps end with the same bytes of weights and optimizer state and the same losses; so
              does a run that is SIGKILLed three times (before its first checkpoint, while it writes one, after the
-             next) and started again each time with the same command
+             next) and started again each time with the same command. --narrow: the same with `optim.state = "int8"`,
+             `optim.offload` and without `train.master_weights`
 
     python scripts/check_gpu.py parity --albacore target/gpu/albacore --output parity.json [--model MODEL] [--cpu]
-    python scripts/check_gpu.py repeat --albacore target/gpu/albacore --output repeat.json [--model MODEL]
+    python scripts/check_gpu.py repeat --albacore target/gpu/albacore --output repeat.json [--model MODEL] [--narrow]
     python scripts/check_gpu.py parity … --device cpu --tiny        # the script itself, without a GPU
 
 MODEL is a Hugging Face folder; without one, a LLaMA of SmolLM2-135M's shape with random weights is made. The records
@@ -252,12 +253,15 @@ def judge(losses, norms, ours, theirs, sequences):
 
 def repeat_config(arguments, model, name, total):
     """Everything that has a state: an order that depends on the seed, a schedule, several batches a step."""
+    on_gpu = arguments.device != "cpu"
+    optim = {"state": "int8", "offload": on_gpu} if arguments.narrow else {}
+    train = {"master_weights": False} if arguments.narrow and on_gpu else {}
     return write_config(arguments.work / f"{name}.toml", {
         "run": {"dir": str(arguments.work), "name": name}, "model": {"path": str(model)},
         "data": {"template": "none", "tokens_per_batch": total, "max_tokens": total // 2, "shuffle": True},
         "[data.sources]": {"path": str(arguments.work / "repeat.jsonl"), "format": "tokens"},
-        "optim": {"learning_rate": 1e-4, "weight_decay": 0.1}, "schedule": {"kind": "cosine", "warmup_steps": 3},
-        "train": {"steps": 12, "batches_per_step": 2, "precision": None if arguments.device == "cpu" else "bf16"},
+        "optim": {"learning_rate": 1e-4, "weight_decay": 0.1, **optim}, "schedule": {"kind": "cosine", "warmup_steps": 3},
+        "train": {"steps": 12, "batches_per_step": 2, "precision": "bf16" if on_gpu else None, **train},
         "checkpoint": {"every": 4, "keep_last": 2}})
 
 
@@ -349,6 +353,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, help="a Hugging Face folder; random weights of SmolLM2-135M's shape without it")
     parser.add_argument("--device", default="cuda", help="of both sides")
     parser.add_argument("--cpu", action="store_true", help="parity: albacore in f32 on the CPU too")
+    parser.add_argument("--narrow", action="store_true", help="repeat: the optimizer's state in 8 bits; on a GPU also offloaded, over weights that are bf16 alone")
     parser.add_argument("--tiny", action="store_true", help="a model and batches of a moment, to try the script")
     parser.add_argument("--threads", type=int, help="of albacore and of PyTorch on the CPU")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a run of albacore is given up")

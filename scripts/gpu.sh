@@ -5,7 +5,7 @@
 #
 #   twin     every kernel against its CPU twin, and a whole LLaMA's gradients     (2 minutes)
 #   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
-#   repeat   two runs byte-equal; SIGKILL and resume byte-equal
+#   repeat   two runs byte-equal; SIGKILL and resume byte-equal; both again with 8-bit offloaded state and bf16 weights
 #   memory   the memory that a dry run foretells beside what the driver reports: within 10 %
 #   profile  time, share and achieved bandwidth or FLOP/s of every kernel in a step
 #   peers    tokens/s and memory of the PyTorch peers, and of albacore beside them
@@ -54,7 +54,10 @@ for wanted in ${*:-twin parity repeat memory profile peers}; do
       part model env ALBACORE_TEST_GPU=0 "$bin/twin-tests" --nocapture --test-threads 1
       ;;
     parity) part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"} ;;
-    repeat) part repeat "$python" scripts/check_gpu.py repeat --albacore "$bin/albacore" --output "$out/repeat.json" ${MODEL:+--model "$MODEL"} ;;
+    repeat)
+      part repeat "$python" scripts/check_gpu.py repeat --albacore "$bin/albacore" --output "$out/repeat.json" ${MODEL:+--model "$MODEL"}
+      part narrow "$python" scripts/check_gpu.py repeat --narrow --albacore "$bin/albacore" --output "$out/narrow.json" ${MODEL:+--model "$MODEL"}
+      ;;
     memory | profile) part "$wanted" "$python" benches/gpu_profile.py --albacore "$bin/albacore" --only "$wanted" --output "$out/$wanted.json" ;;
     peers) part peers "$python" benches/gpu_peers.py --albacore "$bin/albacore" --output "$out/peers.json" ;;
     *)
