@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use albacore_data::Rules;
 use albacore_model::Dtype;
 use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -107,6 +108,28 @@ pub enum Command {
         after_help = "Example:\n  albacore complete runs/quickstart --prompt \"What is the capital of France?\""
     )]
     Complete(Complete),
+    /// Keep the records whose text passes the rules, as they are and in order
+    #[command(
+        after_help = "Example:\n  albacore filter raw.jsonl --against seeds.jsonl --rule self-instruct \\\n    \
+        --rouge-l 0.7 --output kept.jsonl --dropped dropped.jsonl\n\n\
+        Rules, asked in the order they are named; one that is not named is off:\n  \
+        empty                     nothing but blanks\n  \
+        words=4..150              fewer or more words; 4.. and ..150 have one end\n  \
+        characters=10..2000       fewer or more characters\n  \
+        keyword=image,go to       one of these as whole words [default: Self-Instruct's 13]\n  \
+        start=Write a program     starts with one of these [default: this one]\n  \
+        punctuation-start         starts with ASCII punctuation\n  \
+        non-ascii-start           starts with another character than ASCII's\n  \
+        script=latin:0.5          less than this share of the letters is of this script\n  \
+        repetition=3:0.3          more than this share of the runs of 3 words stood there before\n  \
+        refusal                   one of 24 phrases with which models refuse [or a list of yours]\n  \
+        self-instruct             empty, words=4..150, keyword, start, punctuation-start and\n                            \
+        non-ascii-start: what Self-Instruct asks of an instruction\n  \
+        duplicate                 the same as an earlier text but for case and blanks;\n                            \
+        duplicate=exact: to the byte. Asked after all rules above\n\
+        --rouge-l comes last: a text is compared with those of --against and with all that were kept."
+    )]
+    Filter(Filter),
     /// Print every config key with its default, or a config as it takes effect
     #[command(after_help = "Example:\n  albacore config > my.toml\n  \
         albacore config my.toml --set optim.learning_rate=1e-5")]
@@ -240,6 +263,43 @@ pub struct Complete {
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
+}
+
+/// `albacore filter`.
+#[derive(Args, Debug)]
+pub struct Filter {
+    /// The records: a JSON array, or one JSON object a line
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// Texts to compare with, files like IN; may be given several times
+    #[arg(long, value_name = "POOL", num_args = 1..)]
+    pub against: Vec<PathBuf>,
+    /// The field that holds the text
+    #[arg(long, value_name = "NAME", default_value = "instruction")]
+    pub field: String,
+    /// Drop a text whose ROUGE-L F measure with a kept one is above T, between 0 and 1
+    #[arg(long, value_name = "T", value_parser = share)]
+    pub rouge_l: Option<f64>,
+    /// Drop a text that a rule rejects; may be given several times
+    #[arg(long = "rule", value_name = "NAME[=…]")]
+    pub rules: Vec<Rules>,
+    /// Where to write the records that are kept, in the form of IN
+    #[arg(long, value_name = "KEPT")]
+    pub output: PathBuf,
+    /// Where to write the records that are not, JSON lines with the reason
+    #[arg(long, value_name = "D")]
+    pub dropped: Option<PathBuf>,
+    /// Drop nothing: write all pairs above T to KEPT instead, JSON lines
+    #[arg(long, requires = "rouge_l", conflicts_with_all = ["rules", "dropped"])]
+    pub all_pairs: bool,
+    /// Words of all scripts for ROUGE-L, and not only of ASCII letters and digits
+    #[arg(long)]
+    pub unicode: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "wanted a number between 0 and 1".into())
 }
 
 /// `albacore config`.

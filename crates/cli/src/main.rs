@@ -70,6 +70,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Export(options) => commands::export::run(options, terminal),
         Command::Score(options) => commands::score::run(options, device, terminal),
         Command::Complete(options) => commands::complete::run(options, seed, device, terminal),
+        Command::Filter(options) => commands::filter::run(options, terminal),
         Command::Config(options) => commands::config::run(options, seed, terminal),
     }
 }

@@ -18,6 +18,7 @@ mod dataset;
 mod defect;
 mod encode;
 mod error;
+mod filter;
 mod format;
 mod language_model;
 mod novelty;
@@ -42,6 +43,7 @@ pub use dataset::{Dataset, Preparation, Progress};
 pub use defect::{BadRecord, Defect};
 pub use encode::{Encoded, Encoder, Learn, Reason, TooLong};
 pub use error::{Error, Result};
+pub use filter::{Filter, Rejection, Rule, Rules, Sameness, TextFile};
 pub use format::Format;
 pub use language_model::{
     Completion, CompletionRequest, Decoding, FinishReason, LanguageModel, NoCompletion, OnReply,
@@ -54,7 +56,9 @@ pub use random::{Random, shuffled};
 pub use read::{Objects, Records, read, read_objects};
 pub use record::{Body, Message, Origin, Record};
 pub use report::{Dropped, Report};
-pub use rouge::{RougeL, Tokenization, common_subsequence, for_each_token, stem, tokens};
+pub use rouge::{
+    RougeL, Tokenization, common_subsequence, for_each_token, is_wordless, stem, tokens,
+};
 pub use script::Script;
 pub use split::HeldOut;
 pub use stream::TextStream;

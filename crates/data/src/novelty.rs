@@ -143,13 +143,6 @@ impl Novelty {
         answers
     }
 
-    /// Whether a text has no words: `rouge-score`'s, of ASCII letters and digits, unless told else.
-    pub fn is_wordless(&self, text: &str) -> bool {
-        let mut wordless = true;
-        crate::rouge::for_each_token(text, self.store.tokenization(), |_| wordless = false);
-        wordless
-    }
-
     /// The queries of a batch, what each is like of what is indexed, and how much that is.
     fn look_up(&mut self, batch: &[&str]) -> (Vec<Query>, Vec<Vec<Likeness>>, usize) {
         self.refresh();

@@ -69,16 +69,7 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
 pub fn read_objects(path: &Path) -> Result<Objects> {
     let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
     let hash = Sha256::digest(&bytes).into();
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    let none = |found: &str| Error::NoRecords { path: path.into(), found: found.into() };
-    let pieces = match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => return Err(none("is empty")),
-        Some(b'[') => items(path, text)?,
-        Some(_) => lines(text),
-    };
-    if pieces.is_empty() {
-        return Err(none("is an empty array"));
-    }
+    let Pieces { pieces, .. } = Pieces::of(path, &bytes)?;
     let file: Arc<Path> = path.into();
     let objects = pieces.par_iter().map(|&(line, piece)| {
         let origin = Origin { file: file.clone(), line };
@@ -88,10 +79,38 @@ pub fn read_objects(path: &Path) -> Result<Objects> {
         }
     });
     let (good, bad): (Vec<_>, Vec<_>) = objects.partition_map(either);
-    if good.is_empty() && pieces.len() > 1 && serde_json::from_slice::<IgnoredAny>(text).is_ok() {
-        return Err(none("is one JSON object over several lines"));
-    }
     Ok(Objects { good, bad, hash })
+}
+
+/// A file cut into its records.
+pub(crate) struct Pieces<'a> {
+    /// Whether they are the items of one array, and not lines.
+    pub is_array: bool,
+    /// The lines on which they begin, and their bytes.
+    pub pieces: Vec<(u32, &'a [u8])>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Cuts a file: the items of one array, or the lines that are not blank.
+    ///
+    /// # Errors
+    /// If the file is empty, one malformed array, or one object over several lines.
+    pub(crate) fn of(path: &Path, bytes: &'a [u8]) -> Result<Self> {
+        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        let none = |found: &str| Error::NoRecords { path: path.into(), found: found.into() };
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        let first = first.ok_or_else(|| none("is empty"))?;
+        let is_array = *first == b'[';
+        let pieces = if is_array { items(path, text)? } else { lines(text) };
+        if pieces.is_empty() {
+            return Err(none("is an empty array"));
+        }
+        let one = !is_array && pieces.len() > 1 && object(pieces[0].1).is_err();
+        if one && serde_json::from_slice::<IgnoredAny>(text).is_ok() {
+            return Err(none("is one JSON object over several lines"));
+        }
+        Ok(Self { is_array, pieces })
+    }
 }
 
 /// The items of an array and the lines on which they begin.
@@ -119,7 +138,8 @@ fn lines(text: &[u8]) -> Vec<(u32, &[u8])> {
     lines.filter(|(_, line)| !line.trim_ascii().is_empty()).collect()
 }
 
-fn object(text: &[u8]) -> Result<Object, Defect> {
+/// The object that a record must be.
+pub(crate) fn object(text: &[u8]) -> Result<Object, Defect> {
     match serde_json::from_slice(text) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(Defect::Type {

@@ -18,7 +18,7 @@ pub use porter::stem;
 pub(crate) use subsequence::Pattern;
 pub use subsequence::common_subsequence;
 pub(crate) use tokens::is_python_space;
-pub use tokens::{Tokenization, for_each_token, tokens};
+pub use tokens::{Tokenization, for_each_token, is_wordless, tokens};
 
 /// How much of a prediction is in a reference, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,6 +4,7 @@ pub mod complete;
 pub mod config;
 pub mod dry_run;
 pub mod export;
+pub mod filter;
 pub mod import;
 pub mod prepare;
 pub mod preview;

@@ -50,10 +50,6 @@ impl Store {
         }
     }
 
-    pub(crate) fn tokenization(&self) -> Tokenization {
-        self.tokenization
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

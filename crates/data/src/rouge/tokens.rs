@@ -58,6 +58,13 @@ pub fn for_each_token(text: &str, tokenization: Tokenization, mut take: impl FnM
     }
 }
 
+/// Whether a text has no words, so that it has nothing in common with any other.
+pub fn is_wordless(text: &str, tokenization: Tokenization) -> bool {
+    let mut wordless = true;
+    for_each_token(text, tokenization, |_| wordless = false);
+    wordless
+}
+
 fn ascii(text: &str, mut take: impl FnMut(&str)) {
     let mut word = String::new();
     let mut end = |word: &mut String| {
@@ -122,7 +129,8 @@ mod tests {
 
     #[test]
     fn other_scripts_are_words_only_if_asked_for() {
-        assert!(tokens("Привет, мир", Tokenization::Ascii).is_empty());
+        assert!(is_wordless("Привет, мир", Tokenization::Ascii));
+        assert!(!is_wordless("Привет, мир", Tokenization::Unicode));
         assert_eq!(tokens("Привет, МИР", Tokenization::Unicode), ["привет", "мир"]);
         assert_eq!(tokens("GPT4は速い", Tokenization::Unicode), ["gpt4", "は", "速", "い"]);
         assert_eq!(tokens("caf\u{e9}s", Tokenization::Ascii), ["caf", "s"]);

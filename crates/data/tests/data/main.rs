@@ -6,6 +6,7 @@ mod dataset;
 mod encode;
 mod errors;
 mod golden_chat;
+mod golden_rouge;
 mod pack;
 mod records;
 mod self_instruct;
