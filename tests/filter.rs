@@ -100,7 +100,11 @@ fn counts_come_as_json_too() {
     let score = 2.0 * (5.0 / 6.0) / (5.0 / 6.0 + 1.0);
     assert!(run.stdout.contains(&format!("\"score\":{score}")), "{}", run.stdout);
     // the Chinese text has no word in the sense of `rouge-score`, and that is said
-    assert!(run.stderr.contains("1 text has") && run.stderr.contains("raw.jsonl:7"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("1 text has") && run.stderr.contains("raw.jsonl:7"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(filter(&place, &["--rouge-l", "0.7", "--unicode"]).stderr, "");
 }
 
@@ -145,25 +149,25 @@ fn bad_records_are_named_and_nothing_is_written() {
 fn what_is_read_is_never_written_over() {
     let place = place();
     fs::hard_link(place.path("raw.jsonl"), place.path("other.jsonl")).unwrap();
-    let tries: [&[&str]; 5] = [
-        &["filter", "raw.jsonl", "--output", "raw.jsonl"],
-        &["filter", "raw.jsonl", "--output", "other.jsonl"],
-        &[
-            "filter",
-            "raw.jsonl",
-            "--output",
-            "k.jsonl",
-            "--against",
-            "seeds.json",
-            "--dropped",
-            "./seeds.json",
-        ],
-        &["filter", "raw.jsonl", "--output", "k.jsonl", "--dropped", "k.jsonl"],
-        &["filter", "raw.jsonl", "--output", "nowhere/k.jsonl"],
+    let tries: [&[&str]; 8] = [
+        &["--output", "raw.jsonl"],
+        &["--output", "other.jsonl"],
+        &["--output", "k.jsonl", "--against", "seeds.json", "--dropped", "./seeds.json"],
+        // where the output lies until it is complete
+        &["--output", "k.jsonl", "--against", "k.jsonl.partial"],
+        &["--output", "k.jsonl", "--against", "other.jsonl"],
+        &["--output", "k.jsonl", "--dropped", "k.jsonl"],
+        &["--output", "k.jsonl", "--dropped", "k.jsonl.partial"],
+        &["--output", "nowhere/k.jsonl"],
     ];
-    let said: Vec<_> = tries.iter().map(|arguments| told(&place.run(arguments))).collect();
+    place.write("k.jsonl.partial", SEEDS);
+    let run = |arguments: &&[&str]| place.run(&[&["filter", "raw.jsonl"], *arguments].concat());
+    let said: Vec<_> = tries.iter().map(|arguments| told(&run(arguments))).collect();
     insta::assert_snapshot!(said.join("\n"));
-    assert_eq!((place.read("raw.jsonl").as_str(), place.read("seeds.json").as_str()), (RAW, SEEDS));
+    for name in ["seeds.json", "k.jsonl.partial"] {
+        assert_eq!(place.read(name), SEEDS);
+    }
+    assert_eq!(place.read("raw.jsonl"), RAW);
     assert!(!place.path("k.jsonl").exists());
 }
 

@@ -3,6 +3,8 @@
 //! ```text
 //!  files ─read─► Record ─Encoder(template, tokenizer, learn)─► Encoded ─Plan─► Batch
 //!                   └ prepare: all sources, in parallel, counted, split, cached ┘
+//!
+//!  texts ─Filter: rules, duplicates, Novelty(ROUGE-L)─► kept, and why the others are not
 //! ```
 //!
 //! Legend: an *id* is a number of the vocabulary; a token is *learned* if the model is trained to

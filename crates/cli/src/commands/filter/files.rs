@@ -9,20 +9,33 @@ use anyhow::Context;
 use crate::args::Filter;
 use crate::failure::{OrRefuse, Refusal, Result};
 
-/// Refuses an output that is an input, another output, or in a folder that is not there.
+/// Refuses an output that is an input, another output, or in a folder that is not there; and an
+/// input that would be compared with itself.
 pub fn refuse_overwriting(options: &Filter) -> Result<()> {
     let outputs: Vec<_> = [&options.output].into_iter().chain(&options.dropped).collect();
-    let inputs = options.against.iter().chain([&options.input]);
-    for input in inputs {
-        if let Some(output) = outputs.iter().find(|output| is_same(input, output)) {
-            let message = format!("`{}` would be written over: it is read", output.display());
+    for input in options.against.iter().chain([&options.input]) {
+        // What is written lies beside its place until it is complete.
+        let partials = outputs.iter().map(|output| partial(output));
+        let written: Vec<_> =
+            outputs.iter().map(|path| path.to_path_buf()).chain(partials).collect();
+        if let Some(written) = written.iter().find(|written| is_same(input, written)) {
+            let message = format!("`{}` would be written over: it is read", written.display());
             return Err(Refusal::new(message, "write to another file")).or_refuse();
         }
     }
+    if let Some(pool) = options.against.iter().find(|pool| is_same(pool, &options.input)) {
+        let message = format!("`--against {}` is the input itself", pool.display());
+        let hint = "the input's texts are compared with one another without being asked to";
+        return Err(Refusal::new(message, hint)).or_refuse();
+    }
     if let [kept, dropped] = outputs[..]
-        && is_same(kept, dropped)
+        && (is_same(kept, dropped) || partial(kept) == *dropped || partial(dropped) == *kept)
     {
-        let message = format!("`--output` and `--dropped` are both `{}`", kept.display());
+        let message = format!(
+            "`--output {}` and `--dropped {}` are one file",
+            kept.display(),
+            dropped.display()
+        );
         return Err(Refusal::new(message, "write to two files")).or_refuse();
     }
     for output in outputs {
@@ -37,6 +50,13 @@ pub fn refuse_overwriting(options: &Filter) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a file lies until it is complete.
+fn partial(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    PathBuf::from(partial)
 }
 
 /// Whether two paths lead to one file, by whatever links.
@@ -64,9 +84,7 @@ pub struct Output {
 impl Output {
     /// Begins to write a file of lines.
     pub fn create(path: &Path) -> Result<Self> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
+        let partial = partial(path);
         let file = File::create(&partial).with_context(|| cannot(path))?;
         let out = Some(BufWriter::with_capacity(1 << 16, file));
         Ok(Self { path: path.into(), partial, out, is_array: false, records: 0 })
