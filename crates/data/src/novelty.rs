@@ -118,11 +118,12 @@ impl Novelty {
     pub fn accept(&mut self, texts: &[&str]) -> Vec<Result<usize, Likeness>> {
         let mut answers = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
-            let (queries, mut found, before) = self.look_up(batch);
-            for (query, found) in queries.iter().zip(&mut found) {
+            let before = self.len();
+            let (queries, found) = self.look_up(batch, |found| nearest(&found));
+            for (query, found) in queries.iter().zip(found) {
                 // What the batch itself has added stands at the ends of the postings.
-                found.extend(self.search(query, before));
-                answers.push(nearest(found).map_or_else(|| Ok(self.add(query)), Err));
+                let likes: Vec<_> = found.into_iter().chain(self.search(query, before)).collect();
+                answers.push(nearest(&likes).map_or_else(|| Ok(self.add(query)), Err));
             }
         }
         answers
@@ -133,7 +134,8 @@ impl Novelty {
     pub fn pairs(&mut self, texts: &[&str]) -> Vec<Vec<Likeness>> {
         let mut answers = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
-            let (queries, found, before) = self.look_up(batch);
+            let before = self.len();
+            let (queries, found) = self.look_up(batch, |found| found);
             for (query, mut found) in queries.iter().zip(found) {
                 found.extend(self.search(query, before));
                 answers.push(found);
@@ -143,13 +145,17 @@ impl Novelty {
         answers
     }
 
-    /// The queries of a batch, what each is like of what is indexed, and how much that is.
-    fn look_up(&mut self, batch: &[&str]) -> (Vec<Query>, Vec<Vec<Likeness>>, usize) {
+    /// The queries of a batch, and of each what is wanted of the indexed texts that it is like.
+    fn look_up<T: Send>(
+        &mut self,
+        batch: &[&str],
+        wanted: impl Fn(Vec<Likeness>) -> T + Sync,
+    ) -> (Vec<Query>, Vec<T>) {
         self.refresh();
         let queries: Vec<_> = batch.iter().map(|text| self.store.read(text)).collect();
-        let found = queries.par_iter().with_min_len(16).map(|query| self.search(query, 0));
-        let found = found.collect();
-        (queries, found, self.len())
+        let search = |query| wanted(self.search(query, 0));
+        let found = queries.par_iter().with_min_len(16).map(search).collect();
+        (queries, found)
     }
 
     fn add(&mut self, query: &Query) -> usize {

@@ -18,6 +18,8 @@ use told::{Drops, Example};
 
 /// Records between two looks at the progress. A multiple of what novelty looks up at once.
 const BATCH: usize = 8192;
+/// The same where all pairs are told: a text may be like very many.
+const PAIRS_BATCH: usize = 256;
 /// Bad records that are named; the rest are counted.
 const SHOWN: usize = 10;
 
@@ -221,8 +223,8 @@ fn write_pairs(
     let total = input.texts().len();
     let progress = Progress::new(terminal, "comparing", 0, total as u64);
     let mut pairs = 0;
-    for start in (0..total).step_by(BATCH) {
-        let batch = &input.texts()[start..total.min(start + BATCH)];
+    for start in (0..total).step_by(PAIRS_BATCH) {
+        let batch = &input.texts()[start..total.min(start + PAIRS_BATCH)];
         for (record, found) in (start..).zip(novelty.pairs(&strings(batch))) {
             let (second, second_origin) = texts.find(texts.known() + record);
             for likeness in &found {
@@ -235,7 +237,7 @@ fn write_pairs(
             }
             pairs += found.len();
         }
-        progress.set(total.min(start + BATCH) as u64, &format!("records, {pairs} pairs"));
+        progress.set(total.min(start + PAIRS_BATCH) as u64, &format!("records, {pairs} pairs"));
     }
     drop(progress);
     output.finish()?;

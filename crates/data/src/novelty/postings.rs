@@ -9,10 +9,15 @@ struct Posting {
     /// The text's signature in 64 bits.
     signature: u64,
     text: u32,
-    /// Words of the text.
-    length: u16,
     /// Words from this one on, rarest first.
     left: u16,
+}
+
+/// The texts of one length in the list of a word. Lists grow in the order of the texts.
+#[derive(Debug)]
+struct List {
+    length: u16,
+    postings: Vec<Posting>,
 }
 
 /// What a query asks of a text of one length.
@@ -27,7 +32,8 @@ struct Wanted {
 /// The lists of all words.
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
-    lists: Vec<Vec<Posting>>,
+    /// For each word, its lists by ascending length.
+    lists: Vec<Vec<List>>,
     /// Texts too long for a posting: they are candidates always.
     giants: Vec<u32>,
 }
@@ -54,8 +60,14 @@ impl Postings {
             if self.lists.len() <= token as usize {
                 self.lists.resize_with(token as usize + 1, Vec::new);
             }
-            let posting = Posting { signature, text, length: length as u16, left: left as u16 };
-            self.lists[token as usize].push(posting);
+            let lists = &mut self.lists[token as usize];
+            let length = length as u16;
+            let place = lists.binary_search_by_key(&length, |list| list.length);
+            let place = place.unwrap_or_else(|place| {
+                lists.insert(place, List { length, postings: Vec::new() });
+                place
+            });
+            lists[place].postings.push(Posting { signature, text, left: left as u16 });
         }
     }
 
@@ -71,7 +83,8 @@ impl Postings {
         let length = query.tokens.len();
         if length > GIANT {
             // As rare as it is slow: every text there is.
-            let texts = self.lists.iter().flatten().map(|posting| posting.text);
+            let postings = self.lists.iter().flatten().flat_map(|list| &list.postings);
+            let texts = postings.map(|posting| posting.text);
             return candidates
                 .extend(texts.chain(self.giants.iter().copied()).filter(|text| *text >= from));
         }
@@ -95,14 +108,14 @@ impl Postings {
             }
             // The further on, the shorter must a text be that shares no word before.
             let end = wanted.partition_point(|wanted| usize::from(wanted.least) <= left);
-            if let Some(list) = self.lists.get(token as usize) {
-                scan.run(list, &wanted[..end], candidates);
+            if let Some(lists) = self.lists.get(token as usize) {
+                scan.run(lists, &wanted[..end], candidates);
             }
         }
     }
 }
 
-/// One list being read.
+/// The lists of one word being read.
 struct Scan {
     signature: u64,
     shortest: usize,
@@ -110,34 +123,21 @@ struct Scan {
 }
 
 impl Scan {
-    fn run(&self, list: &[Posting], wanted: &[Wanted], candidates: &mut Vec<u32>) {
-        // Lists grow in the order of the texts.
-        let start = if self.from == 0 { 0 } else { list.partition_point(|p| p.text < self.from) };
-        let list = &list[start..];
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("popcnt") {
-            // SAFETY: the processor has the instruction.
-            return unsafe { self.run_popcnt(list, wanted, candidates) };
-        }
-        self.read(list, wanted, candidates);
-    }
-
-    /// Without the instruction, counting bits takes a dozen others.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "popcnt")]
-    fn run_popcnt(&self, list: &[Posting], wanted: &[Wanted], candidates: &mut Vec<u32>) {
-        self.read(list, wanted, candidates);
-    }
-
-    #[inline(always)]
-    fn read(&self, list: &[Posting], wanted: &[Wanted], candidates: &mut Vec<u32>) {
-        for posting in list {
-            let length = usize::from(posting.length).wrapping_sub(self.shortest);
-            if let Some(wanted) = wanted.get(length)
-                && posting.left >= wanted.least
-                && (posting.signature ^ self.signature).count_ones() <= wanted.apart.into()
-            {
-                candidates.push(posting.text);
+    /// `wanted` is for the shortest length and those after it.
+    fn run(&self, lists: &[List], wanted: &[Wanted], candidates: &mut Vec<u32>) {
+        let first = lists.partition_point(|list| usize::from(list.length) < self.shortest);
+        for List { length, postings } in &lists[first..] {
+            let Some(wanted) = wanted.get(usize::from(*length) - self.shortest) else { break };
+            let start = match self.from {
+                0 => 0,
+                from => postings.partition_point(|posting| posting.text < from),
+            };
+            for posting in &postings[start..] {
+                let apart = (posting.signature ^ self.signature).count_ones();
+                // One branch for both, seldom taken: most pairs fail one or the other.
+                if (posting.left >= wanted.least) & (apart <= wanted.apart.into()) {
+                    candidates.push(posting.text);
+                }
             }
         }
     }
