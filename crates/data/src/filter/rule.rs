@@ -240,6 +240,9 @@ fn unknown(name: &str) -> String {
     if PLAIN.contains(&name) {
         return format!("`{name}` takes no value");
     }
+    if name == "rouge-l" {
+        return "wanted `--rouge-l T`, which is an option of its own".into();
+    }
     "wanted `empty`, `words=MIN..MAX`, `characters=MIN..MAX`, `keyword[=WORD,…]`, `start[=TEXT,…]`, \
      `punctuation-start`, `non-ascii-start`, `script=NAME[:SHARE]`, `repetition[=WORDS:SHARE]`, \
      `refusal[=PHRASE,…]`, `duplicate[=exact]` or `self-instruct`"

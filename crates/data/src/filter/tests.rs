@@ -113,7 +113,15 @@ fn a_rule_is_named_as_it_was_typed() {
     assert_eq!("duplicate=exact".parse::<Rules>().unwrap().duplicates, Some(Sameness::Exact));
     let wrong =
         ["word", "words", "words=..", "words=5..4", "words=a..", "keyword=a,,b", "script=elvish"];
-    let worse = ["script=han:2", "repetition=0:0.5", "repetition=3", "duplicate=x", "empty=1", ""];
+    let worse = [
+        "script=han:2",
+        "repetition=0:0.5",
+        "repetition=3",
+        "duplicate=x",
+        "empty=1",
+        "rouge-l=0.7",
+        "",
+    ];
     for name in wrong.iter().chain(&worse) {
         let said = name.parse::<Rules>().unwrap_err();
         assert!(said.contains("wanted") || said.contains("takes no value"), "{name}: {said}");

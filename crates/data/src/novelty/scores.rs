@@ -8,7 +8,8 @@ use crate::rouge::{Pattern, RougeL};
 /// The scores of one text with all that are indexed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// The texts most like it, highest score first; of equal scores, the text indexed first.
+    /// The texts most like it, highest score first; of equal scores, the text indexed first. (In
+    /// Self-Instruct's own records chance decides: numpy's `argsort` is not stable.)
     pub nearest: Vec<Likeness>,
     /// The mean over all texts, summed in the order of numpy's `mean`; 0 if there are none.
     pub mean: f64,

@@ -1,7 +1,5 @@
 //! Words of a text, as `rouge-score` cuts them; and as it should have for other scripts.
 
-use std::str::FromStr;
-
 use super::porter::stem;
 use crate::script::is_unspaced;
 
@@ -17,19 +15,6 @@ pub enum Tokenization {
     /// Lower case, runs of letters and digits of all scripts; in scripts that are written without
     /// blanks (Han, Kana, Thai, Lao, Khmer, Burmese), every character is a word.
     Unicode,
-}
-
-impl FromStr for Tokenization {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ascii" => Ok(Self::Ascii),
-            "stemmed" => Ok(Self::Stemmed),
-            "unicode" => Ok(Self::Unicode),
-            _ => Err("wanted `ascii`, `stemmed` or `unicode`".into()),
-        }
-    }
 }
 
 /// The words of a text.
