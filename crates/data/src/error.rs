@@ -188,6 +188,33 @@ pub enum Error {
         /// What was found and wanted.
         message: String,
     },
+    /// The settings of a server that writes text cannot be used.
+    #[error("{message}")]
+    Endpoint {
+        /// What was found and wanted.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A journal that holds something else than it should.
+    #[error("{place}: {message}")]
+    Journal {
+        /// The file, and the line if it is known.
+        place: String,
+        /// What was found and wanted.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A journal that cannot be written. What it held before is whole.
+    #[error("cannot write `{}`: {source}", path.display())]
+    JournalWrite {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A text or conversation given by hand cannot be encoded.
     #[error(transparent)]
     Defect(#[from] Defect),
@@ -252,6 +279,11 @@ impl Error {
             Self::ChatTemplate { .. } => {
                 "correct it, or set `data.template` to `\"alpaca\"`, `\"none\"` or a file".into()
             }
+            Self::Endpoint { hint, .. } => return hint.clone(),
+            Self::Journal { hint, .. } => hint.clone(),
+            Self::JournalWrite { .. } => "make room on the disk, and run the same command again: \
+                                          it goes on after the last answer that was recorded"
+                .into(),
             Self::Defect(defect) => return defect.hint(),
             Self::Several(errors) => {
                 let mut hints: Vec<_> = errors.iter().filter_map(Self::hint).collect();

@@ -121,6 +121,24 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
+/// What it took to get an answer, beside its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Effort {
+    /// How often the model was asked, the last time included.
+    pub attempts: u32,
+    /// From the first time that it was asked to the answer, waits between attempts included.
+    pub seconds: f64,
+    /// Whether the model did not tell its usage, so that it is estimated from the texts.
+    #[serde(default)]
+    pub usage_is_estimated: bool,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self { attempts: 1, seconds: 0.0, usage_is_estimated: false }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
@@ -131,8 +149,11 @@ pub struct Completion {
     /// Its tokens, where they were asked for and the model tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprob>>,
-    /// What it took.
+    /// The tokens that it took.
     pub usage: Usage,
+    /// What else it took.
+    #[serde(default)]
+    pub effort: Effort,
 }
 
 /// Why a request has no answer. It was never recorded as one: it is asked again by the next run.
@@ -159,13 +180,25 @@ pub trait LanguageModel {
     /// Its name, for records and reports.
     fn name(&self) -> &str;
 
+    /// Its name and whatever else of its settings changes what it answers: a journal holds answers
+    /// of one such model. Default: its name.
+    fn identity(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Answers requests, each once. They are taken from the iterator as there is room for them, never
-    /// all at once; `on_reply` is called on the calling thread.
+    /// all at once; `on_reply` is called on the calling thread. After a failure that is fatal no
+    /// more is asked.
     fn complete(
         &self,
         requests: &mut dyn Iterator<Item = CompletionRequest>,
         on_reply: &mut OnReply<'_>,
     );
+
+    /// What tokens cost, in the currency of the prices that it was given, if it was.
+    fn cost(&self, _usage: &Usage) -> Option<f64> {
+        None
+    }
 
     /// Tokens of a text, about: to foretell what a run takes.
     fn count_tokens(&self, text: &str) -> usize {

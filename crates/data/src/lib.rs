@@ -22,6 +22,8 @@ mod encode;
 mod error;
 mod filter;
 mod format;
+mod http;
+mod journal;
 mod language_model;
 mod novelty;
 mod pack;
@@ -33,6 +35,7 @@ mod report;
 mod rouge;
 mod script;
 mod split;
+mod statistics;
 mod stream;
 mod template;
 mod tokenizer;
@@ -47,9 +50,11 @@ pub use encode::{Encoded, Encoder, Learn, Reason, TooLong};
 pub use error::{Error, Result};
 pub use filter::{Filter, Rejection, Rule, Rules, Sameness, TextFile};
 pub use format::Format;
+pub use http::{Api, HttpConfig, HttpModel, NoKey};
+pub use journal::{Entry, Journal, journaled};
 pub use language_model::{
-    Completion, CompletionRequest, Decoding, FinishReason, LanguageModel, NoCompletion, OnReply,
-    Prompt, Reply, TokenLogprob, Usage,
+    Completion, CompletionRequest, Decoding, Effort, FinishReason, LanguageModel, NoCompletion,
+    OnReply, Prompt, Reply, TokenLogprob, Usage,
 };
 pub use novelty::{Likeness, Novelty, Scores};
 pub use pack::{Batch, Packing, Plan};
@@ -63,6 +68,7 @@ pub use rouge::{
 };
 pub use script::Script;
 pub use split::HeldOut;
+pub use statistics::Statistics;
 pub use stream::TextStream;
 pub use template::{Patterns, Template, TemplateChoice};
 pub use tokenizer::{Tokenizer, Tokens};

@@ -1,0 +1,46 @@
+//! What a run of requests took.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Completion;
+
+/// Counts of requests and of what they took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Statistics {
+    /// Requests that have an answer.
+    pub answers: u64,
+    /// Requests that have none, all attempts included.
+    pub failures: u64,
+    /// Attempts beside the first of each request.
+    pub retries: u64,
+    /// Tokens of the prompts of answered requests.
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    pub completion_tokens: u64,
+    /// Answers whose tokens are estimated, because the model did not tell them.
+    pub estimated: u64,
+    /// Time from first attempt to answer, summed over the answers: requests that run side by side
+    /// each count in full.
+    pub seconds: f64,
+    /// What the tokens cost, in the currency of the prices; `None` if no price is known.
+    pub cost: Option<f64>,
+    /// What went wrong last, for whoever looks on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_trouble: Option<String>,
+}
+
+impl Statistics {
+    /// Counts an answer that has come, and its cost if that is known.
+    pub fn add(&mut self, answer: &Completion, cost: Option<f64>) {
+        self.answers += 1;
+        self.retries += u64::from(answer.effort.attempts.saturating_sub(1));
+        self.prompt_tokens += answer.usage.prompt_tokens;
+        self.completion_tokens += answer.usage.completion_tokens;
+        self.estimated += u64::from(answer.effort.usage_is_estimated);
+        self.seconds += answer.effort.seconds;
+        if let Some(cost) = cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+    }
+}
