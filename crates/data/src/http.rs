@@ -19,6 +19,7 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -182,9 +183,16 @@ fn work(
         if stop.is_stopped() {
             return;
         }
-        let Some(reply) = server.ask(number, &request, stop) else { return };
+        // A thread that dies would leave its request waited for, for ever.
+        let asked = AssertUnwindSafe(|| server.ask(number, &request, stop));
+        let Some(reply) = catch_unwind(asked).unwrap_or_else(|_| Some(Err(bug()))) else { return };
         if answered.send((number, reply)).is_err() {
             return;
         }
     }
+}
+
+fn bug() -> NoCompletion {
+    let hint = Some("the message above says where; please report it".into());
+    NoCompletion { message: "the client broke: this is a bug".into(), hint, fatal: true }
 }

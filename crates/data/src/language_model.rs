@@ -202,9 +202,13 @@ pub trait LanguageModel {
 
     /// Tokens of a text, about: to foretell what a run takes.
     fn count_tokens(&self, text: &str) -> usize {
-        // Four characters a token is what English comes to with large vocabularies.
-        text.chars().count().div_ceil(4)
+        estimated_tokens(text)
     }
+}
+
+/// Four characters a token is what English comes to with large vocabularies.
+pub(crate) fn estimated_tokens(text: &str) -> usize {
+    text.chars().count().div_ceil(4)
 }
 
 #[cfg(test)]

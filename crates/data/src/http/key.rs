@@ -14,8 +14,11 @@ pub(super) struct Key {
     pub(super) header: HeaderValue,
 }
 
-/// Shorter keys are words like `EMPTY` that servers without keys are given; answers may hold those.
-const SHORTEST_SECRET: usize = 16;
+/// Shorter keys are words like `EMPTY` that servers without keys are given: nothing to hide.
+const SHORTEST_KEY: usize = 8;
+
+/// An answer may hold a longer word of that kind for reasons of its own.
+const SHORTEST_KEY_IN_AN_ANSWER: usize = 16;
 
 impl Key {
     /// The key in an environment variable.
@@ -42,13 +45,16 @@ impl Key {
 
     /// A message without the key, should a server have repeated it.
     pub(super) fn hidden_in_message(&self, message: &str) -> String {
+        if self.text.len() < SHORTEST_KEY {
+            return message.to_owned();
+        }
         message.replace(&self.text, "[key]")
     }
 
     /// The text of an answer without the key.
     pub(super) fn hidden_in_answer(&self, text: String) -> String {
-        let secret = self.text.len() >= SHORTEST_SECRET && text.contains(&self.text);
-        if secret { self.hidden_in_message(&text) } else { text }
+        let long = self.text.len() >= SHORTEST_KEY_IN_AN_ANSWER;
+        if long && text.contains(&self.text) { self.hidden_in_message(&text) } else { text }
     }
 }
 
@@ -75,6 +81,10 @@ mod tests {
     fn a_word_that_is_no_secret_stays_in_answers() {
         let key = Key::new("EMPTY").unwrap();
         assert_eq!(key.hidden_in_answer("The set is EMPTY.".into()), "The set is EMPTY.");
+        assert_eq!(key.hidden_in_message("EMPTY prompt"), "EMPTY prompt");
+        let key = Key::new("password").unwrap();
+        assert_eq!(key.hidden_in_message("wrong: password"), "wrong: [key]");
+        assert_eq!(key.hidden_in_answer("a password".into()), "a password");
     }
 
     #[test]

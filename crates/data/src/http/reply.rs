@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::request::stops;
+use crate::language_model::estimated_tokens;
 use crate::{Completion, CompletionRequest, Effort, FinishReason, Prompt, TokenLogprob, Usage};
 
 #[derive(Deserialize)]
@@ -145,26 +146,25 @@ fn usage(
 ) -> (Usage, bool) {
     let (prompt, completion) =
         told.map_or((None, None), |usage| (usage.prompt_tokens, usage.completion_tokens));
-    let estimated = || logprobs.map_or(estimate(text), |tokens| tokens.len() as u64);
+    let counted = || logprobs.map_or_else(|| estimated(text), |tokens| tokens.len() as u64);
     let usage = Usage {
         prompt_tokens: prompt.unwrap_or_else(|| prompt_tokens(&request.prompt)),
-        completion_tokens: completion.unwrap_or_else(estimated),
+        completion_tokens: completion.unwrap_or_else(counted),
     };
     (usage, prompt.is_none() || completion.is_none())
+}
+
+fn estimated(text: &str) -> u64 {
+    estimated_tokens(text) as u64
 }
 
 /// About as many tokens as a prompt has.
 pub(super) fn prompt_tokens(prompt: &Prompt) -> u64 {
     match prompt {
-        Prompt::Text(text) => estimate(text),
+        Prompt::Text(text) => estimated(text),
         // A role and the marks around a message are about four tokens.
-        Prompt::Messages(messages) => messages.iter().map(|m| 4 + estimate(&m.content)).sum(),
+        Prompt::Messages(messages) => messages.iter().map(|m| 4 + estimated(&m.content)).sum(),
     }
-}
-
-/// Four characters a token is what English comes to with large vocabularies.
-fn estimate(text: &str) -> u64 {
-    text.chars().count().div_ceil(4) as u64
 }
 
 fn finish_reason(told: Option<String>, cut_off: bool) -> FinishReason {

@@ -132,8 +132,8 @@ impl Trouble {
     /// A reply with the status of success that cannot be read.
     pub(super) fn unreadable(what: &str, config: &HttpConfig) -> Self {
         let message = format!("`{}` sent {what}", config.address());
-        let hint = format!("`endpoint` must speak the OpenAI API with `api = {:?}`", config.api);
-        Self::new(message, Remedy::Retry(Cause::NoReply), Some(hint.to_lowercase()))
+        let hint = "`endpoint` must speak the OpenAI API, by `api = \"completions\"` or `\"chat\"`";
+        Self::new(message, Remedy::Retry(Cause::NoReply), Some(hint.into()))
     }
 
     /// An answer without text.

@@ -49,7 +49,6 @@ pub fn journaled(
         }
     });
     model.complete(&mut unknown, &mut |number, reply| run.borrow_mut().replied(number, reply));
-    drop(unknown);
     let run = run.into_inner();
     // Synced whatever happened: what was paid for stays.
     let synced = run.journal.sync();

@@ -1,11 +1,9 @@
 //! Answers on disk: what a run knows after it was killed.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::Command;
 
 use albacore_data::{
     Completion, CompletionRequest, Decoding, Effort, FinishReason, HttpConfig, HttpModel, Journal,
@@ -64,7 +62,7 @@ impl LanguageModel for Echo {
     }
 }
 
-fn completion(text: &str) -> Completion {
+pub(crate) fn completion(text: &str) -> Completion {
     Completion {
         text: text.to_owned(),
         finish_reason: FinishReason::Stop,
@@ -74,7 +72,7 @@ fn completion(text: &str) -> Completion {
     }
 }
 
-fn digest(byte: u8) -> [u8; 32] {
+pub(crate) fn digest(byte: u8) -> [u8; 32] {
     [byte; 32]
 }
 
@@ -280,58 +278,6 @@ proptest! {
         let read: Vec<_> = read.into_iter().map(|entry| (entry.key, entry.completion.text)).collect();
         prop_assert_eq!(read, answers.into_iter().collect::<Vec<_>>());
     }
-}
-
-/// Set for the process that fills its disk: where its journal lies.
-const FULL: &str = "ALBACORE_TEST_FULL_DISK";
-
-/// The part of the test below that runs in a process whose files may have 32 blocks.
-fn fill(path: &str) {
-    let mut journal = Journal::open(path).unwrap();
-    let mut number = 0;
-    let error = loop {
-        let key = number.to_string();
-        match journal.append(&key, &digest(1), &completion("some text")) {
-            Ok(()) => number += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(number > 10);
-    assert!(error.to_string().starts_with(&format!("cannot write `{path}`: ")), "{error}");
-    assert!(error.hint().unwrap().contains("make room on the disk"));
-    // Nothing of what did not fit is there, all else is, and the journal goes on being one.
-    assert!(fs::read(path).unwrap().ends_with(b"\n"));
-    assert!(journal.append("again", &digest(1), &completion("some text")).is_err());
-    assert_eq!(journal.entries().filter(|entry| entry.is_ok()).count(), number);
-    File::create(format!("{path}.count"))
-        .unwrap()
-        .write_all(number.to_string().as_bytes())
-        .unwrap();
-}
-
-#[test]
-#[cfg(unix)]
-fn a_full_disk_is_an_error_and_loses_nothing() {
-    if let Ok(path) = std::env::var(FULL) {
-        return fill(&path);
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal.jsonl");
-    // A limit on the size of files stands for the disk: the write is cut short just so.
-    let name = "journal::a_full_disk_is_an_error_and_loses_nothing";
-    let run = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" --exact \"$1\" --nocapture"])
-        .arg(std::env::current_exe().unwrap())
-        .arg(name)
-        .env(FULL, &path)
-        .output()
-        .unwrap();
-    assert!(run.status.success(), "{run:?}");
-    let number: usize =
-        fs::read_to_string(format!("{}.count", path.display())).unwrap().parse().unwrap();
-    let mut journal = Journal::open(&path).unwrap();
-    assert_eq!(journal.len(), number);
-    journal.append("again", &digest(1), &completion("some text")).unwrap();
 }
 
 #[test]

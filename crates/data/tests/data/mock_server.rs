@@ -1,5 +1,6 @@
 //! A small HTTP/1.1 server that answers as it is told, and misbehaves as it is told.
 #![allow(dead_code, unreachable_pub, reason = "tests and the benchmark each use a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
