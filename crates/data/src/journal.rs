@@ -297,6 +297,14 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing is not enough while a child process is being started: until it runs its program, it
+        // holds the file as well. What cannot be unlocked is when the process ends.
+        let _ = self.file.unlock();
+    }
+}
+
 /// What a request and a model come to: whatever changes an answer changes this.
 pub(crate) fn digest(
     model: &(impl LanguageModel + ?Sized),

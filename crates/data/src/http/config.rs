@@ -40,7 +40,8 @@ pub struct HttpConfig {
     /// Seconds until a connection must stand; default 10.
     pub connect_timeout_s: f64,
     /// How often a request is asked again after a failure that may pass (a broken connection, a
-    /// timeout, 408, 409, 425, 429, 5xx, an answer that cannot be read); default 8.
+    /// timeout, 408, 409, 425, 429, 5xx, an answer that cannot be read); default 8. Until the first
+    /// answer, a server that cannot be reached or read is asked again 3 times at most.
     pub retries: u32,
     /// Seconds of which the wait before the first retry is a random part; doubled with each
     /// retry; default 0.5.

@@ -1,8 +1,8 @@
 //! When the next request may begin: two paces and a pause, shared by all workers.
 //!
-//! A pace gives out times, one after the other, as far apart as the limit says. It never gives a
-//! burst, so no minute holds more than its limit, wherever the server's minutes begin. Times are
-//! seconds since any fixed moment: nothing here reads a clock.
+//! A pace lets requests begin as far apart as the limit says. It never gives a burst, so no minute
+//! holds more than its limit, wherever the server's minutes begin. Times are seconds since any fixed
+//! moment: nothing here reads a clock.
 
 /// What may be asked of the server in a minute, and until when nothing may.
 #[derive(Debug)]
@@ -10,18 +10,6 @@ pub(super) struct Limiter {
     requests: Option<Pace>,
     tokens: Option<Pace>,
     paused_until: f64,
-    pauses: u64,
-}
-
-/// Leave to begin a request.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Ticket {
-    /// From when on.
-    pub(super) at: f64,
-    /// How many tokens it was counted for.
-    tokens: u64,
-    /// How many pauses there had been.
-    pauses: u64,
 }
 
 /// One limit.
@@ -36,11 +24,9 @@ impl Pace {
         Self { seconds_per_unit: 60.0 / f64::from(per_minute), free_at: 0.0 }
     }
 
-    /// When these units may begin; the next ones come after them.
-    fn take(&mut self, now: f64, units: u64) -> f64 {
-        let at = self.free_at.max(now);
-        self.free_at = at + self.seconds_per_unit * units as f64;
-        at
+    /// These units begin now, and the next ones come after them.
+    fn take(&mut self, now: f64, units: u64) {
+        self.free_at = now + self.seconds_per_unit * units as f64;
     }
 }
 
@@ -51,46 +37,35 @@ impl Limiter {
             requests: requests_per_minute.map(Pace::new),
             tokens: tokens_per_minute.map(Pace::new),
             paused_until: 0.0,
-            pauses: 0,
         }
     }
 
-    /// Leave for a request of about so many tokens. It is void if a pause comes before its time:
-    /// then ask again.
-    pub(super) fn take(&mut self, now: f64, tokens: u64) -> Ticket {
-        let mut at = now.max(self.paused_until);
-        // Tokens first: a request that waits for them takes its turn among requests when they are there.
-        if let Some(pace) = &mut self.tokens {
-            at = pace.take(at, tokens);
+    /// Leave to begin a request of about so many tokens now; else, when to ask again.
+    pub(super) fn take(&mut self, now: f64, tokens: u64) -> Result<(), f64> {
+        let mut paces = [(&mut self.requests, 1), (&mut self.tokens, tokens)];
+        let free_at = |(pace, _): &(&mut Option<Pace>, u64)| pace.as_ref().map(|pace| pace.free_at);
+        let at = paces.iter().filter_map(free_at).fold(self.paused_until, f64::max);
+        if at > now {
+            return Err(at);
         }
-        if let Some(pace) = &mut self.requests {
-            at = pace.take(at, 1);
+        for (pace, units) in &mut paces {
+            if let Some(pace) = pace {
+                pace.take(now, *units);
+            }
         }
-        Ticket { at, tokens, pauses: self.pauses }
-    }
-
-    /// Whether no pause has come since.
-    pub(super) fn is_valid(&self, ticket: &Ticket) -> bool {
-        ticket.pauses == self.pauses
+        Ok(())
     }
 
     /// What a request has really taken: the difference is given back, or charged.
-    pub(super) fn correct(&mut self, ticket: &Ticket, tokens: u64) {
-        // After a pause the pace began anew; what was counted before it is forgotten.
-        if let (Some(pace), true) = (&mut self.tokens, ticket.pauses == self.pauses) {
-            pace.free_at += pace.seconds_per_unit * (tokens as f64 - ticket.tokens as f64);
+    pub(super) fn correct(&mut self, foretold: u64, taken: u64) {
+        if let Some(pace) = &mut self.tokens {
+            pace.free_at += pace.seconds_per_unit * (taken as f64 - foretold as f64);
         }
     }
 
-    /// Nothing begins before this time, and all that has been given leave for later asks again.
+    /// Nothing begins before this time.
     pub(super) fn pause(&mut self, until: f64) {
-        if until > self.paused_until {
-            self.paused_until = until;
-            self.pauses += 1;
-            for pace in [&mut self.requests, &mut self.tokens].into_iter().flatten() {
-                pace.free_at = until;
-            }
-        }
+        self.paused_until = self.paused_until.max(until);
     }
 }
 
@@ -98,59 +73,66 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    /// When the next request of so many tokens begins, if it comes at this time and waits.
+    fn begin(limiter: &mut Limiter, now: f64, tokens: u64) -> f64 {
+        match limiter.take(now, tokens) {
+            Ok(()) => now,
+            Err(at) => begin(limiter, at, tokens),
+        }
+    }
+
     #[test]
     fn requests_are_evenly_spaced_and_no_minute_holds_more_than_its_limit() {
         let mut limiter = Limiter::new(Some(120), None);
-        let begun: Vec<f64> = (0..500).map(|_| limiter.take(10.0, 1).at).collect();
+        let begun: Vec<f64> = (0..500).map(|_| begin(&mut limiter, 10.0, 1)).collect();
         assert_eq!(begun[..3], [10.0, 10.5, 11.0]);
         for first in &begun {
             let minute = begun.iter().filter(|at| (*first..*first + 60.0).contains(at)).count();
             assert!(minute <= 120, "{minute}");
         }
         // Time that nobody used is not saved up.
-        assert_eq!(limiter.take(1000.0, 1).at, 1000.0);
-        assert_eq!(limiter.take(1000.0, 1).at, 1000.5);
+        assert_eq!(begin(&mut limiter, 1000.0, 1), 1000.0);
+        assert_eq!(begin(&mut limiter, 1000.0, 1), 1000.5);
     }
 
     #[test]
     fn tokens_are_counted_as_foretold_and_corrected_by_what_was_used() {
         let mut limiter = Limiter::new(None, Some(600)); // ten a second
-        let first = limiter.take(0.0, 100);
-        assert_eq!((first.at, limiter.take(0.0, 100).at), (0.0, 10.0));
-        limiter.correct(&first, 40); // 6 s back
-        assert_eq!(limiter.take(0.0, 100).at, 14.0);
-        limiter.correct(&first, 130); // 3 s more than foretold
-        assert_eq!(limiter.take(0.0, 1).at, 27.0);
+        assert_eq!(begin(&mut limiter, 0.0, 100), 0.0);
+        assert_eq!(limiter.take(1.0, 100), Err(10.0));
+        limiter.correct(100, 40); // 6 s back
+        assert_eq!(begin(&mut limiter, 1.0, 100), 4.0);
+        limiter.correct(100, 130); // 3 s more than foretold
+        assert_eq!(begin(&mut limiter, 5.0, 1), 17.0);
     }
 
     #[test]
     fn whichever_limit_is_stricter_decides() {
         let mut limiter = Limiter::new(Some(60), Some(60));
-        assert_eq!(limiter.take(0.0, 5).at, 0.0);
-        assert_eq!(limiter.take(0.0, 1).at, 5.0, "by tokens");
-        assert_eq!(limiter.take(6.5, 0).at, 6.5);
-        assert_eq!(limiter.take(6.5, 0).at, 7.5, "by requests");
+        assert_eq!(begin(&mut limiter, 0.0, 5), 0.0);
+        assert_eq!(begin(&mut limiter, 0.0, 0), 5.0, "by tokens");
+        assert_eq!(begin(&mut limiter, 5.5, 0), 6.0, "by requests");
     }
 
     #[test]
-    fn a_pause_voids_what_waits_and_the_pace_begins_anew_after_it() {
-        let mut limiter = Limiter::new(Some(60), None);
-        let waiting = [limiter.take(0.0, 1), limiter.take(0.0, 1)];
+    fn a_pause_holds_all_back_and_the_pace_goes_on_after_it() {
+        let mut limiter = Limiter::new(Some(60), Some(60));
+        assert_eq!(begin(&mut limiter, 0.0, 40), 0.0);
         limiter.pause(30.0);
-        assert!(!limiter.is_valid(&waiting[0]) && !limiter.is_valid(&waiting[1]));
-        let again = [limiter.take(1.0, 1), limiter.take(1.0, 1)];
-        assert_eq!(again.map(|ticket| ticket.at), [30.0, 31.0]);
-        // A shorter pause inside a longer one changes nothing.
+        // A shorter pause inside a longer one changes nothing, and no pause pays for tokens.
         limiter.pause(20.0);
-        assert!(limiter.is_valid(&again[0]));
+        assert_eq!(limiter.take(25.0, 1), Err(40.0));
+        limiter.correct(40, 10);
+        assert_eq!(begin(&mut limiter, 25.0, 1), 30.0);
+        assert_eq!(begin(&mut limiter, 25.0, 1), 31.0);
     }
 
     #[test]
     fn without_limits_only_a_pause_holds_requests_back() {
         let mut limiter = Limiter::new(None, None);
-        assert_eq!(limiter.take(3.0, 1_000_000).at, 3.0);
-        assert_eq!(limiter.take(3.0, 1_000_000).at, 3.0);
+        assert_eq!(limiter.take(3.0, 1_000_000), Ok(()));
+        assert_eq!(limiter.take(3.0, 1_000_000), Ok(()));
         limiter.pause(5.0);
-        assert_eq!(limiter.take(4.0, 1).at, 5.0);
+        assert_eq!(limiter.take(4.0, 1), Err(5.0));
     }
 }

@@ -12,7 +12,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use super::backoff::{Stop, backoff, retry_after};
 use super::config::HttpConfig;
 use super::key::Key;
-use super::limiter::{Limiter, Ticket};
+use super::limiter::Limiter;
 use super::reply::{NoAnswer, parse, prompt_tokens};
 use super::request;
 use super::trouble::{Cause, Remedy, Trouble};
@@ -21,9 +21,12 @@ use crate::{Completion, CompletionRequest, Error, NoCompletion, Random, Reply, S
 /// How often a request that does not fit is asked for a shorter answer.
 const MOST_SHORTENED: u32 = 3;
 
-/// Retries while the server was never reached: then its address is likely wrong, and that should be
-/// said in seconds.
+/// Retries before the first answer where the server cannot be reached or read: then the settings are
+/// likely wrong, and that should be said soon.
 const RETRIES_OF_FIRST_CONTACT: u32 = 3;
+
+/// After how many seconds a request that waits for its turn looks again.
+const LONGEST_SLEEP_S: f64 = 1.0;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -38,8 +41,8 @@ pub(super) struct Server {
     statistics: Mutex<Statistics>,
     /// Requests given up since the last answer.
     failed_in_a_row: AtomicU32,
-    /// Whether it ever said anything.
-    was_reached: AtomicBool,
+    /// Whether it ever gave an answer.
+    has_answered: AtomicBool,
 }
 
 impl Server {
@@ -54,7 +57,7 @@ impl Server {
             start: Instant::now(),
             statistics: Mutex::default(),
             failed_in_a_row: AtomicU32::new(0),
-            was_reached: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
             config,
         })
     }
@@ -90,27 +93,31 @@ impl Server {
         let mut random = Random::new(self.config.backoff_seed, "backoff", number as u64);
         let (mut retries, mut shortened, mut begun) = (0, 0, None);
         loop {
-            let ticket = self.admit(prompt_tokens(&request.prompt) + max_tokens, stop)?;
+            let foretold = prompt_tokens(&request.prompt) + max_tokens;
+            self.admit(foretold, stop)?;
             let begun = *begun.get_or_insert_with(Instant::now);
             let attempts = 1 + retries + shortened;
             let trouble = match self.attempt(&body, request, max_tokens) {
                 Ok(mut answer) => {
                     let Usage { prompt_tokens, completion_tokens } = answer.usage;
-                    self.limiter().correct(&ticket, prompt_tokens + completion_tokens);
+                    self.limiter().correct(foretold, prompt_tokens + completion_tokens);
                     answer.effort.attempts = attempts;
                     answer.effort.seconds = begun.elapsed().as_secs_f64();
                     return Some(Ok(self.answered(answer)));
                 }
                 Err(trouble) => trouble,
             };
+            // One that broke off may have been worked on: its tokens stay counted.
             if trouble.remedy != Remedy::Retry(Cause::NoReply) {
-                self.limiter().correct(&ticket, 0);
+                self.limiter().correct(foretold, 0);
             }
             lock(&self.statistics).last_trouble = Some(self.without_key(&trouble.message));
             let wait = match trouble.remedy {
-                Remedy::Shorten if shortened < MOST_SHORTENED && max_tokens > 1 => {
+                Remedy::Shorten
+                    if shortened < MOST_SHORTENED && body.contains_key("max_tokens") =>
+                {
                     // As the code of Self-Instruct does: 0.8 of the tokens asked for.
-                    max_tokens = max_tokens * 4 / 5;
+                    max_tokens = (max_tokens * 4 / 5).max(1);
                     body.insert("max_tokens".into(), max_tokens.into());
                     shortened += 1;
                     continue;
@@ -133,15 +140,15 @@ impl Server {
     }
 
     /// Waits for leave to begin a request of about so many tokens; `None` if stopped before.
-    fn admit(&self, tokens: u64, stop: &Stop) -> Option<Ticket> {
+    fn admit(&self, tokens: u64, stop: &Stop) -> Option<()> {
         loop {
-            let ticket = self.limiter().take(self.start.elapsed().as_secs_f64(), tokens);
-            let at = self.start + Duration::from_secs_f64(ticket.at);
-            if !stop.sleep_until(at) {
+            let now = self.start.elapsed().as_secs_f64();
+            // The lock is held for the question alone.
+            let Err(at) = self.limiter().take(now, tokens) else { return Some(()) };
+            // An answer may give tokens back before that.
+            let at = at.min(now + LONGEST_SLEEP_S);
+            if !stop.sleep_until(self.start + Duration::from_secs_f64(at)) {
                 return None;
-            }
-            if self.limiter().is_valid(&ticket) {
-                return Some(ticket);
             }
         }
     }
@@ -160,7 +167,6 @@ impl Server {
             post = post.header(AUTHORIZATION, &key.header);
         }
         let reply = post.send(&body[..]).map_err(broken)?;
-        self.was_reached.store(true, Ordering::Relaxed);
         let (head, reply) = reply.into_parts();
         let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = after.and_then(|text| retry_after(text, SystemTime::now()));
@@ -180,8 +186,8 @@ impl Server {
 
     fn most_retries(&self, cause: Cause) -> u32 {
         let most = self.config.retries;
-        let first_contact =
-            cause == Cause::Unreachable && !self.was_reached.load(Ordering::Relaxed);
+        let no_word = matches!(cause, Cause::Unreachable | Cause::NoReply);
+        let first_contact = no_word && !self.has_answered.load(Ordering::Relaxed);
         if first_contact { most.min(RETRIES_OF_FIRST_CONTACT) } else { most }
     }
 
@@ -202,6 +208,7 @@ impl Server {
 
     fn answered(&self, mut answer: Completion) -> Completion {
         self.failed_in_a_row.store(0, Ordering::Relaxed);
+        self.has_answered.store(true, Ordering::Relaxed);
         if let Some(key) = &self.key {
             answer.text = key.hidden_in_answer(answer.text);
         }

@@ -59,12 +59,16 @@ fn echo(asked: &Asked) -> Act {
     Act::text(&format!("re: {}", prompt.unwrap()))
 }
 
-/// A server that fails the first attempts of each prompt, in turn in each of these ways.
+/// A server that answers one request, and from then on fails the first attempts of each prompt, in
+/// turn in each of these ways. (Before the first answer, fewer retries are worth it.)
 fn fails_first(ways: Vec<Act>) -> MockServer {
     let seen = std::sync::Mutex::new(BTreeMap::<String, usize>::new());
     MockServer::start(move |asked| {
         let mut seen = seen.lock().unwrap();
         let attempt = seen.entry(asked.body["prompt"].to_string()).or_default();
+        if asked.number == 0 {
+            return echo(asked);
+        }
         *attempt += 1;
         ways.get(*attempt - 1).cloned().unwrap_or_else(|| echo(asked))
     })
@@ -117,6 +121,7 @@ fn what_may_pass_is_asked_again() {
     let attempts = ways.len() as u32 + 1;
     let server = fails_first(ways);
     let model = HttpModel::new(HttpConfig { retries: 12, ..quick(&server) }).unwrap();
+    ask_all(&model, 1).remove(&0).unwrap().unwrap();
     for reply in ask_all(&model, 6).into_values() {
         let answer = reply.unwrap();
         assert!(answer.text.starts_with("re: prompt"));
@@ -128,8 +133,10 @@ fn what_may_pass_is_asked_again() {
 #[test]
 fn a_stalled_request_is_given_up_and_asked_again() {
     let server = fails_first(vec![Act::Stall]);
+    let model = HttpModel::new(HttpConfig { timeout_s: 0.3, ..quick(&server) }).unwrap();
+    ask_all(&model, 1).remove(&0).unwrap().unwrap();
     let start = Instant::now();
-    let answer = ask(HttpConfig { timeout_s: 0.3, ..quick(&server) }).unwrap();
+    let answer = ask_all(&model, 1).remove(&0).unwrap().unwrap();
     assert_eq!(answer.effort.attempts, 2);
     assert!(start.elapsed() >= Duration::from_millis(300));
 }
@@ -162,6 +169,15 @@ fn a_server_that_is_not_there_stops_the_run_in_seconds() {
 }
 
 #[test]
+fn a_server_that_speaks_something_else_is_found_out_soon() {
+    let server = MockServer::start(|_| Act::body("<html>Welcome</html>"));
+    let failure = failure(HttpConfig { concurrency: 1, ..quick(&server) });
+    assert_eq!(server.asked().len(), 4);
+    assert!(failure.message.contains("sent no answer in JSON: expected value"), "{failure}");
+    assert!(failure.hint.unwrap().contains("must speak the OpenAI API"));
+}
+
+#[test]
 fn a_failure_that_stays_is_told_with_the_servers_words() {
     let server = MockServer::start(|_| Act::error(500, "out of \u{1b}[31mmemory"));
     let failure = failure(HttpConfig { retries: 2, ..quick(&server) });
@@ -182,6 +198,18 @@ fn a_run_stops_when_nothing_is_answered_any_more() {
     assert_eq!(replies.len(), 5);
     let fatal = replies.into_values().filter_map(Result::err).find(|failure| failure.fatal);
     assert!(fatal.unwrap().message.starts_with("5 requests in a row have no answer"));
+}
+
+#[test]
+fn an_answer_in_between_lets_a_run_go_on() {
+    let server = MockServer::start(|asked| match asked.number % 3 {
+        2 => echo(asked),
+        _ => Act::error(500, "two of three"),
+    });
+    let config = HttpConfig { retries: 0, give_up_after: 3, concurrency: 1, ..quick(&server) };
+    let replies = ask_all(&HttpModel::new(config).unwrap(), 30);
+    assert_eq!(replies.values().filter(|reply| reply.is_ok()).count(), 10);
+    assert_eq!(replies.len(), 30);
 }
 
 #[test]
