@@ -173,14 +173,14 @@ impl Server {
         let reply = reply.into_with_config().limit(config.max_reply_mib << 20).read_to_vec();
         if !head.status.is_success() {
             // The status alone says enough where the rest is cut.
-            let body = reply.unwrap_or_default();
+            let body = self.words(&reply.unwrap_or_default());
             return Err(Trouble::status(head.status, &body, after, config));
         }
         let reply = reply.map_err(broken)?;
         parse(&reply, request, max_tokens).map_err(|error| match error {
-            NoAnswer::Broken(what) => Trouble::unreadable(&what, config),
-            NoAnswer::Error => Trouble::error_in_answer(&reply, config),
-            NoAnswer::Silent(what) => Trouble::silent(&what, config),
+            NoAnswer::Broken(what) => Trouble::unreadable(&self.without_key(&what), config),
+            NoAnswer::Error => Trouble::error_in_answer(&self.words(&reply), config),
+            NoAnswer::Silent(what) => Trouble::silent(&self.without_key(&what), config),
         })
     }
 
@@ -262,6 +262,11 @@ impl Server {
         statistics.failures += 1;
         statistics.retries += u64::from(attempts - 1);
         NoCompletion { message: self.without_key(&message), hint, fatal }
+    }
+
+    /// What a server says in a failure. The key is hidden before anything is cut: half of it is too much.
+    fn words(&self, body: &[u8]) -> String {
+        self.without_key(&String::from_utf8_lossy(body))
     }
 
     fn without_key(&self, message: &str) -> String {

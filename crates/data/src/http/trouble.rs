@@ -108,7 +108,7 @@ impl Trouble {
     /// A reply with a status of failure.
     pub(super) fn status(
         status: StatusCode,
-        body: &[u8],
+        body: &str,
         after: Option<Duration>,
         config: &HttpConfig,
     ) -> Self {
@@ -120,7 +120,7 @@ impl Trouble {
     }
 
     /// A reply with the status of success that says it failed.
-    pub(super) fn error_in_answer(body: &[u8], config: &HttpConfig) -> Self {
+    pub(super) fn error_in_answer(body: &str, config: &HttpConfig) -> Self {
         let said = Said::read(body);
         // Its code is a status where it has one; else it is taken for a server's own failure.
         let status = said.code.parse().ok().filter(|code| (400..600).contains(code)).unwrap_or(500);
@@ -131,14 +131,14 @@ impl Trouble {
 
     /// A reply with the status of success that cannot be read.
     pub(super) fn unreadable(what: &str, config: &HttpConfig) -> Self {
-        let message = format!("`{}` sent {what}", config.address());
+        let message = format!("`{}` sent {}", config.address(), quoted(what));
         let hint = "`endpoint` must speak the OpenAI API, by `api = \"completions\"` or `\"chat\"`";
         Self::new(message, Remedy::Retry(Cause::NoReply), Some(hint.into()))
     }
 
     /// An answer without text.
     pub(super) fn silent(what: &str, config: &HttpConfig) -> Self {
-        Self::new(format!("`{}` sent {what}", config.address()), Remedy::GiveUp, None)
+        Self::new(format!("`{}` sent {}", config.address(), quoted(what)), Remedy::GiveUp, None)
     }
 }
 
@@ -189,7 +189,7 @@ fn remedy(
 
 /// What the body of a failure says.
 struct Said {
-    /// Its first characters, without any that a terminal would obey.
+    /// Its first characters.
     text: String,
     /// All of it, in lower case.
     words: String,
@@ -200,12 +200,16 @@ struct Said {
 /// Most characters of a server's words that are repeated.
 const QUOTED: usize = 300;
 
+/// The first of a server's words, without any character that a terminal would obey.
+fn quoted(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTED).collect()
+}
+
 impl Said {
     /// Reads `{"error": {message, type, code}}` in either server's form, `{"error": "…"}`,
     /// `{"message": …}`, `{"detail": …}`, or whatever else there is.
-    fn read(body: &[u8]) -> Self {
-        let whole = String::from_utf8_lossy(body);
-        let value: Value = serde_json::from_str(&whole).unwrap_or_default();
+    fn read(whole: &str) -> Self {
+        let value: Value = serde_json::from_str(whole).unwrap_or_default();
         let error = value.get("error").filter(|error| !error.is_null()).unwrap_or(&value);
         let text = |value: &Value| match value {
             Value::String(text) => text.clone(),
@@ -215,9 +219,8 @@ impl Said {
         let message = field("message").or_else(|| field("detail"));
         let message = message.or_else(|| error.as_str().map(str::to_owned));
         let message = message.unwrap_or_else(|| whole.trim().to_owned());
-        let shown = message.chars().map(|c| if c.is_control() { ' ' } else { c });
         let code = field("code").or_else(|| field("type")).unwrap_or_default();
-        Self { text: shown.take(QUOTED).collect(), words: whole.to_lowercase(), code }
+        Self { text: quoted(&message), words: whole.to_lowercase(), code }
     }
 
     fn holds(&self, phrases: &[&str]) -> bool {
@@ -253,7 +256,7 @@ mod tests {
 
     fn trouble(status: u16, body: &str) -> Trouble {
         let config = HttpConfig::new("http://h/v1", "tiny");
-        Trouble::status(StatusCode::from_u16(status).unwrap(), body.as_bytes(), None, &config)
+        Trouble::status(StatusCode::from_u16(status).unwrap(), body, None, &config)
     }
 
     #[test]
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_a_server_says_is_quoted_short_and_harmless() {
-        let said = |body: &str| Said::read(body.as_bytes()).text;
+        let said = |body: &str| Said::read(body).text;
         assert_eq!(said(r#"{"error":{"message":"bad","code":null}}"#), "bad");
         assert_eq!(said(r#"{"error":"worse"}"#), "worse");
         assert_eq!(

@@ -341,27 +341,31 @@ fn cost_is_told_where_prices_are_known() {
 
 #[test]
 fn the_key_is_sent_and_stands_in_no_message() {
-    const KEY: &str = "sk-test-0123456789";
-    // SAFETY: no other test of this process reads or sets this variable.
-    unsafe { std::env::set_var("ALBACORE_TEST_HTTP_KEY", KEY) };
+    // SAFETY: the standard library guards the environment against its own readers, and nothing here
+    // reads it past the library; no other test uses this variable.
+    unsafe { std::env::set_var("ALBACORE_TEST_HTTP_KEY", "sk-test-0123456789") };
     let server = MockServer::start(|asked| {
         let key = asked.authorization.clone().unwrap_or_default();
-        if asked.number == 0 {
-            Act::text(&key)
-        } else {
-            Act::error(401, &format!("bad key: {key}"))
+        match asked.number {
+            0 => Act::text(&key),
+            1 => Act::error(401, &format!("bad key: {key}")),
+            // Where a message is cut, in the middle of the key.
+            2 => Act::error(401, &format!("{}{key}", "x".repeat(285))),
+            _ => Act::body(json!({ "choices": key }).to_string()),
         }
     });
-    let config =
-        HttpConfig { api_key_env: Some("ALBACORE_TEST_HTTP_KEY".into()), ..quick(&server) };
+    let key = Some("ALBACORE_TEST_HTTP_KEY".to_owned());
+    let config = HttpConfig { api_key_env: key, retries: 0, ..quick(&server) };
     let model = HttpModel::new(config).unwrap();
-    let first = ask_all(&model, 1).remove(&0).unwrap().unwrap();
-    assert_eq!(first.text, "Bearer [key]");
-    let failure = ask_all(&model, 1).remove(&0).unwrap().unwrap_err();
-    assert!(failure.message.ends_with("bad key: Bearer [key]"), "{failure}");
-    assert!(failure.hint.as_ref().unwrap().contains("ALBACORE_TEST_HTTP_KEY"));
-    let shown = format!("{model:?} {failure:?} {:?}", model.statistics());
-    assert!(!shown.contains("0123456789"), "{shown}");
+    let replies: Vec<_> = (0..4).map(|_| ask_all(&model, 1).remove(&0).unwrap()).collect();
+    assert_eq!(replies[0].as_ref().unwrap().text, "Bearer [key]");
+    let failures: Vec<_> = replies[1..].iter().map(|reply| reply.as_ref().unwrap_err()).collect();
+    assert!(failures[0].message.ends_with("bad key: Bearer [key]"), "{failures:?}");
+    assert!(failures[0].hint.as_ref().unwrap().contains("ALBACORE_TEST_HTTP_KEY"));
+    assert!(failures[1].message.ends_with("xBearer [key]"), "{failures:?}");
+    assert!(failures[2].message.contains("string \"Bearer [key]\""), "{failures:?}");
+    let shown = format!("{model:?} {replies:?} {:?}", model.statistics());
+    assert!(!shown.contains("sk-test"), "{shown}");
     assert_eq!(server.asked()[0].authorization.as_deref(), Some("Bearer sk-test-0123456789"));
 }
 
