@@ -55,29 +55,16 @@ impl Trouble {
 
     /// No reply came: what the connection says.
     pub(super) fn connection(error: &ureq::Error, config: &HttpConfig) -> Self {
-        use std::io::ErrorKind::{
-            AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
-        };
-        let unreachable = match error {
-            ureq::Error::Io(error) => matches!(
-                error.kind(),
-                ConnectionRefused
-                    | HostUnreachable
-                    | NetworkUnreachable
-                    | NetworkDown
-                    | AddrNotAvailable
-            ),
-            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve)
-            | ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed
-            | ureq::Error::ConnectProxyFailed(_) => true,
-            _ => false,
-        };
         let address = config.address();
-        if unreachable {
+        if is_unreachable(error) {
             let message = format!("`{address}` cannot be reached: {error}");
             let hint = "start the server, or correct `endpoint`".to_owned();
             return Self::new(message, Remedy::Retry(Cause::Unreachable), Some(hint));
+        }
+        if is_insecure(error, config) {
+            let message = format!("no secure connection to `{address}`: {error}");
+            let hint = "check the server's certificate, or use `http://` inside your own network";
+            return Self::new(message, Remedy::Stop, Some(hint.into()));
         }
         let retry = Remedy::Retry(Cause::NoReply);
         match error {
@@ -92,16 +79,15 @@ impl Trouble {
                 let hint = "raise `max_reply_mib` if such an answer is wanted".to_owned();
                 Self::new(message, Remedy::GiveUp, Some(hint))
             }
-            ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => {
-                let message = format!("no secure connection to `{address}`: {error}");
-                let hint =
-                    "check the server's certificate, or use `http://` inside your own network";
-                Self::new(message, Remedy::Stop, Some(hint.into()))
-            }
             ureq::Error::BadUri(_) | ureq::Error::InvalidProxyUrl | ureq::Error::Http(_) => {
                 Self::new(format!("cannot ask `{address}`: {error}"), Remedy::Stop, None)
             }
-            _ => Self::new(format!("`{address}` broke off: {error}"), retry, None),
+            _ => {
+                let message = format!("`{address}` broke off: {error}");
+                let hint = "look at the server's own log; check whether `endpoint` needs `http://` \
+                            or `https://`";
+                Self::new(message, retry, Some(hint.into()))
+            }
         }
     }
 
@@ -139,6 +125,39 @@ impl Trouble {
     /// An answer without text.
     pub(super) fn silent(what: &str, config: &HttpConfig) -> Self {
         Self::new(format!("`{}` sent {}", config.address(), quoted(what)), Remedy::GiveUp, None)
+    }
+}
+
+/// Whether nobody was spoken to.
+fn is_unreachable(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable,
+    };
+    const NOBODY: [std::io::ErrorKind; 5] =
+        [AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable];
+    match error {
+        // A name without an address has no kind of its own in the standard library, only words.
+        ureq::Error::Io(error) => {
+            NOBODY.contains(&error.kind())
+                || error.to_string().starts_with("failed to lookup address")
+        }
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether TLS refused: a wrong certificate stays wrong.
+fn is_insecure(error: &ureq::Error, config: &HttpConfig) -> bool {
+    match error {
+        // So do errors of rustls come out of a stream.
+        ureq::Error::Io(error) => {
+            error.kind() == std::io::ErrorKind::InvalidData && config.endpoint.starts_with("https")
+        }
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => true,
+        _ => false,
     }
 }
 
@@ -274,6 +293,24 @@ mod tests {
         }
         assert_eq!(trouble(400, "").remedy, Remedy::Refuse);
         assert_eq!(trouble(422, "").remedy, Remedy::Refuse);
+    }
+
+    #[test]
+    fn a_connection_that_fails_says_who_is_to_blame() {
+        use std::io::{Error, ErrorKind};
+        let remedy = |endpoint, error| {
+            let config = HttpConfig::new(endpoint, "tiny");
+            Trouble::connection(&ureq::Error::Io(error), &config).remedy
+        };
+        let refused = Error::from(ErrorKind::ConnectionRefused);
+        assert_eq!(remedy("http://h", refused), Remedy::Retry(Cause::Unreachable));
+        let unknown = Error::other("failed to lookup address information: Name not known");
+        assert_eq!(remedy("http://h", unknown), Remedy::Retry(Cause::Unreachable));
+        let certificate = || Error::new(ErrorKind::InvalidData, "invalid peer certificate");
+        assert_eq!(remedy("https://h", certificate()), Remedy::Stop);
+        assert_eq!(remedy("http://h", certificate()), Remedy::Retry(Cause::NoReply));
+        let reset = Error::from(ErrorKind::ConnectionReset);
+        assert_eq!(remedy("https://h", reset), Remedy::Retry(Cause::NoReply));
     }
 
     #[test]
