@@ -1,8 +1,7 @@
-// The next token of each row of logits (the twin of sample.rs): repetition penalty, temperature, top-k,
-// top-p, a draw.
+// The next token of each row of logits (the twin of sample.rs): penalties, temperature, top-k, top-p, a draw.
 //
 // Layout: logits (B, V) f32, penalised in place; table: a Choice for each row, then the ids that rows have
-// seen; chosen (B,). A block takes a row and reads it a few times: for its largest logit; for top-k and for
+// seen, and pairs of an id and its count; chosen (B,). A block takes a row and reads it a few times: for its largest logit; for top-k and for
 // top-p once for each four bits of the least logit kept, and where that one's equals are not all kept, for
 // the last of them; and for the draw. Nothing is sorted.
 //
@@ -23,6 +22,8 @@ struct Choice {
   float top_p;
   u32 draw_low, draw_high;
   u32 first_seen, end_seen;  // in words of the table
+  float presence_penalty, frequency_penalty;
+  u32 first_counted, counted;  // the first in words of the table, then how many pairs
 };
 
 struct Row {
@@ -212,6 +213,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) choose(u32* chosen, float*
     logits[table[i]] = logit > 0.0f ? logit / choice.repetition_penalty : logit * choice.repetition_penalty;
   }
   __syncthreads();
+  const u32* pairs = table + choice.first_counted;
+  for (u32 i = threadIdx.x; i < choice.counted; i += THREADS) {
+    logits[pairs[2 * i]] -= fmaf(choice.frequency_penalty, float(pairs[2 * i + 1]), choice.presence_penalty);
+  }
+  __syncthreads();
   const Row row{logits, vocabulary};
   const u64 first = first_of(row, board);
   const float largest = logit_of(u32(first >> 32)), temperature = choice.temperature;
@@ -224,7 +230,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) choose(u32* chosen, float*
     if (choice.top_p < 1.0f) {
       least = least_kept(
           row, board, least, [&](float logit) { return weight_of(logit, largest, temperature); },
-          [&](u64 total) { return u64(ceil(double(total) * choice.top_p)); });
+          [&](u64 total) { return max(u64(1), u64(ceil(double(total) * choice.top_p))); });
     }
     const u64 draw = u64(choice.draw_high) << 32 | choice.draw_low;
     id = locate(

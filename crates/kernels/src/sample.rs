@@ -1,7 +1,7 @@
 //! Choosing the next token of each sequence from its logits.
 //!
 //! The order of the steps is that of transformers' `generate`: repetition penalty, temperature,
-//! top-k, top-p, then a draw.
+//! top-k, top-p, then a draw. The penalties of OpenAI's API stand before the temperature.
 //!
 //! The CPU and a GPU choose the same tokens from the same logits. A token's weight, its probability
 //! over that of the most probable one, is an integer in units of 2⁻⁴², so that sums of weights are
@@ -25,17 +25,31 @@ pub struct Choice<'a> {
     /// Keeps only this many of the most probable tokens, of equals the first; 0 keeps all.
     pub top_k: usize,
     /// Keeps the most probable tokens until their probabilities together reach this part of what
-    /// `top_k` has left; of equals the first.
+    /// `top_k` has left; of equals the first. 0 keeps one.
     pub top_p: f32,
     /// Divides positive and multiplies negative logits of `seen` tokens.
     pub repetition_penalty: f32,
     /// Tokens that the sequence holds already, each once, in rising order. Not looked at if the
     /// penalty is 1.
     pub seen: &'a [u32],
+    /// Taken from the logit of each token that is `counted`.
+    pub presence_penalty: f32,
+    /// Taken from it for each time that it was counted.
+    pub frequency_penalty: f32,
+    /// Tokens that the answer holds already, and how often, each once, in rising order. Not looked
+    /// at if both penalties are 0.
+    pub counted: &'a [(u32, u32)],
     /// Which of the tokens that are left: a random number, all of its 64 bits equally probable.
     /// They stand in the order of their ids, each with a share of all numbers that is its
     /// probability. Not looked at if the temperature is 0.
     pub draw: u64,
+}
+
+impl Choice<'_> {
+    /// Whether tokens are penalised by how often the answer holds them.
+    pub(crate) fn counts(&self) -> bool {
+        self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
 }
 
 /// The most tokens for which a sum of weights stays below 2⁶⁴.
@@ -66,6 +80,9 @@ const NONE: u32 = u32::MAX;
 ///     top_p: 1.0,
 ///     repetition_penalty: 1.0,
 ///     seen: &[],
+///     presence_penalty: 0.0,
+///     frequency_penalty: 0.0,
+///     counted: &[],
 ///     draw: 0,
 /// };
 /// assert_eq!(choose(&logits, &[sharp])?, [1]);
@@ -105,9 +122,8 @@ fn check(logits: &Tensor, choices: &[Choice]) -> Result<usize> {
         if !(temperature >= 0.0 && temperature.is_finite()) {
             return refuse(format!("the temperature {temperature} for row {row}"), "0 or more");
         }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            let found = format!("top_p {top_p} for row {row}");
-            return refuse(found, "more than 0 and at most 1");
+        if !(0.0..=1.0).contains(&top_p) {
+            return refuse(format!("top_p {top_p} for row {row}"), "a number from 0 to 1");
         }
         if !(penalty > 0.0 && penalty.is_finite()) {
             return refuse(format!("the penalty {penalty} for row {row}"), "more than 0");
@@ -121,8 +137,29 @@ fn check(logits: &Tensor, choices: &[Choice]) -> Result<usize> {
                 );
             }
         }
+        check_counted(row, choice, vocabulary)?;
     }
     Ok(vocabulary)
+}
+
+fn check_counted(row: usize, choice: &Choice, vocabulary: usize) -> Result<()> {
+    let Choice { presence_penalty, frequency_penalty, counted, .. } = *choice;
+    for penalty in [presence_penalty, frequency_penalty] {
+        if !penalty.is_finite() {
+            let found = format!("the penalty {penalty} for row {row}");
+            return Err(Error::Choice { found, wanted: "a number" });
+        }
+    }
+    if choice.counts() {
+        // In rising order the last is the highest.
+        let last = counted.last().map(|&(id, _)| id);
+        expect_indices("choose", "counted token", last.as_slice(), vocabulary)?;
+        if !counted.is_sorted_by(|one, next| one.0 < next.0) {
+            let found = format!("the counted tokens {counted:?} of row {row}");
+            return Err(Error::Choice { found, wanted: "each once, rising" });
+        }
+    }
+    Ok(())
 }
 
 fn on_gpu(
@@ -162,7 +199,7 @@ fn choose_one(logits: &mut [f32], choice: &Choice) -> u32 {
     let mut weights = wide!(|| weights_of(&candidates, largest, temperature));
     if top_p < 1.0 {
         let total = weights.iter().sum::<u64>() as f64;
-        let wanted = (total * f64::from(top_p)).ceil() as u64;
+        let wanted = ((total * f64::from(top_p)).ceil() as u64).max(1);
         let pairs = || candidates.iter().copied().zip(weights.iter().copied());
         let least = least_until(&mut pairs().collect::<Vec<_>>(), wanted);
         (candidates, weights) = pairs().filter(|&(candidate, _)| candidate >= least).unzip();
@@ -172,12 +209,16 @@ fn choose_one(logits: &mut [f32], choice: &Choice) -> u32 {
 
 fn penalise(logits: &mut [f32], choice: &Choice) {
     let penalty = choice.repetition_penalty;
-    if penalty == 1.0 {
-        return;
-    }
-    for &id in choice.seen {
+    let seen = if penalty == 1.0 { &[] } else { choice.seen };
+    for &id in seen {
         let logit = &mut logits[id as usize];
         *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+    }
+    let counted = if choice.counts() { choice.counted } else { &[] };
+    for &(id, times) in counted {
+        // Fused, as on a GPU.
+        logits[id as usize] -=
+            choice.frequency_penalty.mul_add(times as f32, choice.presence_penalty);
     }
 }
 

@@ -14,19 +14,32 @@ pub struct Sampling {
     pub temperature: f32,
     /// Keeps only this many of the most probable tokens; 0 keeps all. Default 0.
     pub top_k: usize,
-    /// Keeps the most probable tokens whose probabilities together reach this. Default 1.
+    /// Keeps the most probable tokens whose probabilities together reach this; 0 keeps the most
+    /// probable one. Default 1.
     pub top_p: f32,
     /// Divides positive and multiplies negative logits of tokens seen already. Default 1.
     pub repetition_penalty: f32,
+    /// Taken from the logit of each token that the answer holds already. Default 0.
+    pub presence_penalty: f32,
+    /// Taken from it for each time that the answer holds it. Default 0.
+    pub frequency_penalty: f32,
     /// Start of the random numbers. Each prompt has a stream of its own, which follows from its
     /// tokens: what is drawn for it does not depend on what it is generated together with, up to
-    /// rounding of the logits. A prompt that stands in a batch again draws anew.
+    /// rounding of the logits.
     pub seed: u64,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        }
     }
 }
 
@@ -37,12 +50,20 @@ impl Sampling {
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             problems.push(format!("temperature is {}, wanted 0 or more", self.temperature));
         }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            problems.push(format!("top_p is {}, wanted more than 0 and at most 1", self.top_p));
+        if !(0.0..=1.0).contains(&self.top_p) {
+            problems.push(format!("top_p is {}, wanted a number from 0 to 1", self.top_p));
         }
         if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
             let found = self.repetition_penalty;
             problems.push(format!("repetition_penalty is {found}, wanted more than 0"));
+        }
+        for (name, penalty) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            if !penalty.is_finite() {
+                problems.push(format!("{name} is {penalty}, wanted a number"));
+            }
         }
         problems
     }
@@ -54,6 +75,8 @@ pub(crate) struct Sampler {
     random: ChaCha8Rng,
     /// The tokens so far, each once and in order; none if there is no penalty for them.
     seen: Vec<u32>,
+    /// The answer's tokens with their counts, in order; none if there is no penalty for them.
+    counted: Vec<(u32, u32)>,
 }
 
 impl Sampler {
@@ -67,23 +90,40 @@ impl Sampler {
         let mut seen = if sampling.repetition_penalty == 1.0 { vec![] } else { prompt.to_vec() };
         seen.sort_unstable();
         seen.dedup();
-        Self { sampling, random, seen }
+        Self { sampling, random, seen, counted: Vec::new() }
     }
 
     /// How the next token is chosen.
     pub(crate) fn choice(&mut self) -> Choice<'_> {
         let Sampling { temperature, top_k, top_p, repetition_penalty, .. } = self.sampling;
+        let Sampling { presence_penalty, frequency_penalty, .. } = self.sampling;
         let draw = if temperature == 0.0 { 0 } else { self.random.next_u64() };
-        Choice { temperature, top_k, top_p, repetition_penalty, seen: &self.seen, draw }
+        Choice {
+            temperature,
+            top_k,
+            top_p,
+            repetition_penalty,
+            seen: &self.seen,
+            presence_penalty,
+            frequency_penalty,
+            counted: &self.counted,
+            draw,
+        }
     }
 
     /// The sequence goes on with this token.
     pub(crate) fn saw(&mut self, id: u32) {
-        if self.sampling.repetition_penalty == 1.0 {
-            return;
-        }
-        if let Err(place) = self.seen.binary_search(&id) {
+        let Sampling { presence_penalty, frequency_penalty, .. } = self.sampling;
+        if self.sampling.repetition_penalty != 1.0
+            && let Err(place) = self.seen.binary_search(&id)
+        {
             self.seen.insert(place, id);
+        }
+        if presence_penalty != 0.0 || frequency_penalty != 0.0 {
+            match self.counted.binary_search_by_key(&id, |&(id, _)| id) {
+                Ok(place) => self.counted[place].1 += 1,
+                Err(place) => self.counted.insert(place, (id, 1)),
+            }
         }
     }
 }
@@ -102,12 +142,21 @@ mod tests {
 
     #[test]
     fn settings_reach_the_choice() {
-        let sampling =
-            Sampling { temperature: 0.5, top_k: 3, top_p: 0.9, repetition_penalty: 1.2, seed: 1 };
+        let sampling = Sampling {
+            temperature: 0.5,
+            top_k: 3,
+            top_p: 0.9,
+            repetition_penalty: 1.2,
+            presence_penalty: 0.3,
+            frequency_penalty: -0.1,
+            seed: 1,
+        };
         let mut sampler = Sampler::new(sampling, &[5, 2, 5], 0);
         let Choice { temperature, top_k, top_p, repetition_penalty, seen, .. } = sampler.choice();
         assert_eq!((temperature, top_k, top_p, repetition_penalty), (0.5, 3, 0.9, 1.2));
         assert_eq!(seen, [2, 5]);
+        let Choice { presence_penalty, frequency_penalty, counted, .. } = sampler.choice();
+        assert_eq!((presence_penalty, frequency_penalty, counted), (0.3, -0.1, &[][..]));
         let mut plain = Sampler::new(Sampling::default(), &[5, 2, 5], 0);
         assert_eq!(next(&mut plain, &[0.0, 2.0, 2.0, 1.0]), 1);
     }
@@ -122,6 +171,21 @@ mod tests {
             sampler.saw(1);
         }
         assert_eq!(next(&mut sampler, &[3.0, 2.0]), 0);
+    }
+
+    #[test]
+    fn presence_and_frequency_count_the_answer_and_not_the_prompt() {
+        let sampling =
+            Sampling { presence_penalty: 0.25, frequency_penalty: 0.5, ..Default::default() };
+        let mut sampler = Sampler::new(sampling, &[0, 0, 1], 0);
+        assert_eq!(next(&mut sampler, &[3.0, 2.0, 0.0]), 0);
+        for id in [2, 0, 0] {
+            sampler.saw(id);
+        }
+        assert_eq!(sampler.choice().counted, [(0, 2), (2, 1)]);
+        // 3 - 0.25 - 2 · 0.5 = 1.75
+        assert_eq!(next(&mut sampler, &[3.0, 1.8, 0.0]), 1);
+        assert_eq!(next(&mut sampler, &[3.0, 1.7, 0.0]), 0);
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn from_the_same_logits_a_gpu_chooses_the_tokens_of_the_cpu() {
     let logits = model.logits(&batch(&model)).unwrap();
     let rows = logits.dims()[0];
     let seen: Vec<u32> = (0..1003).step_by(7).collect();
+    let counted: Vec<(u32, u32)> = (0..1003).step_by(5).map(|id| (id, 1 + id % 3)).collect();
     for round in 0..20 {
         let choices: Vec<Choice> = (0..rows as u64)
             .map(|row| Choice {
@@ -127,6 +128,9 @@ fn from_the_same_logits_a_gpu_chooses_the_tokens_of_the_cpu() {
                 top_p: [1.0, 0.9][row as usize / 6 % 2],
                 repetition_penalty: [1.0, 1.2][row as usize / 12 % 2],
                 seen: &seen,
+                presence_penalty: [0.0, 0.6][row as usize / 24 % 2],
+                frequency_penalty: [0.0, -0.2][row as usize / 48 % 2],
+                counted: &counted,
                 draw: (row + 1 + 1000 * round).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             })
             .collect();

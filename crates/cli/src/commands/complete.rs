@@ -84,6 +84,7 @@ fn sampling(options: &Complete, seed: Option<u64>) -> Result<Sampling> {
         top_p: options.top_p,
         repetition_penalty: options.repetition_penalty,
         seed: seed.unwrap_or(0),
+        ..Sampling::default()
     };
     match sampling.problems() {
         problems if problems.is_empty() => Ok(sampling),

@@ -8,8 +8,17 @@ use super::{Choice, choose};
 use crate::Result;
 use crate::support::{numbers, on_threads};
 
-const PLAIN: Choice =
-    Choice { temperature: 1.0, top_k: 0, top_p: 1.0, repetition_penalty: 1.0, seen: &[], draw: 0 };
+const PLAIN: Choice = Choice {
+    temperature: 1.0,
+    top_k: 0,
+    top_p: 1.0,
+    repetition_penalty: 1.0,
+    seen: &[],
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    counted: &[],
+    draw: 0,
+};
 
 const GREEDY: Choice = Choice { temperature: 0.0, ..PLAIN };
 
@@ -40,6 +49,13 @@ fn definition(logits: &[f32], choice: &Choice) -> (Vec<(u32, f64)>, f64) {
         let logit = &mut logits[id as usize];
         // Rounded as a logit is.
         *logit = f64::from(if *logit > 0.0 { *logit / penalty } else { *logit * penalty } as f32);
+    }
+    for &(id, times) in choice.counted {
+        let taken = f64::from(choice.frequency_penalty) * f64::from(times)
+            + f64::from(choice.presence_penalty);
+        let logit = &mut logits[id as usize];
+        // Rounded as the sum of penalties and a logit are.
+        *logit = f64::from((*logit - f64::from(taken as f32)) as f32);
     }
     let mut left: Vec<u32> = (0..logits.len() as u32).collect();
     let of = |id: u32| logits[id as usize];
@@ -77,6 +93,7 @@ fn every_token_that_is_left_has_its_share_of_the_numbers_and_no_other_has_any() 
             logits.iter_mut().for_each(|logit| *logit = (*logit * 2.0).round() / 2.0);
         }
         let seen: Vec<u32> = (0..words as u32).step_by(3).collect();
+        let counted: Vec<_> = (0..words as u32).step_by(4).map(|id| (id, 1 + id % 5)).collect();
         for (temperature, penalty) in [(0.05, 1.0), (0.7, 1.3), (1.0, 1.0), (2.0, 0.8)] {
             for (top_k, top_p) in [
                 (0, 1.0),
@@ -90,8 +107,17 @@ fn every_token_that_is_left_has_its_share_of_the_numbers_and_no_other_has_any() 
             ] {
                 let seen = if penalty == 1.0 { &[] } else { seen.as_slice() };
                 let repetition_penalty = penalty;
-                let choice =
-                    Choice { temperature, top_k, top_p, repetition_penalty, seen, draw: 0 };
+                let plain = Choice { temperature, top_k, top_p, repetition_penalty, seen, ..PLAIN };
+                // Some settings take off for what an answer holds already.
+                let choice = match top_k == 7 || top_p == 0.917 {
+                    true => Choice {
+                        presence_penalty: 0.3,
+                        frequency_penalty: -0.17,
+                        counted: &counted,
+                        ..plain
+                    },
+                    false => plain,
+                };
                 let (left, margin) = definition(&logits, &choice);
                 assert!(margin > EXACT, "the test asks for what rounding decides: {choice:?}");
                 let mut begin = 0.0;
@@ -154,6 +180,8 @@ fn the_smallest_temperature_and_part_still_choose_the_most_probable() {
     for choice in [
         Choice { temperature: f32::MIN_POSITIVE, ..PLAIN },
         Choice { top_p: f32::MIN_POSITIVE, ..PLAIN },
+        Choice { top_p: 0.0, ..PLAIN },
+        Choice { top_p: 0.0, temperature: 1e6, ..PLAIN },
         Choice { top_k: 1, ..PLAIN },
     ] {
         for draw in [0, u64::MAX] {
@@ -167,6 +195,39 @@ fn the_repetition_penalty_lowers_what_was_seen() {
     let choice = Choice { repetition_penalty: 2.0, seen: &[0], ..GREEDY };
     assert_eq!(one(&[3.0, 2.0], choice).unwrap(), 1);
     assert_eq!(one(&[-1.0, -1.5], choice).unwrap(), 1);
+}
+
+#[test]
+fn presence_is_taken_once_and_frequency_for_each_time_before_the_temperature() {
+    let counted = [(0, 3), (2, 1)];
+    let greedy = |presence_penalty, frequency_penalty, logits: &[f32]| {
+        let choice = Choice { presence_penalty, frequency_penalty, counted: &counted, ..GREEDY };
+        one(logits, choice).unwrap()
+    };
+    // 5 - 1 stays above 3.9, and 5 - 1.2 does not: once, though it was counted three times.
+    assert_eq!(greedy(1.0, 0.0, &[5.0, 3.9, 0.0]), 0);
+    assert_eq!(greedy(1.2, 0.0, &[5.0, 3.9, 0.0]), 1);
+    // 5 - 3 · 0.5 = 3.5, and the other is counted once: 4 - 0.5 = 3.5 is no more than that.
+    assert_eq!(greedy(0.0, 0.5, &[5.0, 3.4, 4.0]), 0);
+    assert_eq!(greedy(0.0, 0.6, &[5.0, 3.3, 4.0]), 2);
+    assert_eq!(greedy(1.0, 0.5, &[5.0, 2.6, 4.2]), 2);
+    // Also from negative logits, and what is negative is added.
+    assert_eq!(greedy(0.5, 0.0, &[-1.0, -1.4, -9.0]), 1);
+    assert_eq!(greedy(0.0, -0.5, &[1.0, 2.0, 1.0]), 0);
+    // A repetition penalty comes first: 4 / 2 - 1, not (4 - 1) / 2.
+    let both = Choice {
+        repetition_penalty: 2.0,
+        seen: &[0],
+        presence_penalty: 1.0,
+        counted: &[(0, 1)],
+        ..GREEDY
+    };
+    assert_eq!(one(&[4.0, 1.2], both).unwrap(), 1);
+    // At a temperature of 2, a difference of 2 ln 3 in the logits is one of 1 : 3.
+    let warm =
+        Choice { temperature: 2.0, presence_penalty: 2.0 * 3f32.ln(), counted: &[(0, 9)], ..PLAIN };
+    let counts = counts(warm, &[0.0, 0.0]);
+    assert!((counts[0] as i32 - 1_000).abs() < 120, "{counts:?}");
 }
 
 #[test]
@@ -216,12 +277,12 @@ fn what_makes_no_sense_is_refused_at_the_door() {
             "choose: found the temperature inf for row 0, wanted 0 or more",
         ),
         (
-            Choice { top_p: 0.0, ..PLAIN },
-            "choose: found top_p 0 for row 0, wanted more than 0 and at most 1",
+            Choice { top_p: -0.1, ..PLAIN },
+            "choose: found top_p -0.1 for row 0, wanted a number from 0 to 1",
         ),
         (
             Choice { top_p: f32::NAN, ..PLAIN },
-            "choose: found top_p NaN for row 0, wanted more than 0 and at most 1",
+            "choose: found top_p NaN for row 0, wanted a number from 0 to 1",
         ),
         (
             Choice { repetition_penalty: 0.0, ..PLAIN },
@@ -234,6 +295,18 @@ fn what_makes_no_sense_is_refused_at_the_door() {
         (
             Choice { repetition_penalty: 2.0, seen: &[1, 1], ..PLAIN },
             "choose: found the seen tokens [1, 1] of row 0, wanted each once, rising",
+        ),
+        (
+            Choice { presence_penalty: f32::NAN, ..PLAIN },
+            "choose: found the penalty NaN for row 0, wanted a number",
+        ),
+        (
+            Choice { frequency_penalty: 0.5, counted: &[(0, 1), (2, 1)], ..PLAIN },
+            "choose: counted token 2 is out of range, there are 2",
+        ),
+        (
+            Choice { presence_penalty: 0.5, counted: &[(1, 1), (0, 1)], ..PLAIN },
+            "choose: found the counted tokens [(1, 1), (0, 1)] of row 0, wanted each once, rising",
         ),
     ] {
         assert_eq!(refusal(&logits, choice), wanted);

@@ -10,6 +10,18 @@ use crate::support::numbers;
 
 const NONE: u32 = u32::MAX;
 
+const PLAIN: Choice = Choice {
+    temperature: 1.0,
+    top_k: 0,
+    top_p: 1.0,
+    repetition_penalty: 1.0,
+    seen: &[],
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    counted: &[],
+    draw: 0,
+};
+
 fn on_cpu(logits: &[f32], choice: Choice) -> u32 {
     let logits = Tensor::from_slice(logits, (1, logits.len()), &Device::Cpu).unwrap();
     crate::choose(&logits, &[choice]).map_or(NONE, |ids| ids[0])
@@ -60,6 +72,7 @@ fn settings(words: usize) -> impl Iterator<Item = (f32, usize, f32)> {
         (0, 0.95),
         (9, 0.8),
         (words / 2 + 1, 0.99),
+        (0, 0.0),
         // All that top-k has left, some of whose least ones' equals it has not.
         (words / 2 + 1, 0.999_999_9),
     ];
@@ -68,6 +81,7 @@ fn settings(words: usize) -> impl Iterator<Item = (f32, usize, f32)> {
 
 fn assert_same_at_size(words: usize, seeds: std::ops::Range<u64>) {
     let seen: Vec<u32> = (0..words as u32).step_by(3).collect();
+    let counted: Vec<_> = (0..words as u32).step_by(2).map(|id| (id, 1 + id % 7)).collect();
     let logits: Vec<Vec<f32>> = seeds
         .map(|seed| {
             let wide = numbers(words, seed).into_iter().map(|logit| 8.0 * logit);
@@ -80,8 +94,20 @@ fn assert_same_at_size(words: usize, seeds: std::ops::Range<u64>) {
         for (index, (temperature, top_k, top_p)) in settings(words).enumerate() {
             let repetition_penalty = [1.0, 1.3][(row + index) % 2];
             let draw = (row as u64 * 31 + index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let choice =
-                Choice { temperature, top_k, top_p, repetition_penalty, seen: &seen, draw };
+            // Alone and together with the other penalty.
+            let [presence_penalty, frequency_penalty] =
+                [[0.0, 0.0], [0.7, 0.0], [0.0, -0.3], [1.1, 0.13]][(row + index / 2) % 4];
+            let choice = Choice {
+                temperature,
+                top_k,
+                top_p,
+                repetition_penalty,
+                seen: &seen,
+                presence_penalty,
+                frequency_penalty,
+                counted: &counted,
+                draw,
+            };
             rows.push((logits, choice));
             if let Some(end) = end_of_share(logits, choice) {
                 rows.extend([end - 1, end].map(|draw| (&**logits, Choice { draw, ..choice })));
@@ -115,9 +141,8 @@ fn emulated_choices_in_the_largest_vocabularies_are_those_of_the_cpu() {
     let words = 263_001;
     let logits: Vec<f32> = numbers(words, 8).iter().map(|logit| (64.0 * logit).round()).collect();
     let rows = [(0, 1.0), (0, 0.9), (30_001, 0.95)].map(|(top_k, top_p)| {
-        let (temperature, repetition_penalty, seen) = (8.0, 1.0, &[] as &[u32]);
         let draw = 0x9e37_79b9_7f4a_7c15;
-        (&*logits, Choice { temperature, top_k, top_p, repetition_penalty, seen, draw })
+        (&*logits, Choice { temperature: 8.0, top_k, top_p, draw, ..PLAIN })
     });
     assert_same(&rows);
 }
@@ -128,10 +153,8 @@ fn emulated_draws_are_those_of_the_cpu() {
     let rows: Vec<(&[f32], Choice)> = (1..=1500u64)
         .map(|row| {
             let draw = row.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let (top_k, top_p, repetition_penalty) = (0, 1.0, 1.0);
             let temperature = [0.5, 1.0, 3.0][row as usize % 3];
-            let seen = &[];
-            (&*logits, Choice { temperature, top_k, top_p, repetition_penalty, seen, draw })
+            (&*logits, Choice { temperature, draw, ..PLAIN })
         })
         .collect();
     assert_same(&rows);
@@ -139,14 +162,7 @@ fn emulated_draws_are_those_of_the_cpu() {
 
 #[test]
 fn emulated_rows_without_a_finite_largest_logit_choose_nothing() {
-    let plain = Choice {
-        temperature: 1.0,
-        top_k: 3,
-        top_p: 0.9,
-        repetition_penalty: 1.0,
-        seen: &[],
-        draw: 1 << 63,
-    };
+    let plain = Choice { top_k: 3, top_p: 0.9, draw: 1 << 63, ..PLAIN };
     let row = |place: usize, value: f32| {
         let mut logits = numbers(300, 1);
         logits[place] = value;
