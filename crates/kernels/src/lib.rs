@@ -60,7 +60,7 @@ pub use adamw::{AdamWStep, adamw};
 pub use adamw_int8::adamw_int8;
 pub use add::add;
 pub use attention::{Buckets, RelativeBias, attention, biased_attention, bidirectional_attention};
-pub use cache::KeyValueCache;
+pub use cache::{CachedHead, KeyValueCache};
 pub use engine::gpu;
 pub use error::{Error, Result};
 pub use gather::{embedding, select_rows};

@@ -1,14 +1,21 @@
-//! Generation with a key/value cache: prompts of different lengths in one batch.
+//! Generation with a key/value cache: many requests, of which as many grow at a time as there is room for.
+//!
+//! ```text
+//!  requests ──admission: slots, tokens──► growing ──a token a step──► events: Token, Ended
+//!                  └ heads of earlier prompts, which need not be computed again
+//! ```
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+mod generator;
+mod heads;
 
-use albacore_kernels::{Angles, Sequences, choose};
+use std::ops::{ControlFlow, Range};
+
+use albacore_kernels::{Angles, Sequences};
 
 use crate::rope::newest_angles;
-use crate::sampling::Sampler;
 use crate::{Error, Llama, LlamaConfig, Result, Sampling};
+
+pub use generator::{Capacity, Generator};
 
 /// When a generation ends.
 #[derive(Clone, Debug)]
@@ -17,6 +24,39 @@ pub struct Limits {
     pub max_new_tokens: usize,
     /// Tokens that end an answer; they are part of the result.
     pub stop_ids: Vec<u32>,
+}
+
+/// A prompt that is to be continued.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Its tokens.
+    pub prompt: Vec<u32>,
+    /// How its next tokens are chosen. What is drawn follows from its seed, from the prompt and from
+    /// `times` alone.
+    pub sampling: Sampling,
+    /// How often this prompt was asked before, where another answer is wanted each time.
+    pub times: u64,
+    /// When it ends.
+    pub limits: Limits,
+    /// Whether the log-probability of each token is wanted: on a GPU its logits are then copied from
+    /// there.
+    pub logprobs: bool,
+}
+
+/// What happens to a request. Its caller answers with `Break` to have enough: of this answer after a
+/// token, of all after an end.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It goes on with this token. Not sent for a token that ends an answer.
+    Token {
+        /// The token.
+        id: u32,
+        /// The natural logarithm of its probability under the model, before penalties, temperature and
+        /// what they leave out; if it was asked for.
+        logprob: Option<f64>,
+    },
+    /// It has ended.
+    Ended(Generated),
 }
 
 /// Why a generation ended.
@@ -39,19 +79,10 @@ pub struct Generated {
     pub finish: Finish,
 }
 
-/// One sequence that is still growing.
-struct Growing {
-    /// Which prompt it belongs to.
-    index: usize,
-    ids: Vec<u32>,
-    sampler: Sampler,
-}
-
-/// Continues each of `prompts`.
+/// Continues each of `prompts`, all of them at a time; a prompt that stands there again draws anew.
 ///
 /// `on_token(prompt, id)` is called for every new token as it comes and may end its sequence.
-/// Results do not depend on which prompts are generated together, up to rounding: the products of a
-/// larger batch may differ in their last bits, and with them a choice between near equals.
+/// Results do not depend on which prompts are generated together, up to rounding: see [`Generator`].
 ///
 /// # Errors
 /// If a prompt is empty or names a token outside the vocabulary; if the model's logits have no finite
@@ -63,58 +94,42 @@ pub fn generate(
     limits: &Limits,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>> {
-    check(model, prompts)?;
-    let blank = Generated { ids: Vec::new(), finish: Finish::Length };
-    let mut results = vec![blank; prompts.len()];
-    if prompts.is_empty() || limits.max_new_tokens == 0 {
-        return Ok(results);
+    for (index, prompt) in prompts.iter().enumerate() {
+        check(model, index, prompt)?;
     }
-    let caches = RefCell::new(model.new_caches(prompts.len()));
-    let mut asked = HashMap::new();
-    let growing = prompts.iter().enumerate().map(|(index, prompt)| {
+    let mut asked = std::collections::HashMap::new();
+    let mut requests = prompts.iter().map(|prompt| {
         let times = asked.entry(prompt).and_modify(|times| *times += 1).or_insert(0);
-        Growing { index, ids: prompt.clone(), sampler: Sampler::new(sampling, prompt, *times) }
+        let (prompt, limits) = (prompt.clone(), limits.clone());
+        Request { prompt, sampling, times: *times, limits, logprobs: false }
     });
-    let mut growing = growing.collect::<Vec<_>>();
-    // First each whole prompt, then one token a round.
-    let mut fresh = prompts.iter().map(Vec::len).collect::<Vec<_>>();
-    while !growing.is_empty() {
-        let input = Step::new(model.config(), &growing, &fresh)?;
-        let logits = model.next_logits(&input, &caches)?;
-        let choices = growing.iter_mut().map(|sequence| sequence.sampler.choice());
-        let chosen = choose(&logits, &choices.collect::<Vec<_>>())?;
-        let mut keep = vec![true; growing.len()];
-        for (slot, (sequence, &id)) in growing.iter_mut().zip(&chosen).enumerate() {
-            sequence.ids.push(id);
-            sequence.sampler.saw(id);
-            let result = &mut results[sequence.index];
-            result.ids.push(id);
-            let finish = if limits.stop_ids.contains(&id) {
-                Some(Finish::Stop)
-            } else if on_token(sequence.index, id).is_break() {
-                Some(Finish::Caller)
-            } else if result.ids.len() >= limits.max_new_tokens {
-                Some(Finish::Length)
-            } else {
-                None
-            };
-            if let Some(finish) = finish {
-                result.finish = finish;
-                keep[slot] = false;
-            }
+    let mut results = vec![Generated { ids: Vec::new(), finish: Finish::Length }; prompts.len()];
+    let capacity = Capacity { slots: prompts.len(), tokens: usize::MAX, ..Capacity::default() };
+    Generator::new(model, capacity).run(&mut requests, &mut |index, event| match event {
+        Event::Token { id, .. } => on_token(index, id),
+        Event::Ended(generated) => {
+            results[index] = generated;
+            ControlFlow::Continue(())
         }
-        if keep.contains(&false) {
-            caches.borrow_mut().iter_mut().for_each(|cache| cache.retain(&keep));
-            let mut kept = keep.iter();
-            growing.retain(|_| *kept.next().expect("one flag a sequence"));
-        }
-        fresh = vec![1; growing.len()];
-    }
+    })?;
     Ok(results)
+}
+
+fn check(model: &Llama, index: usize, prompt: &[u32]) -> Result<()> {
+    let vocabulary = model.config().vocab_size;
+    if prompt.is_empty() {
+        return Err(Error::EmptyPrompt { index });
+    }
+    match prompt.iter().find(|&&id| id as usize >= vocabulary) {
+        Some(&id) => Err(Error::TokenId { id, vocabulary }),
+        None => Ok(()),
+    }
 }
 
 /// The tokens that are new to the caches, packed.
 pub(crate) struct Step {
+    /// The neighbours in the caches that they belong to.
+    pub(crate) members: Range<usize>,
     pub(crate) ids: Vec<u32>,
     /// Those of each token, in a row of its own.
     pub(crate) angles: Angles,
@@ -126,31 +141,21 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn new(config: &LlamaConfig, growing: &[Growing], fresh: &[usize]) -> Result<Self> {
-        let sequences = Sequences::from_lengths(fresh.iter().copied())?;
-        let newest = || {
-            growing.iter().zip(fresh).map(|(sequence, fresh)| {
-                let length = sequence.ids.len();
-                (sequence, length - fresh..length)
-            })
-        };
-        let ids = newest().flat_map(|(sequence, range)| &sequence.ids[range]).copied().collect();
-        let angles = newest_angles(config, newest().map(|(_, range)| range))?;
+    /// Takes what some sequences of the cache hold, and how many of their tokens it has already.
+    fn new<'s>(
+        config: &LlamaConfig,
+        members: Range<usize>,
+        growing: impl Iterator<Item = (&'s [u32], usize)> + Clone,
+    ) -> Result<Self> {
+        let sequences =
+            Sequences::from_lengths(growing.clone().map(|(ids, cached)| ids.len() - cached))?;
+        let ids = growing.clone().flat_map(|(ids, cached)| &ids[cached..]).copied().collect();
+        let angles = newest_angles(config, growing.map(|(ids, cached)| cached..ids.len()))?;
         let positions = (0..sequences.tokens() as u32).collect();
         let last = sequences.starts()[1..].iter().map(|end| end - 1).collect();
-        Ok(Self { ids, angles, positions, sequences, last })
+        Ok(Self { members, ids, angles, positions, sequences, last })
     }
 }
 
-fn check(model: &Llama, prompts: &[Vec<u32>]) -> Result<()> {
-    let vocabulary = model.config().vocab_size;
-    for (index, prompt) in prompts.iter().enumerate() {
-        if prompt.is_empty() {
-            return Err(Error::EmptyPrompt { index });
-        }
-        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(Error::TokenId { id, vocabulary });
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ mod weights;
 pub use config::LlamaConfig;
 pub use dtype::Dtype;
 pub use error::{Error, Result};
-pub use generate::{Finish, Generated, Limits, generate};
+pub use generate::{Capacity, Event, Finish, Generated, Generator, Limits, Request, generate};
 pub use gguf::{Gguf, GgufTensor, Metadata};
 pub use import::{Imported, import};
 pub use llama::Llama;

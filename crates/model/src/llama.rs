@@ -7,6 +7,7 @@
 //! `D` head width, `F` feed-forward width, `N` supervised tokens, `V` vocabulary.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 
 use albacore_kernels::{
@@ -23,8 +24,8 @@ use crate::{LlamaConfig, Packed, Result, Weights};
 enum Attend<'a> {
     /// In the batch itself, each sequence alone.
     Packed(&'a Sequences),
-    /// In one cache a layer, to which the new tokens of each sequence are appended first.
-    Cached(&'a RefCell<Vec<KeyValueCache>>, &'a Sequences),
+    /// In one cache a layer, to whose `members` the new tokens of each are appended first.
+    Cached(&'a RefCell<Vec<KeyValueCache>>, &'a Range<usize>, &'a Sequences),
 }
 
 /// What all layers of one forward pass share.
@@ -67,9 +68,9 @@ impl Layer {
             Attend::Packed(sequences) => {
                 attention(tape, &qkv, pass.heads, sequences, pass.scale())?
             }
-            Attend::Cached(caches, fresh) => {
+            Attend::Cached(caches, members, fresh) => {
                 let cache = &mut caches.borrow_mut()[index];
-                Value::constant(cache.attend(qkv.tensor(), fresh, pass.scale())?)
+                Value::constant(cache.attend(qkv.tensor(), members.clone(), fresh, pass.scale())?)
             }
         }; // (T, H D)
         let x = linear_add(tape, x, &mixed, &self.o_proj, self.o_bias.as_ref())?;
@@ -278,8 +279,8 @@ impl Llama {
     }
 
     /// An empty cache for each layer.
-    pub(crate) fn new_caches(&self, sequences: usize) -> Vec<KeyValueCache> {
-        let new = |_: &Layer| KeyValueCache::new(self.config.heads(), sequences);
+    pub(crate) fn new_caches(&self) -> Vec<KeyValueCache> {
+        let new = |_: &Layer| KeyValueCache::new(self.config.heads(), 0);
         self.layers.iter().map(new).collect()
     }
 
@@ -289,7 +290,7 @@ impl Llama {
         step: &Step,
         caches: &RefCell<Vec<KeyValueCache>>,
     ) -> Result<Tensor> {
-        let attend = Attend::Cached(caches, &step.sequences);
+        let attend = Attend::Cached(caches, &step.members, &step.sequences);
         let pass = self.pass(attend, &step.angles, &step.positions);
         let tape = &mut Tape::inference();
         let hidden = self.hidden(tape, &step.ids, pass)?;

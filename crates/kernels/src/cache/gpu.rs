@@ -1,5 +1,7 @@
 //! The cache of one layer in the memory of a GPU.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use crate::device::decode::Cache;
@@ -11,12 +13,13 @@ use crate::{Heads, Result, Sequences, Tape, Value, attention};
 /// Tokens that a slot has room for at first.
 const ROOM: usize = 256;
 
-/// Slots of equal size, one for each sequence at the start; those of sequences that have ended stay
-/// unused, so that nothing is moved.
+/// Slots of equal size, one for each sequence; those of sequences that have ended wait for others, so
+/// that nothing is moved.
 #[derive(Debug)]
 pub(super) struct Slots {
     rows: Tensor, // (slots, capacity, 2 G D)
     capacity: usize,
+    free: Vec<u32>,
     /// Of the sequences that are left: the slot and the tokens in it.
     left: Vec<(u32, usize)>,
 }
@@ -27,7 +30,7 @@ impl Slots {
         // SAFETY: a position is read only once a token has been appended there.
         let rows = unsafe { Like::of(qkv).shaped((sequences, ROOM, row)).empty()? };
         let left = (0..sequences as u32).map(|slot| (slot, 0)).collect();
-        Ok(Self { rows, capacity: ROOM, left })
+        Ok(Self { rows, capacity: ROOM, free: Vec::new(), left })
     }
 
     pub(super) fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
@@ -35,8 +38,46 @@ impl Slots {
     }
 
     pub(super) fn retain(&mut self, keep: &[bool]) {
-        let mut keep = keep.iter();
-        self.left.retain(|_| *keep.next().expect("their number was checked"));
+        let (mut keep, free) = (keep.iter(), &mut self.free);
+        self.left.retain(|&(slot, _)| {
+            let keep = *keep.next().expect("their number was checked");
+            if !keep {
+                free.push(slot);
+            }
+            keep
+        });
+    }
+
+    /// A slot for one more sequence, which begins with some of these rows.
+    pub(super) fn admit(&mut self, head: Option<(&Tensor, usize)>) -> Result<()> {
+        let tokens = head.map_or(0, |(_, tokens)| tokens);
+        let slots = self.rows.dims()[0];
+        if self.free.is_empty() {
+            self.make_room(2 * slots, self.capacity.max(tokens))?;
+            self.free.extend((slots as u32..2 * slots as u32).rev());
+        } else {
+            self.make_room(slots, tokens)?;
+        }
+        let slot = self.free.pop().expect("there was one, or room for more was made");
+        if let Some((rows, tokens)) = head {
+            let (slots, capacity, row) = self.rows.dims3()?;
+            let all = self.rows.reshape((slots * capacity, row))?;
+            all.slice_set(&rows.narrow(0, 0, tokens)?, 0, slot as usize * capacity)?;
+        }
+        self.left.push((slot, tokens));
+        Ok(())
+    }
+
+    /// The first `tokens` rows of a sequence.
+    pub(super) fn copy(&self, sequence: usize, tokens: usize) -> Result<Tensor> {
+        let (slot, length) = self.left[sequence];
+        assert!(tokens <= length, "the sequence has fewer than {tokens} tokens");
+        let row = self.rows.dims3()?.2;
+        let rows = self.rows.get(slot as usize)?.narrow(0, 0, tokens)?;
+        // SAFETY: all of it is set.
+        let copy = unsafe { Like::of(&self.rows).shaped((tokens, row)).empty()? };
+        copy.slice_set(&rows, 0, 0)?;
+        Ok(copy)
     }
 
     /// As [`super::KeyValueCache::attend`], which has checked the arguments.
@@ -45,14 +86,16 @@ impl Slots {
         gpu: &Engine,
         heads: Heads,
         qkv: &Tensor,
+        sequences: Range<usize>,
         fresh: &Sequences,
         scale: f32,
     ) -> Result<Tensor> {
         let tokens = fresh.tokens();
-        let longest =
-            self.left.iter().zip(fresh.iter()).map(|(&(_, length), new)| length + new.len());
-        self.make_room(longest.max().unwrap_or(0))?;
-        let places = self.left.iter().zip(fresh.iter()).flat_map(|(&(slot, length), new)| {
+        let asked = &self.left[sequences.clone()];
+        let longest = asked.iter().zip(fresh.iter()).map(|(&(_, length), new)| length + new.len());
+        self.make_room(self.rows.dims()[0], longest.max().unwrap_or(0))?;
+        let asked = &mut self.left[sequences];
+        let places = asked.iter().zip(fresh.iter()).flat_map(|(&(slot, length), new)| {
             (length..length + new.len()).flat_map(move |position| [slot, position as u32])
         });
         let table = gpu.upload(&places.collect::<Vec<_>>())?;
@@ -60,8 +103,8 @@ impl Slots {
         let cache = Cache { heads, at: gpu.at(&self.rows)?, capacity: self.capacity, compute };
         let (at_qkv, at_table) = (gpu.at(qkv)?, gpu.address(&table));
         cache.append(gpu, [at_qkv, at_table], tokens)?;
-        let is_prompt = self.lengths().all(|length| length == 0);
-        for ((_, length), new) in self.left.iter_mut().zip(fresh.iter()) {
+        let is_prompt = asked.iter().all(|&(_, length)| length == 0);
+        for ((_, length), new) in asked.iter_mut().zip(fresh.iter()) {
             *length += new.len();
         }
         if is_prompt {
@@ -75,16 +118,18 @@ impl Slots {
         Ok(out)
     }
 
-    /// At least `tokens` in each slot, and twice as many as now if that does not do.
-    fn make_room(&mut self, tokens: usize) -> Result<()> {
-        if tokens <= self.capacity {
+    /// At least so many slots of so many tokens; more of these than now if what there is does not do.
+    fn make_room(&mut self, slots: usize, tokens: usize) -> Result<()> {
+        let (old, _, row) = self.rows.dims3()?;
+        if slots <= old && tokens <= self.capacity {
             return Ok(());
         }
-        let (slots, _, row) = self.rows.dims3()?;
-        let capacity = tokens.max(2 * self.capacity);
+        // Twice as many as now, so that what is moved in all is no more than what was written.
+        let capacity =
+            if tokens <= self.capacity { self.capacity } else { tokens.max(2 * self.capacity) };
         // SAFETY: as in `new`.
         let rows = unsafe { Like::of(&self.rows).shaped((slots, capacity, row)).empty()? };
-        rows.slice_set(&self.rows, 1, 0)?;
+        rows.narrow(0, 0, old)?.slice_set(&self.rows, 1, 0)?;
         (self.rows, self.capacity) = (rows, capacity);
         Ok(())
     }

@@ -24,8 +24,8 @@ fn emulated_new_tokens_attend_to_their_cache_as_on_the_cpu() {
                 Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap()
             };
             let mut twin = KeyValueCache::new(heads, 3);
-            twin.attend(&tensor(&first), &prompt, 0.3).unwrap();
-            let wanted = floats(&twin.attend(&tensor(&second), &next, 0.3).unwrap());
+            twin.attend(&tensor(&first), 0..3, &prompt, 0.3).unwrap();
+            let wanted = floats(&twin.attend(&tensor(&second), 0..3, &next, 0.3).unwrap());
 
             // Slots in another order than the sequences, as after some have ended.
             let slots = [2, 0, 1];
