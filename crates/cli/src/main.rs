@@ -5,6 +5,7 @@
 
 #![expect(unreachable_pub, reason = "a binary has no outside: `pub` is for its other modules")]
 
+mod answer;
 mod args;
 mod commands;
 mod companions;
@@ -16,6 +17,8 @@ mod evaluator;
 mod failure;
 mod hub;
 mod loaded;
+#[cfg_attr(not(test), expect(dead_code, reason = "`bootstrap` will ask it"))]
+mod local_model;
 mod model_folder;
 mod prepared;
 mod profile;

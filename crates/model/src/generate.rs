@@ -79,7 +79,7 @@ pub struct Generated {
     pub finish: Finish,
 }
 
-/// Continues each of `prompts`, all of them at a time; a prompt that stands there again draws anew.
+/// Continues each of `prompts`; a prompt that stands there again draws anew.
 ///
 /// `on_token(prompt, id)` is called for every new token as it comes and may end its sequence.
 /// Results do not depend on which prompts are generated together, up to rounding: see [`Generator`].
@@ -104,14 +104,16 @@ pub fn generate(
         Request { prompt, sampling, times: *times, limits, logprobs: false }
     });
     let mut results = vec![Generated { ids: Vec::new(), finish: Finish::Length }; prompts.len()];
-    let capacity = Capacity { slots: prompts.len(), tokens: usize::MAX, ..Capacity::default() };
-    Generator::new(model, capacity).run(&mut requests, &mut |index, event| match event {
-        Event::Token { id, .. } => on_token(index, id),
-        Event::Ended(generated) => {
-            results[index] = generated;
-            ControlFlow::Continue(())
-        }
-    })?;
+    Generator::new(model, Capacity::of(model)).run(
+        &mut requests,
+        &mut |index, event| match event {
+            Event::Token { id, .. } => on_token(index, id),
+            Event::Ended(generated) => {
+                results[index] = generated;
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
     Ok(results)
 }
 

@@ -226,6 +226,11 @@ impl Llama {
         &self.config
     }
 
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.embed_tokens.value().device()
+    }
+
     /// All parameters, in the order of the forward pass.
     pub fn parameters(&self) -> Vec<&Parameter> {
         let layers = self.layers.iter().flat_map(Layer::parameters);

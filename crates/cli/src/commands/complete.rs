@@ -1,14 +1,15 @@
-//! `albacore complete`: answers to prompts, all in one batch.
+//! `albacore complete`: answers to prompts, many at a time.
 
 use std::io::{IsTerminal, Read, stdin, stdout};
 use std::ops::ControlFlow;
 
-use albacore_data::{Encoder, Learn, Message, TextStream};
+use albacore_data::{Encoder, Learn, Message};
 use albacore_model::{Finish, Limits, Sampling, generate};
 use anyhow::anyhow;
 use candle_core::Device;
 use serde_json::json;
 
+use crate::answer::Answer;
 use crate::args::Complete;
 use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::loaded::Loaded;
@@ -45,7 +46,7 @@ pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Te
     let generated = generate(&loaded.model, &ids, sampling, &limits, |prompt, id| {
         let answer = &mut answers[prompt];
         let pushed = answer.push(id).map_err(Failure::from);
-        match pushed.and_then(|()| if live { answer.show(terminal) } else { Ok(()) }) {
+        match pushed.and_then(|_| if live { answer.show(terminal, false) } else { Ok(()) }) {
             Ok(()) if answer.stopped => ControlFlow::Break(()),
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -59,7 +60,7 @@ pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Te
     for ((prompt, mut answer), generated) in prompts.iter().zip(answers).zip(generated) {
         answer.end()?;
         if live {
-            answer.show(terminal)?;
+            answer.show(terminal, true)?;
             terminal.print("")?;
         } else if terminal.json {
             let finish = if generated.finish == Finish::Length { "length" } else { "stop" };
@@ -120,65 +121,4 @@ fn encode(encoder: &Encoder<'_>, options: &Complete, prompt: &str) -> Result<Vec
             .or_refuse();
     }
     Ok(ids)
-}
-
-/// The text of an answer as it grows, up to the first stop text.
-struct Answer<'a> {
-    stream: TextStream<'a>,
-    stops: &'a [String],
-    text: String,
-    /// Bytes of it that were printed.
-    shown: usize,
-    /// A stop text came.
-    stopped: bool,
-}
-
-impl<'a> Answer<'a> {
-    fn new(stream: TextStream<'a>, stops: &'a [String]) -> Self {
-        Self { stream, stops, text: String::new(), shown: 0, stopped: false }
-    }
-
-    fn push(&mut self, id: u32) -> Result<(), albacore_data::Defect> {
-        let piece = self.stream.push(id)?;
-        self.add(&piece);
-        Ok(())
-    }
-
-    /// What is left in the stream: no text is held back any more.
-    fn end(&mut self) -> Result<(), albacore_data::Defect> {
-        if !self.stopped {
-            let rest = self.stream.finish()?;
-            self.add(&rest);
-            self.stopped = true;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, piece: &str) {
-        self.text += piece;
-        let stops = self.stops.iter().filter(|stop| !stop.is_empty());
-        if let Some(end) = stops.filter_map(|stop| self.text.find(stop.as_str())).min() {
-            self.text.truncate(end);
-            self.stopped = true;
-        }
-    }
-
-    /// Prints what is new, without what may yet become a stop text.
-    fn show(&mut self, terminal: &Terminal) -> Result<()> {
-        let end = if self.stopped { self.text.len() } else { self.text.len() - self.held_back() };
-        if end > self.shown {
-            terminal.print_piece(&self.text[self.shown..end])?;
-            self.shown = end;
-        }
-        Ok(())
-    }
-
-    /// Bytes at the end of the text with which a stop text begins.
-    fn held_back(&self) -> usize {
-        let begun = |stop: &String| {
-            let ends = (1..stop.len()).rev().filter(|end| stop.is_char_boundary(*end));
-            ends.into_iter().find(|end| self.text.ends_with(&stop[..*end])).unwrap_or(0)
-        };
-        self.stops.iter().map(begun).max().unwrap_or(0)
-    }
 }
