@@ -93,7 +93,8 @@ fn a_completion_is_what_the_model_generates_and_says_what_it_took() {
         };
         let sampling = sampling(&request.decoding, 5);
         let go_on = |_, _| ControlFlow::Continue(());
-        let alone = generate(&loaded.model, &[ids.clone()], sampling, &limits, go_on).unwrap();
+        let alone =
+            generate(&loaded.model, std::slice::from_ref(&ids), sampling, &limits, go_on).unwrap();
         let found = reply.unwrap();
         assert_eq!(found.text, loaded.tokenizer.decode(&alone[0].ids, true).unwrap());
         let cut = alone[0].finish == Finish::Length;
@@ -160,6 +161,24 @@ fn what_cannot_be_asked_is_said_and_the_others_are_answered() {
     // No more than the context holds.
     let long = replies[4].clone().unwrap();
     assert!(long.usage.prompt_tokens + long.usage.completion_tokens <= 64);
+}
+
+#[test]
+fn a_model_that_computes_nonsense_answers_nothing_and_says_that_it_never_will() {
+    let loaded = loaded(true);
+    let weights = loaded.model.parameters()[0].value();
+    let numbers = vec![f32::NAN; weights.elem_count()];
+    albacore_kernels::storage::overwrite(weights, numbers).unwrap();
+    let mut replies = Vec::new();
+    let requests = [text("a", 5), text("", 5), text("b", 5)];
+    model(&loaded).complete(&mut requests.into_iter(), &mut |number, reply| {
+        replies.push((number, reply.unwrap_err()));
+        ControlFlow::Continue(())
+    });
+    replies.sort_by_key(|(number, _)| *number);
+    let said = replies.iter().map(|(number, none)| (*number, none.fatal)).collect::<Vec<_>>();
+    assert_eq!(said, [(0, true), (1, false), (2, true)]);
+    assert!(replies[0].1.message.contains("NaN"), "{}", replies[0].1.message);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The loop of generation: whoever ends makes room for the next request at once.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 
 use albacore_kernels::{KeyValueCache, choose, storage};
@@ -77,10 +76,11 @@ struct Growing {
     sampler: Sampler,
 }
 
-/// What waits to be taken in, and how many were taken before.
+/// What is to be taken in, and how many were taken before.
 struct Queue<'r> {
     requests: &'r mut dyn Iterator<Item = Request>,
-    next: VecDeque<Request>,
+    /// One that was taken and had to wait.
+    waiting: Option<Request>,
     taken: usize,
     ended: bool,
 }
@@ -105,7 +105,7 @@ impl<'m> Generator<'m> {
         requests: &mut dyn Iterator<Item = Request>,
         on_event: &mut dyn FnMut(usize, Event) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut queue = Queue { requests, next: VecDeque::new(), taken: 0, ended: false };
+        let mut queue = Queue { requests, waiting: None, taken: 0, ended: false };
         let result = loop {
             match self.advance(&mut queue, on_event) {
                 Ok(ControlFlow::Continue(())) => {}
@@ -179,17 +179,20 @@ impl<'m> Generator<'m> {
                 continue;
             }
             let Some(makes_head) = self.look_for_head(&request, first)? else {
-                queue.next.push_front(request);
+                queue.waiting = Some(request);
                 break;
             };
             let found = self.heads.find(self.shareable(&request.prompt));
             let cached = found.as_ref().map_or(0, |(_, tokens)| *tokens);
             let tokens = request.prompt.len() - cached;
-            let needed = tokens.saturating_add(request.limits.max_new_tokens);
+            // No answer is expected to leave the context, whatever its limit says.
+            let context = self.model.config().max_position_embeddings;
+            let room = context.saturating_sub(request.prompt.len()).max(1);
+            let needed = tokens + request.limits.max_new_tokens.min(room);
             let used = self.growing.iter().fold(needed, |sum, one| sum.saturating_add(one.needed));
             let crowded = used > self.capacity.tokens && !self.growing.is_empty();
             if crowded || (fresh + tokens > TOGETHER && fresh > 0) {
-                queue.next.push_front(request);
+                queue.waiting = Some(request);
                 break;
             }
             for (layer, cache) in self.caches.borrow_mut().iter_mut().enumerate() {
@@ -270,7 +273,6 @@ impl<'m> Generator<'m> {
         let choices = growing.iter_mut().map(|one| one.sampler.choice()).collect::<Vec<_>>();
         let chosen = choose(&logits, &choices)?;
         let mut keep = vec![true; self.growing.len()];
-        let mut enough = ControlFlow::Continue(());
         for (row, (member, id)) in members.clone().zip(chosen).enumerate() {
             let one = &mut self.growing[member];
             one.cached = one.ids.len();
@@ -280,8 +282,8 @@ impl<'m> Generator<'m> {
             let Some(finish) = one.ends(id, logprob, on_event) else { continue };
             keep[member] = false;
             let ids = one.ids.split_off(one.request.prompt.len());
-            if enough.is_continue() {
-                enough = on_event(one.index, Event::Ended(Generated { ids, finish }));
+            if on_event(one.index, Event::Ended(Generated { ids, finish })).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
         for member in members {
@@ -291,7 +293,7 @@ impl<'m> Generator<'m> {
             }
         }
         self.drop_all_but(&keep);
-        Ok(enough)
+        Ok(ControlFlow::Continue(()))
     }
 
     fn drop_all_but(&mut self, keep: &[bool]) {
@@ -306,11 +308,8 @@ impl<'m> Generator<'m> {
 
 impl Queue<'_> {
     fn pop(&mut self) -> Option<Request> {
-        if let Some(request) = self.next.pop_front() {
-            return Some(request);
-        }
-        if self.ended {
-            return None;
+        if self.waiting.is_some() || self.ended {
+            return self.waiting.take();
         }
         let request = self.requests.next();
         self.ended = request.is_none();

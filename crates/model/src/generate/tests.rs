@@ -196,6 +196,28 @@ fn requests_are_taken_as_others_end_and_as_far_as_tokens_go() {
 }
 
 #[test]
+fn a_limit_that_is_never_reached_keeps_no_other_request_waiting() {
+    let model = plain();
+    // 10 tokens and at most 118 more: two fit.
+    let capacity = Capacity { tokens: 256, ..Capacity::default() };
+    let requests = (0..4).map(|number| request(prompt(number, 0, 10), usize::MAX, 0.0));
+    let mut first_tokens = Vec::new();
+    let events = &mut |index: usize, event| match event {
+        Event::Token { .. } => {
+            first_tokens.push(index);
+            if first_tokens.len() < 8 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        }
+        Event::Ended(_) => ControlFlow::Break(()),
+    };
+    let requests = &mut requests.map(|mut request| {
+        request.limits.stop_ids.clear();
+        request
+    });
+    Generator::new(&model, capacity).run(requests, events).unwrap();
+    assert_eq!(first_tokens, [0, 1, 0, 1, 0, 1, 0, 1]);
+}
+
+#[test]
 fn having_enough_of_one_answer_ends_it_and_of_all_ends_the_run_at_once() {
     let model = plain();
     let mut generator = Generator::new(&model, Capacity { slots: 3, ..Capacity::default() });
