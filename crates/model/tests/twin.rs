@@ -7,8 +7,12 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::ops::ControlFlow;
+
 use albacore_kernels::{Choice, Recompute, Tape, choose, storage};
-use albacore_model::{Llama, LlamaConfig, Packed};
+use albacore_model::{
+    Capacity, Event, Generator, Limits, Llama, LlamaConfig, Packed, Request, Sampling,
+};
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 
@@ -138,4 +142,48 @@ fn from_the_same_logits_a_gpu_chooses_the_tokens_of_the_cpu() {
         let found = choose(&there, &choices).unwrap();
         assert_eq!(found, choose(&logits.copy().unwrap(), &choices).unwrap(), "round {round}");
     }
+}
+
+/// The tokens and log-probabilities of a dozen answers, most of whose prompts begin alike; and how many
+/// tokens that took.
+fn answers(model: &Llama) -> (Vec<Vec<(u32, f64)>>, u64) {
+    let mut requests = (0..12u32).map(|number| {
+        let head = (0..if number % 4 == 3 { 0 } else { 100 }).map(|token| token * 37 % 1003);
+        let tail = (0..5 + number * 13 % 40).map(|token| (number * 71 + token * 7) % 1003);
+        let limits = Limits { max_new_tokens: 4 + number as usize % 5, stop_ids: Vec::new() };
+        let prompt = head.chain(tail).collect();
+        Request { prompt, sampling: Sampling::default(), times: 0, limits, logprobs: true }
+    });
+    let mut answers = vec![Vec::new(); 12];
+    let mut generator = Generator::new(model, Capacity { slots: 3, ..Capacity::default() });
+    let on_event = &mut |index: usize, event| {
+        if let Event::Token { id, logprob } = event {
+            answers[index].push((id, logprob.unwrap()));
+        }
+        ControlFlow::Continue(())
+    };
+    generator.run(&mut requests, on_event).unwrap();
+    let computed = generator.computed_tokens();
+    (answers, computed)
+}
+
+#[test]
+fn a_generator_on_a_gpu_shares_heads_and_gives_the_answers_of_the_cpu() {
+    let Some(device) = gpu() else { return };
+    let mut model = model(true, false, 64);
+    let wanted = answers(&model);
+    model.place(&device, DType::F32, false).unwrap();
+    let found = answers(&model);
+    assert_eq!(found.1, wanted.1, "tokens computed");
+    let mut same = 0;
+    for (found, wanted) in found.0.iter().zip(&wanted.0) {
+        // Where two tokens are as probable as each other, rounding chooses, and the rest differs.
+        for (found, wanted) in found.iter().zip(wanted).take_while(|(a, b)| a.0 == b.0) {
+            assert!((found.1 - wanted.1).abs() < 1e-4, "{found:?}, wanted {wanted:?}");
+            same += 1;
+        }
+    }
+    let all = wanted.0.iter().map(Vec::len).sum::<usize>();
+    println!("a generator on a GPU: {same} of {all} tokens are the CPU's");
+    assert!(same * 10 >= all * 9, "{same} of {all}");
 }
