@@ -149,7 +149,7 @@ impl<'m> Generator<'m> {
             });
         }
         /// Short prompts are computed together with the others' next tokens, which saves reading the
-        /// weights twice (4 to 6 % of the time with prompts of 10 to 30 tokens); long ones in steps
+        /// weights twice (4 to 6 % of the CPU time with prompts of 10 to 30 tokens); long ones in steps
         /// of their own, where a GPU has better kernels for them.
         const SHORT: usize = 64;
         let newest = self.growing[first..].iter().map(|one| one.ids.len() - one.cached);
