@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use albacore_data::{
-    Completion, CompletionRequest, Decoding, Encoder, FinishReason, LanguageModel, Learn,
+    Completion, CompletionRequest, Decoding, Effort, Encoder, FinishReason, LanguageModel, Learn,
     NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob, Usage,
 };
 use albacore_model::{Capacity, Event, Finish, Generated, Generator, Limits, Request, Sampling};
@@ -155,6 +156,7 @@ struct Desk<'d, 'm> {
 struct Open<'d> {
     number: usize,
     answer: Answer<'d>,
+    began: Instant,
     prompt_tokens: usize,
     /// Where the text of each token begins, and the token, if that was asked for.
     tokens: Option<Vec<(usize, TokenLogprob)>>,
@@ -171,6 +173,7 @@ impl Desk<'_, '_> {
                 let open = Open {
                     number,
                     answer: Answer::new(stream, &request.decoding.stop),
+                    began: Instant::now(),
                     prompt_tokens: prepared.prompt.len(),
                     tokens: request.logprobs.then(Vec::new),
                 };
@@ -250,7 +253,9 @@ impl Open<'_> {
             completion_tokens: generated.ids.len() as u64,
         };
         let finish_reason = if length { FinishReason::Length } else { FinishReason::Stop };
-        Ok(Completion { text, finish_reason, logprobs: tokens, usage })
+        let seconds = self.began.elapsed().as_secs_f64();
+        let effort = Effort { seconds, ..Effort::default() };
+        Ok(Completion { text, finish_reason, logprobs: tokens, usage, effort })
     }
 }
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use albacore_kernels::{
-    self as kernels, AdamWStep, Later, Moments, Parameter, Part, StateBuffer, StateKind, StateNumbers,
-    Trained, clip_and_update,
+    self as kernels, AdamWStep, Later, Moments, Parameter, Part, StateBuffer, StateKind,
+    StateNumbers, Trained, clip_and_update,
 };
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};

@@ -117,7 +117,8 @@ fn usable(mut instances: Vec<Instance>, finish_reason: &FinishReason) -> Parsed 
     if *finish_reason == FinishReason::Length {
         leave_out(Unused::CutOff, usize::from(instances.pop().is_some()));
     }
-    let rules: [(Unused, fn(&Instance) -> bool); 3] = [
+    type Rule = (Unused, fn(&Instance) -> bool);
+    let rules: [Rule; 3] = [
         (Unused::InputIsOutput, |instance| instance.input == instance.output),
         (Unused::EmptyOutput, |instance| instance.output.is_empty()),
         (Unused::EndsWithColon, |instance| {

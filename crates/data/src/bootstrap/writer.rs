@@ -107,10 +107,11 @@ fn triple(number: usize, block: &str) -> Option<Candidate> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Usage;
+    use crate::{Effort, Usage};
 
     fn completion(text: &str, finish_reason: FinishReason) -> Completion {
-        Completion { text: text.into(), finish_reason, logprobs: None, usage: Usage::default() }
+        let (usage, effort) = (Usage::default(), Effort::default());
+        Completion { text: text.into(), finish_reason, logprobs: None, usage, effort }
     }
 
     fn instructions(text: &str, finish_reason: FinishReason) -> Vec<String> {

@@ -103,6 +103,7 @@ impl Attention<'_> {
             keys: task.rows.len() / self.row(),
             first: None,
             scale: self.scale,
+            bias: None,
         };
         let mut mixed = vec![0.0; q.len()];
         let found = attend(&tile, &mut mixed, width);
@@ -171,6 +172,7 @@ impl Attention<'_> {
             keys: past + task.tokens.end,
             first: (task.tokens.len() > 1).then_some(past + task.tokens.start),
             scale: self.scale,
+            bias: None,
         };
         if grown.head.is_none() {
             tile.attend(&mut target);
