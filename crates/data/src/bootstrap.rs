@@ -9,16 +9,22 @@
 mod config;
 mod finetuning;
 mod instances;
+mod instructions;
+mod lines;
 mod prompts;
 mod python;
 mod records;
+mod run;
 mod seeds;
+mod stages;
 mod writer;
 
 pub use config::{BootstrapConfig, Method};
 pub use finetuning::{PromptRecord, lay_out};
 pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
+pub use instructions::{NewInstruction, Rejected};
 pub use prompts::{Prompts, Shown};
 pub use records::{RawInstances, Split, Task, finetuning_records, parse_task};
+pub use run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
 pub use seeds::{SeedProblem, SeedTask, read_seeds};
 pub use writer::{Alpaca, Candidate, Instructions, Writer};

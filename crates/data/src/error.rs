@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bootstrap::SeedProblem;
 use crate::defect::in_backticks;
-use crate::{BadRecord, Defect, Origin};
+use crate::{BadRecord, Defect, NoCompletion, Origin};
 
 /// Result of a call into this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -56,6 +56,39 @@ pub enum Error {
         origin: Origin,
         /// Its fields.
         found: Vec<String>,
+    },
+    /// A file cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line of a run's own file is not what the run writes.
+    #[error("{origin}: {message}")]
+    Line {
+        /// Where.
+        origin: Origin,
+        /// What is wrong.
+        message: String,
+    },
+    /// A stage needs what one before it writes.
+    #[error("there is no `{}`: the stage `{stage}` has not been run", path.display())]
+    StageBefore {
+        /// The file that it writes.
+        path: PathBuf,
+        /// The stage.
+        stage: &'static str,
+    },
+    /// Requests have no answer.
+    #[error("{failures} requests have no answer; the first: {first}")]
+    Unanswered {
+        /// How many.
+        failures: u64,
+        /// Why the first has none.
+        first: NoCompletion,
     },
     /// Seed tasks that cannot be used.
     #[error("the seed tasks cannot be used{}", each(problems))]

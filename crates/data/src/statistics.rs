@@ -43,4 +43,21 @@ impl Statistics {
             *self.cost.get_or_insert(0.0) += cost;
         }
     }
+
+    /// Adds what another run of requests took.
+    pub fn join(&mut self, other: &Self) {
+        self.answers += other.answers;
+        self.failures += other.failures;
+        self.retries += other.retries;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.estimated += other.estimated;
+        self.seconds += other.seconds;
+        if let Some(cost) = other.cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+        if other.last_trouble.is_some() {
+            self.last_trouble.clone_from(&other.last_trouble);
+        }
+    }
 }

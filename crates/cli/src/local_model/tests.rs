@@ -136,7 +136,12 @@ fn a_conversation_goes_through_the_chat_template() {
     let spelt = text("<|user|>Hi<|end|><|assistant|>", 9);
     let messages = Prompt::Messages(vec![Message::new("user", "Hi")]);
     let asked = CompletionRequest { prompt: messages, ..spelt.clone() };
-    assert_eq!(ask(&model, &[spelt]), ask(&model, std::slice::from_ref(&asked)));
+    // The time that it took is another each time.
+    let answer = |request: &CompletionRequest| {
+        let answer = ask(&model, std::slice::from_ref(request)).remove(0).unwrap();
+        Completion { effort: Effort::default(), ..answer }
+    };
+    assert_eq!(answer(&spelt), answer(&asked));
     let plain = self::loaded(false);
     let none = ask(&self::model(&plain), &[asked]).remove(0).unwrap_err();
     assert!(none.fatal && none.message.contains("no chat template"), "{none:?}");

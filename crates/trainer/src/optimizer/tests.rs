@@ -72,7 +72,7 @@ fn vectors_do_not_decay_and_matrices_do() {
     let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
     let mut optimizer = AdamW::new(config, &both).unwrap();
     both.iter().for_each(|parameter| with_gradient(parameter, 0.0));
-    drop(optimizer.update(&both, 0.1).unwrap());
+    optimizer.update(&both, 0.1).unwrap();
     assert_eq!((first(matrix.value()), first(vector.value())), (0.95, 1.0));
 }
 
@@ -99,7 +99,7 @@ fn moments_come_back_by_name_and_a_missing_one_is_named() {
     let matrix = parameter("matrix", &[2, 3], 1.0);
     let mut optimizer = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
     with_gradient(&matrix, 2.0);
-    drop(optimizer.update(&[&matrix], 0.1).unwrap());
+    optimizer.update(&[&matrix], 0.1).unwrap();
     save(&optimizer, &path);
 
     let mut loaded = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
@@ -128,7 +128,7 @@ fn moments_in_8_bits_come_back_to_the_byte_and_those_of_another_kind_are_refused
     let new = |state| AdamW::new(OptimConfig { state, ..Default::default() }, &parameters).unwrap();
     let mut optimizer = new(StateConfig::Int8);
     parameters.iter().for_each(|parameter| with_gradient(parameter, 2.0));
-    drop(optimizer.update(&parameters, 0.1).unwrap());
+    optimizer.update(&parameters, 0.1).unwrap();
     save(&optimizer, &path);
     let bytes = std::fs::read(&path).unwrap();
     let stored = SafeTensors::deserialize(&bytes).unwrap();

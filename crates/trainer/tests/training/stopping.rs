@@ -44,8 +44,8 @@ fn numbers_that_are_read_one_step_late_are_the_same_numbers() {
     at_once.options.checkpoint.every = 4;
     at_once.options.train.precision = Some(Precision::F32);
     at_once.run().unwrap();
-    let mut late = Tiny::default();
-    late.options = Options { gpu: Some(candle_core::Device::Cpu), ..at_once.options.clone() };
+    let options = Options { gpu: Some(candle_core::Device::Cpu), ..at_once.options.clone() };
+    let mut late = Tiny { options, ..Default::default() };
     late.run().unwrap();
     assert_eq!(late.lines(), at_once.lines());
     assert!(late.bytes(4) == at_once.bytes(4) && late.bytes(8) == at_once.bytes(8));

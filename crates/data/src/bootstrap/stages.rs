@@ -1,0 +1,254 @@
+//! What each stage does.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::instructions::Pool;
+use super::run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
+use super::{
+    Alpaca, Instructions, Method, NewInstruction, RawInstances, Task, Writer, finetuning_records,
+    lines, parse_task,
+};
+use crate::{
+    Completion, CompletionRequest, Decoding, Error, NoCompletion, Prompt, Random, Result,
+    Statistics, journaled,
+};
+
+/// What a round of requests has come to.
+enum Answers {
+    /// One each, in order.
+    All(Vec<Completion>, Statistics),
+    /// The run was asked to stop.
+    Stopped,
+}
+
+impl Run<'_> {
+    /// Stage 1.
+    pub(super) fn instructions(&self) -> Result<Ended> {
+        let (accepted, rejected) = (self.path("instructions.jsonl"), self.path("rejected.jsonl"));
+        let only = self.config.classification_only;
+        let seeds = self.seeds.iter().filter(|seed| seed.is_classification || !only);
+        let seeds = seeds.cloned().collect::<Vec<_>>();
+        let mut pool = Pool::open(&accepted, &rejected, &seeds, self.config.novelty)?;
+        let self_instruct = Instructions { prompts: self.prompts, classification_only: only };
+        let alpaca = Alpaca { prompts: self.prompts };
+        let writer: &dyn Writer = match self.config.method {
+            Method::SelfInstruct => &self_instruct,
+            Method::Alpaca => &alpaca,
+        };
+        let mut statistics = Statistics::default();
+        let patience = self.config.patience as u64;
+        while pool.accepted().len() < self.config.instructions {
+            if patience > 0 && pool.rounds_in_vain() >= patience {
+                let warning = format!(
+                    "{patience} rounds brought no new instruction: stage 1 ends with {} of {}",
+                    pool.accepted().len(),
+                    self.config.instructions
+                );
+                return Ok(Ended::Complete { statistics, warning: Some(warning) });
+            }
+            let (round, prompts) = (pool.round(), self.round_prompts(&pool, writer)?);
+            let key = |number: usize| format!("instructions/{round}/{number}");
+            let requests = prompts.iter().enumerate().map(|(number, (prompt, _))| {
+                let decoding = self.config.instruction_decoding();
+                (key(number), self.request(&key(number), prompt.clone(), decoding))
+            });
+            let progress = |answers| {
+                (self.progress)(Progress {
+                    stage: Stage::Instructions,
+                    done: pool.accepted().len() as u64,
+                    total: self.config.instructions as u64,
+                    rejected: pool.rejected(),
+                    answers: round * prompts.len() as u64 + answers,
+                });
+            };
+            let Answers::All(answers, took) =
+                self.ask(prompts.len(), &mut requests.into_iter(), &progress)?
+            else {
+                return Ok(Ended::Stopped);
+            };
+            statistics.join(&took);
+            let candidates = answers.iter().zip(&prompts).enumerate();
+            let candidates = candidates.flat_map(|(number, (answer, (_, shown)))| {
+                let candidates = writer.parse(answer, *shown).into_iter();
+                candidates.map(move |candidate| (key(number), candidate))
+            });
+            pool.finish_round(candidates.collect(), self.rule)?;
+        }
+        Ok(Ended::Complete { statistics, warning: None })
+    }
+
+    /// The prompts of the next round, each with the number of tasks that it shows.
+    fn round_prompts(&self, pool: &Pool<'_>, writer: &dyn Writer) -> Result<Vec<(String, usize)>> {
+        let (all, machine) =
+            (self.config.tasks_per_prompt(), self.config.machine_tasks_per_prompt());
+        let prompts = (0..self.config.prompts_per_round).map(|number| {
+            let shown = pool.draw(number as u64, all, machine, self.seed);
+            Ok((writer.prompt(&shown)?, shown.len()))
+        });
+        prompts.collect()
+    }
+
+    /// Stage 2.
+    pub(super) fn classification(&self) -> Result<Ended> {
+        let instructions: Vec<NewInstruction> =
+            self.before("instructions.jsonl", Stage::Instructions)?;
+        let mut failed = None;
+        let mut requests = instructions.iter().enumerate().map_while(|(number, line)| {
+            let key = format!("classification/{number}");
+            let prompt = self.prompts.is_classification(&line.instruction);
+            let prompt = prompt.map_err(|error| failed = Some(error)).ok()?;
+            let request = self.request(&key, prompt, self.config.classification_decoding.clone());
+            Some((key, request))
+        });
+        let answers = self.ask(instructions.len(), &mut requests, &|answers| {
+            self.tell(Stage::Classification, answers, instructions.len());
+        });
+        failed.map_or(Ok(()), Err)?;
+        let Answers::All(answers, statistics) = answers? else { return Ok(Ended::Stopped) };
+        let lines = instructions.into_iter().zip(answers).map(|(line, answer)| Classified {
+            instruction: line.instruction,
+            is_classification: answer.text,
+        });
+        lines::replace(&self.path("classification.jsonl"), lines)?;
+        Ok(Ended::Complete { statistics, warning: None })
+    }
+
+    /// Stage 3.
+    pub(super) fn instances(&self) -> Result<Ended> {
+        let tasks: Vec<Classified> = self.before("classification.jsonl", Stage::Classification)?;
+        let mut failed = None;
+        let mut requests = tasks.iter().enumerate().map_while(|(number, task)| {
+            let key = format!("instances/{number}");
+            let prompt = self.prompts.instances(&task.instruction, task.is_yes());
+            let prompt = prompt.map_err(|error| failed = Some(error)).ok()?;
+            let decoding = self.config.instance_decoding(task.is_yes());
+            let request = self.request(&key, prompt, decoding);
+            Some((key, request))
+        });
+        let answers = self.ask(tasks.len(), &mut requests, &|answers| {
+            self.tell(Stage::Instances, answers, tasks.len());
+        });
+        failed.map_or(Ok(()), Err)?;
+        let Answers::All(answers, statistics) = answers? else { return Ok(Ended::Stopped) };
+        let lines = tasks.iter().zip(answers).map(|(task, answer)| RawInstances {
+            instruction: task.instruction.clone(),
+            is_classification: task.is_yes(),
+            raw_instances: answer.text,
+            finish_reason: answer.finish_reason,
+        });
+        lines::replace(&self.path("instances.jsonl"), lines)?;
+        Ok(Ended::Complete { statistics, warning: None })
+    }
+
+    /// Stage 4.
+    pub(super) fn records(&self) -> Result<Ended> {
+        let accepted: Vec<NewInstruction> =
+            self.before("instructions.jsonl", Stage::Instructions)?;
+        let rejected: Vec<super::Rejected> = lines::read(&self.path("rejected.jsonl"))?;
+        let mut funnel = Funnel { accepted: accepted.len() as u64, ..Funnel::default() };
+        for line in rejected {
+            *funnel.rejected.entry(line.rule).or_default() += 1;
+        }
+        funnel.written = funnel.accepted + funnel.rejected.values().sum::<u64>();
+        let tasks = match self.config.method {
+            Method::SelfInstruct => self.parsed(&mut funnel)?,
+            Method::Alpaca => {
+                let task = |line: NewInstruction| {
+                    let instances = line.instance.into_iter().collect::<Vec<_>>();
+                    (!instances.is_empty())
+                        .then_some(Task { instruction: line.instruction, instances })
+                };
+                accepted.into_iter().filter_map(task).collect()
+            }
+        };
+        let instances = tasks
+            .iter()
+            .flat_map(|task| task.instances.iter().map(|instance| (&task.instruction, instance)));
+        let records = instances.map(|(instruction, instance)| AlpacaRecord {
+            instruction: instruction.clone(),
+            input: instance.input.clone(),
+            output: instance.output.clone(),
+        });
+        let records = records.collect::<Vec<_>>();
+        funnel.tasks = tasks.len();
+        funnel.instances = records.len();
+        funnel.without_input = records.iter().filter(|record| record.input.is_empty()).count();
+        let split = finetuning_records(&tasks, self.seeds, self.config, self.seed);
+        funnel.repeated = split.repeated;
+        (funnel.train, funnel.held_out) = (split.train.len(), split.held_out.len());
+        lines::replace(&self.path("records.jsonl"), records.iter())?;
+        lines::replace(&self.path("held_out.jsonl"), split.held_out.iter())?;
+        lines::replace(&self.path("train.jsonl"), split.train.iter())?;
+        lines::replace(&self.path("funnel.json"), std::iter::once(&funnel))?;
+        let warning = split.train.is_empty().then(|| "nothing is left to train on".to_owned());
+        Ok(Ended::Complete { statistics: Statistics::default(), warning })
+    }
+
+    /// What stage 3 wrote, parsed.
+    fn parsed(&self, funnel: &mut Funnel) -> Result<Vec<Task>> {
+        let raw: Vec<RawInstances> = self.before("instances.jsonl", Stage::Instances)?;
+        funnel.classification = raw.iter().filter(|raw| raw.is_classification).count() as u64;
+        let most = self.config.instances_per_task;
+        let tasks = (0u64..).zip(&raw).filter_map(|(number, raw)| {
+            parse_task(raw, most, self.seed, number, &mut funnel.unused_instances)
+        });
+        Ok(tasks.collect())
+    }
+
+    /// Asks for all of these, and waits for all answers.
+    fn ask(
+        &self,
+        count: usize,
+        requests: &mut dyn Iterator<Item = (String, CompletionRequest)>,
+        progress: &dyn Fn(u64),
+    ) -> Result<Answers> {
+        let mut journal = self.journal()?;
+        let mut answers: Vec<Option<Completion>> = vec![None; count];
+        let (mut done, mut failures, mut first) = (0, 0, None::<NoCompletion>);
+        let mut on_reply = |key: &str, reply: crate::Reply| {
+            let number = key.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
+            match reply {
+                Ok(answer) => {
+                    let number = number.expect("keys end in the number of their request");
+                    answers[number] = Some(answer);
+                    done += 1;
+                    progress(done);
+                }
+                Err(failure) => {
+                    failures += 1;
+                    first.get_or_insert(failure);
+                }
+            }
+            if (self.stop)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let statistics = journaled(self.model, &mut journal, requests, &mut on_reply)?;
+        if let Some(first) = first {
+            return Err(Error::Unanswered { failures, first });
+        }
+        match answers.into_iter().collect::<Option<Vec<_>>>() {
+            Some(answers) => Ok(Answers::All(answers, statistics)),
+            None => Ok(Answers::Stopped),
+        }
+    }
+
+    /// A request whose random numbers follow from the run's seed and its key.
+    fn request(&self, key: &str, prompt: String, decoding: Decoding) -> CompletionRequest {
+        let seed = Random::new(self.seed, key, 0).next();
+        CompletionRequest { prompt: Prompt::Text(prompt), decoding, seed, logprobs: false }
+    }
+
+    /// The lines of a stage that must have been run.
+    fn before<T: serde::de::DeserializeOwned>(&self, name: &str, stage: Stage) -> Result<Vec<T>> {
+        let path = self.path(name);
+        if !path.exists() {
+            return Err(Error::StageBefore { path, stage: stage.name() });
+        }
+        lines::read(&path)
+    }
+
+    fn tell(&self, stage: Stage, answers: u64, total: usize) {
+        let rejected = &BTreeMap::new();
+        (self.progress)(Progress { stage, done: answers, total: total as u64, rejected, answers });
+    }
+}
