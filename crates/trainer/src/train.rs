@@ -124,10 +124,14 @@ impl Loop<'_, '_> {
     /// Begins one optimizer step, then logs the one before.
     fn step(&mut self) -> Result<()> {
         let begun = self.begin_step();
-        // If the step before was not what it should be, this one is its consequence.
-        self.log(&mut None, None)?;
-        self.unread = Some(begun?);
-        Ok(())
+        match (self.log(&mut None, None), begun) {
+            // If the step before was not finite, whatever this one says is its consequence.
+            (Err(error @ Error::NotFinite { .. }), _) | (Err(error), Ok(_)) => Err(error),
+            (_, begun) => {
+                self.unread = Some(begun?);
+                Ok(())
+            }
+        }
     }
 
     /// Asks for the gradient of one step and its update.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use candle_core::cuda_backend::cudarc::driver::{
     CudaContext, CudaEvent, CudaStream, DriverError, PinnedHostSlice, result, sys,
 };
+use candle_core::{DType, Tensor};
 
 use super::Engine;
 use super::cuda::failed;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Page-locked bytes, and when the last copy from or to them is done.
 pub(super) struct Page {
@@ -84,6 +84,9 @@ pub(crate) struct Arriving {
 impl Arriving {
     /// Asks for the numbers of a contiguous f32 tensor, as they will be after all launches so far.
     pub(crate) fn new(engine: Arc<Engine>, tensor: &Tensor) -> Result<Self> {
+        if tensor.dtype() != DType::F32 {
+            return Err(Error::Device { found: format!("{:?} numbers to read", tensor.dtype()) });
+        }
         let (from, numbers) = (engine.at(tensor)?, tensor.elem_count());
         let bytes = numbers * 4;
         let spare = {
