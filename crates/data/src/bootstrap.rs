@@ -8,6 +8,7 @@
 
 mod config;
 mod finetuning;
+mod foretell;
 mod instances;
 mod instructions;
 mod lines;
@@ -16,15 +17,17 @@ mod python;
 mod records;
 mod run;
 mod seeds;
+mod settings;
 mod stages;
 mod writer;
 
 pub use config::{BootstrapConfig, Method};
 pub use finetuning::{PromptRecord, lay_out};
+pub use foretell::Foretold;
 pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
 pub use instructions::{NewInstruction, Rejected};
 pub use prompts::{Prompts, Shown};
 pub use records::{RawInstances, Split, Task, finetuning_records, parse_task};
-pub use run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
-pub use seeds::{SeedProblem, SeedTask, read_seeds};
+pub use run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Recipe, Run, Stage};
+pub use seeds::{SeedProblem, SeedTask, our_seeds, read_seeds};
 pub use writer::{Alpaca, Candidate, Instructions, Writer};

@@ -82,6 +82,14 @@ pub enum Error {
         /// The stage.
         stage: &'static str,
     },
+    /// A run is to go on with other settings than it began with.
+    #[error("`{}` holds a run with other settings{}", folder.display(), lines(changed))]
+    Settings {
+        /// Its folder.
+        folder: PathBuf,
+        /// What has changed: found and wanted.
+        changed: Vec<String>,
+    },
     /// Requests have no answer.
     #[error("{failures} requests have no answer; the first: {first}")]
     Unanswered {
@@ -312,6 +320,33 @@ impl Error {
             Self::ChatTemplate { .. } => {
                 "correct it, or set `data.template` to `\"alpaca\"`, `\"none\"` or a file".into()
             }
+            Self::Write { .. } => {
+                "make room on the disk, or name a folder that can be written; the \
+                                   same command then goes on where it was"
+                    .into()
+            }
+            Self::Line { .. } => "something else has written into the file: restore it, or begin \
+                                  a run in a folder of its own"
+                .into(),
+            Self::StageBefore { stage, .. } => {
+                format!(
+                    "run it first: `albacore bootstrap {stage} CONFIG`, or all stages: `albacore bootstrap CONFIG`"
+                )
+            }
+            Self::Settings { .. } => "change them back to go on with it, or give the new run \
+                                      another `run.name`"
+                .into(),
+            Self::Unanswered { first, .. } => {
+                let again = "the same command asks for these alone";
+                first.hint.as_ref().map_or(again.into(), |hint| format!("{hint}; then {again}"))
+            }
+            Self::Seeds { .. } => {
+                "`albacore seeds check FILE` shows all that is wrong with it".into()
+            }
+            Self::PromptName { .. } => "rename the file, or take it out of the folder".into(),
+            Self::Prompt { .. } => "`data/prompts/self_instruct` in the source holds the prompts \
+                                    that it replaces, with what each is given"
+                .into(),
             Self::Endpoint { hint, .. } => return hint.clone(),
             Self::Journal { hint, .. } => hint.clone(),
             Self::JournalWrite { .. } => "make room on the disk, and run the same command again: \
@@ -378,6 +413,10 @@ fn nearest_file(path: &Path) -> Option<PathBuf> {
 fn list(shown: &[BadRecord], all: usize) -> String {
     let lines = shown.iter().map(|bad| format!("\n  {bad}"));
     lines.chain(rest(shown.len(), all)).collect()
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().map(|text| format!("\n  {text}")).collect()
 }
 
 fn each(problems: &[SeedProblem]) -> String {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decoding, HeldOut};
+use crate::{Decoding, HeldOut, Rule, Rules, Tokenization};
 
 /// How tasks are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,12 @@ pub struct BootstrapConfig {
     /// Highest ROUGE-L of a new instruction with any in the pool; one above it is rejected. Default 0.7.
     /// A lower one keeps fewer, more different ones.
     pub novelty: f64,
+    /// What else a new instruction is asked, in this order, as `albacore filter --rule` names it. Default
+    /// `["self-instruct"]`: not empty, 4 to 150 words, none of 13 keywords, no odd beginning.
+    pub rules: Vec<String>,
+    /// Count words of all scripts for ROUGE-L, and not only ASCII letters and digits. Default false, as
+    /// published; without it a text in another script is like no other.
+    pub unicode: bool,
     /// Most instances of a task. Default 5.
     pub instances_per_task: usize,
     /// Instructions whose instances are laid out for training, drawn at random. Default all.
@@ -86,6 +92,8 @@ impl Default for BootstrapConfig {
             patience: 50,
             classification_only: false,
             novelty: 0.7,
+            rules: vec!["self-instruct".into()],
+            unicode: false,
             instances_per_task: 5,
             subset: None,
             include_seeds: false,
@@ -125,6 +133,11 @@ impl BootstrapConfig {
         unless(machine <= all, "machine_tasks_per_prompt", machine.to_string(), &wanted);
         let share = (0.0..=1.0).contains(&self.novelty);
         unless(share, "novelty", self.novelty.to_string(), "a number from 0 to 1");
+        for (number, rule) in self.rules.iter().enumerate() {
+            if let Err(wanted) = parse_rule(rule) {
+                problems.push(format!("`bootstrap.rules[{number}]` is `{rule}`: {wanted}"));
+            }
+        }
         for (key, decoding) in [
             ("instruction_decoding", self.instruction_decoding()),
             ("classification_decoding", self.classification_decoding.clone()),
@@ -151,6 +164,17 @@ impl BootstrapConfig {
             Method::SelfInstruct => 2,
             Method::Alpaca => 0,
         })
+    }
+
+    /// The rules on a single instruction. Those that are malformed, which
+    /// [`validate`](Self::validate) tells of, are left out.
+    pub fn rules(&self) -> Vec<Rule> {
+        self.rules.iter().filter_map(|rule| parse_rule(rule).ok()).flatten().collect()
+    }
+
+    /// What ROUGE-L takes for words.
+    pub fn tokenization(&self) -> Tokenization {
+        if self.unicode { Tokenization::Unicode } else { Tokenization::Ascii }
     }
 
     /// How new instructions are drawn. Items are numbered on from those shown, so that 8 shown ones
@@ -186,6 +210,16 @@ impl BootstrapConfig {
     }
 }
 
+fn parse_rule(text: &str) -> Result<Vec<Rule>, String> {
+    let Rules { rules, duplicates } = text.parse()?;
+    match duplicates {
+        Some(_) => {
+            Err("wanted a rule on one instruction: `bootstrap.novelty` finds duplicates".into())
+        }
+        None => Ok(rules),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +232,7 @@ mod tests {
         assert_eq!(config.instruction_decoding().stop, ["\n\n", "\n16", "16.", "16 ."]);
         assert_eq!(config.instance_decoding(true).stop, ["Example 6", "Task:"]);
         assert_eq!(config.instance_decoding(true).max_tokens, 300);
+        assert_eq!(config.rules(), Rule::self_instruct());
         let alpaca = BootstrapConfig { method: Method::Alpaca, ..config };
         assert_eq!((alpaca.tasks_per_prompt(), alpaca.machine_tasks_per_prompt()), (3, 0));
     }
@@ -208,6 +243,7 @@ mod tests {
             instructions: 0,
             tasks_per_prompt: Some(1),
             novelty: 1.5,
+            rules: vec!["refusal".into(), "duplicate".into()],
             instance_decoding: Some(Decoding { temperature: -1.0, ..Decoding::default() }),
             ..BootstrapConfig::default()
         };
@@ -215,6 +251,8 @@ mod tests {
             "`bootstrap.instructions` is 0, wanted 1 or more",
             "`bootstrap.machine_tasks_per_prompt` is 2, wanted at most `bootstrap.tasks_per_prompt`, 1",
             "`bootstrap.novelty` is 1.5, wanted a number from 0 to 1",
+            "`bootstrap.rules[1]` is `duplicate`: wanted a rule on one instruction: \
+             `bootstrap.novelty` finds duplicates",
             "`bootstrap.instance_decoding`: `temperature` is -1, wanted 0 or more",
         ];
         assert_eq!(config.validate(), wanted);

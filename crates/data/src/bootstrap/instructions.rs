@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::lines::{self, Appended};
-use super::{Candidate, Instance, SeedTask, Shown};
+use super::{BootstrapConfig, Candidate, Instance, SeedTask, Shown};
 use crate::random::shuffled;
-use crate::{Novelty, Random, Result, Tokenization};
+use crate::{Novelty, Random, Result, Rule};
 
 /// How many of the most similar texts are recorded with an instruction.
 const MOST_SIMILAR: usize = 10;
@@ -59,6 +59,8 @@ pub struct Rejected {
 pub(super) struct Pool<'s> {
     seeds: &'s [SeedTask],
     accepted: Vec<NewInstruction>,
+    /// What an instruction is asked by itself.
+    rules: Vec<Rule>,
     /// Texts of both, in this order.
     novelty: Novelty,
     accepted_file: Appended,
@@ -76,7 +78,7 @@ impl<'s> Pool<'s> {
         accepted_path: &Path,
         rejected_path: &Path,
         seeds: &'s [SeedTask],
-        threshold: f64,
+        config: &BootstrapConfig,
     ) -> Result<Self> {
         let mut accepted: Vec<NewInstruction> = lines::read(accepted_path)?;
         let mut rejected: Vec<Rejected> = lines::read(rejected_path)?;
@@ -85,7 +87,7 @@ impl<'s> Pool<'s> {
         let round = last.unwrap_or(0);
         accepted.retain(|line| line.request_idx < round);
         rejected.retain(|line| line.request_idx < round);
-        let mut novelty = Novelty::new(threshold, Tokenization::Ascii);
+        let mut novelty = Novelty::new(config.novelty, config.tokenization());
         novelty.extend(seeds.iter().map(|seed| seed.instruction.as_str()));
         novelty.extend(accepted.iter().map(|line| line.instruction.as_str()));
         let mut counts = BTreeMap::new();
@@ -97,6 +99,7 @@ impl<'s> Pool<'s> {
             accepted_file: Appended::after(accepted_path, accepted.len())?,
             rejected_file: Appended::after(rejected_path, rejected.len())?,
             accepted,
+            rules: config.rules(),
             novelty,
             rejected: counts,
             round,
@@ -124,34 +127,14 @@ impl<'s> Pool<'s> {
         self.round - last.min(self.round)
     }
 
-    /// The tasks that prompt `number` of this round shows: some of the model's own, if there are any,
-    /// the others seeds, in random order.
+    /// The tasks that prompt `number` of this round shows.
     pub(super) fn draw(&self, number: u64, all: usize, machine: usize, seed: u64) -> Vec<Shown> {
-        let purpose = format!("tasks shown in round {}", self.round);
-        let mut random = Random::new(seed, &purpose, number);
-        let machine = machine.min(self.accepted.len());
-        let own = sample(self.accepted.len(), machine, &mut random);
-        let own = own.into_iter().map(|index| {
-            let NewInstruction { instruction, instance, .. } = &self.accepted[index];
-            Shown::new(instruction, instance.as_ref())
-        });
-        let seeds = (all - machine).min(self.seeds.len());
-        let seeds = sample(self.seeds.len(), seeds, &mut random).into_iter().map(|index| {
-            let seed = &self.seeds[index];
-            Shown::new(&seed.instruction, seed.instances.first())
-        });
-        let mut shown = own.chain(seeds).collect::<Vec<_>>();
-        random.shuffle(&mut shown);
-        shown
+        draw(self.seeds, &self.accepted, self.round, number, all, machine, seed)
     }
 
-    /// Looks at what a round has brought, in order, each with the request that brought it; `rule` says
-    /// what speaks against a text by itself. Writes the round.
-    pub(super) fn finish_round(
-        &mut self,
-        candidates: Vec<(String, Candidate)>,
-        rule: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<()> {
+    /// Looks at what a round has brought, in order, each with the request that brought it. Writes
+    /// the round.
+    pub(super) fn finish_round(&mut self, candidates: Vec<(String, Candidate)>) -> Result<()> {
         let (before, mut rejected) = (self.accepted.len(), Vec::new());
         for (request, Candidate { instruction, instance }) in candidates {
             let mut reject = |instruction, rule: String, most_similar, score| {
@@ -167,8 +150,9 @@ impl<'s> Pool<'s> {
                     request,
                 });
             };
-            if let Some(rule) = rule(&instruction) {
-                reject(instruction, rule, None, None);
+            if let Some(rule) = self.rules.iter().find(|rule| rule.rejects(&instruction).is_some())
+            {
+                reject(instruction, rule.name().into(), None, None);
                 continue;
             }
             if let Some(like) = self.novelty.nearest(&instruction) {
@@ -197,6 +181,33 @@ impl<'s> Pool<'s> {
         self.round += 1;
         Ok(())
     }
+}
+
+/// The tasks that prompt `number` of a round shows: some of the model's own, if there are any, the
+/// others seeds, in random order.
+pub(super) fn draw(
+    seeds: &[SeedTask],
+    accepted: &[NewInstruction],
+    round: u64,
+    number: u64,
+    all: usize,
+    machine: usize,
+    seed: u64,
+) -> Vec<Shown> {
+    let mut random = Random::new(seed, &format!("tasks shown in round {round}"), number);
+    let machine = machine.min(accepted.len());
+    let own = sample(accepted.len(), machine, &mut random).into_iter().map(|index| {
+        let NewInstruction { instruction, instance, .. } = &accepted[index];
+        Shown::new(instruction, instance.as_ref())
+    });
+    let wanted = (all - machine).min(seeds.len());
+    let seeds = sample(seeds.len(), wanted, &mut random).into_iter().map(|index| {
+        let seed = &seeds[index];
+        Shown::new(&seed.instruction, seed.instances.first())
+    });
+    let mut shown = own.chain(seeds).collect::<Vec<_>>();
+    random.shuffle(&mut shown);
+    shown
 }
 
 /// Text number `index` of the pool.

@@ -126,6 +126,15 @@ impl Prompts {
         self.fill(name, json!({ "instruction": strip(instruction) }))
     }
 
+    /// All templates, as they are.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let text = |(name, _): &(&str, _)| {
+            let template = self.templates.get_template(name).expect("each name has a template");
+            template.source().to_owned()
+        };
+        OURS.iter().map(text).collect()
+    }
+
     fn fill(&self, name: &str, values: serde_json::Value) -> Result<String> {
         let template = self.templates.get_template(name).expect("each name has a template");
         template.render(minijinja::value::Serde(&values)).map_err(|error| Error::Prompt {

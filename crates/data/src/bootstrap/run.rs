@@ -1,6 +1,7 @@
 //! The stages of a run, each of which goes on where it was stopped.
 //!
 //! ```text
+//!  settings.json           what all of it follows from: a run goes on only with the same
 //!  requests.jsonl          the journal: every answer, as it came
 //!  instructions.jsonl, rejected.jsonl      stage 1, a round at a time
 //!  classification.jsonl                    stage 2  ┐
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BootstrapConfig, Method, Prompts, SeedTask, Unused};
+use super::{Alpaca, BootstrapConfig, Instructions, Method, Prompts, SeedTask, Unused, Writer};
 use crate::{Journal, LanguageModel, Result, Statistics};
 
 /// A stage of a run.
@@ -42,6 +43,18 @@ impl Stage {
             Self::Classification => "classification",
             Self::Instances => "instances",
             Self::Records => "records",
+        }
+    }
+
+    /// The file that it reads first, and the stage that writes it.
+    pub(super) fn needs(self, method: Method) -> Option<(&'static str, Self)> {
+        match (self, method) {
+            (Self::Instructions, _) => None,
+            (Self::Classification, _) | (_, Method::Alpaca) => {
+                Some(("instructions.jsonl", Self::Instructions))
+            }
+            (Self::Instances, _) => Some(("classification.jsonl", Self::Classification)),
+            (Self::Records, _) => Some(("instances.jsonl", Self::Instances)),
         }
     }
 }
@@ -129,51 +142,76 @@ pub struct Funnel {
     pub held_out: usize,
 }
 
-/// What a run is made of.
-pub struct Run<'r> {
-    /// Its folder.
-    pub folder: &'r Path,
-    /// Its settings, which are valid.
+/// What a run's texts are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe<'r> {
+    /// The settings, which are valid.
     pub config: &'r BootstrapConfig,
-    /// Its seed.
+    /// The seed of everything random.
     pub seed: u64,
     /// What people wrote.
     pub seeds: &'r [SeedTask],
     /// The templates.
     pub prompts: &'r Prompts,
+}
+
+/// A run.
+pub struct Run<'r> {
+    /// Its folder.
+    pub folder: &'r Path,
+    /// What it is made from.
+    pub recipe: Recipe<'r>,
     /// Who writes.
     pub model: &'r dyn LanguageModel,
-    /// What speaks against an instruction by itself: a rule's name.
-    pub rule: &'r dyn Fn(&str) -> Option<String>,
     /// Whether to stop.
     pub stop: &'r dyn Fn() -> bool,
     /// Is told how far it is.
     pub progress: &'r dyn Fn(Progress<'_>),
 }
 
+impl Recipe<'_> {
+    /// The seeds that prompts may show.
+    pub(super) fn eligible_seeds(&self) -> Vec<SeedTask> {
+        let only = self.config.classification_only;
+        let eligible = self.seeds.iter().filter(|seed| seed.is_classification || !only);
+        eligible.cloned().collect()
+    }
+
+    /// Who asks for new tasks and reads what comes.
+    pub(super) fn with_writer<T>(&self, act: impl FnOnce(&dyn Writer) -> T) -> T {
+        let (prompts, classification_only) = (self.prompts, self.config.classification_only);
+        match self.config.method {
+            Method::SelfInstruct => act(&Instructions { prompts, classification_only }),
+            Method::Alpaca => act(&Alpaca { prompts }),
+        }
+    }
+}
+
 impl Run<'_> {
     /// Runs one stage; those before it must be complete.
     ///
     /// # Errors
-    /// If a file cannot be read or written, a stage before is missing, or the model fails.
+    /// If the folder holds a run with other settings, a file cannot be read or written, a stage before
+    /// is missing, or the model fails.
     pub fn stage(&self, stage: Stage) -> Result<Ended> {
-        match (stage, self.config.method) {
-            (Stage::Instructions, _) => self.instructions(),
-            (Stage::Records, _) => self.records(),
+        self.check(stage)?;
+        self.keep_settings()?;
+        let nothing = || Ended::Complete { statistics: Statistics::default(), warning: None };
+        if stage == Stage::Records {
+            return self.records();
+        }
+        let mut journal = Journal::open(self.path("requests.jsonl"))?;
+        match (stage, self.recipe.config.method) {
+            (Stage::Instructions, _) => self.instructions(&mut journal),
             // Everything was written at once.
-            (_, Method::Alpaca) => {
-                Ok(Ended::Complete { statistics: Statistics::default(), warning: None })
-            }
-            (Stage::Classification, _) => self.classification(),
-            (Stage::Instances, _) => self.instances(),
+            (_, Method::Alpaca) => Ok(nothing()),
+            (Stage::Classification, _) => self.classification(&mut journal),
+            (Stage::Instances, _) => self.instances(&mut journal),
+            (Stage::Records, _) => unreachable!("it asks nothing"),
         }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
-    }
-
-    pub(super) fn journal(&self) -> Result<Journal> {
-        Journal::open(self.path("requests.jsonl"))
     }
 }

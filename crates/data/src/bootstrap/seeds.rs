@@ -33,6 +33,13 @@ pub struct SeedProblem {
     pub message: String,
 }
 
+/// The seed tasks that come with albacore.
+pub fn our_seeds() -> Vec<SeedTask> {
+    const OURS: &str = include_str!("../../../../data/seeds/seed_tasks.jsonl");
+    let read = |line| serde_json::from_str(line).expect("our seeds are well formed");
+    OURS.lines().map(read).collect()
+}
+
 /// Reads seed tasks.
 ///
 /// # Errors

@@ -5,12 +5,9 @@ use std::ops::ControlFlow;
 
 use super::instructions::Pool;
 use super::run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
-use super::{
-    Alpaca, Instructions, Method, NewInstruction, RawInstances, Task, Writer, finetuning_records,
-    lines, parse_task,
-};
+use super::{Method, NewInstruction, RawInstances, Task, finetuning_records, lines, parse_task};
 use crate::{
-    Completion, CompletionRequest, Decoding, Error, NoCompletion, Prompt, Random, Result,
+    Completion, CompletionRequest, Decoding, Error, Journal, NoCompletion, Prompt, Random, Result,
     Statistics, journaled,
 };
 
@@ -24,84 +21,76 @@ enum Answers {
 
 impl Run<'_> {
     /// Stage 1.
-    pub(super) fn instructions(&self) -> Result<Ended> {
+    pub(super) fn instructions(&self, journal: &mut Journal) -> Result<Ended> {
         let (accepted, rejected) = (self.path("instructions.jsonl"), self.path("rejected.jsonl"));
-        let only = self.config.classification_only;
-        let seeds = self.seeds.iter().filter(|seed| seed.is_classification || !only);
-        let seeds = seeds.cloned().collect::<Vec<_>>();
-        let mut pool = Pool::open(&accepted, &rejected, &seeds, self.config.novelty)?;
-        let self_instruct = Instructions { prompts: self.prompts, classification_only: only };
-        let alpaca = Alpaca { prompts: self.prompts };
-        let writer: &dyn Writer = match self.config.method {
-            Method::SelfInstruct => &self_instruct,
-            Method::Alpaca => &alpaca,
-        };
+        let seeds = self.recipe.eligible_seeds();
+        let mut pool = Pool::open(&accepted, &rejected, &seeds, self.recipe.config)?;
         let mut statistics = Statistics::default();
-        let patience = self.config.patience as u64;
-        while pool.accepted().len() < self.config.instructions {
+        let patience = self.recipe.config.patience as u64;
+        while pool.accepted().len() < self.recipe.config.instructions {
             if patience > 0 && pool.rounds_in_vain() >= patience {
                 let warning = format!(
                     "{patience} rounds brought no new instruction: stage 1 ends with {} of {}",
                     pool.accepted().len(),
-                    self.config.instructions
+                    self.recipe.config.instructions
                 );
                 return Ok(Ended::Complete { statistics, warning: Some(warning) });
             }
-            let (round, prompts) = (pool.round(), self.round_prompts(&pool, writer)?);
+            let (round, prompts) = (pool.round(), self.round_prompts(&pool)?);
             let key = |number: usize| format!("instructions/{round}/{number}");
             let requests = prompts.iter().enumerate().map(|(number, (prompt, _))| {
-                let decoding = self.config.instruction_decoding();
+                let decoding = self.recipe.config.instruction_decoding();
                 (key(number), self.request(&key(number), prompt.clone(), decoding))
             });
             let progress = |answers| {
                 (self.progress)(Progress {
                     stage: Stage::Instructions,
                     done: pool.accepted().len() as u64,
-                    total: self.config.instructions as u64,
+                    total: self.recipe.config.instructions as u64,
                     rejected: pool.rejected(),
                     answers: round * prompts.len() as u64 + answers,
                 });
             };
             let Answers::All(answers, took) =
-                self.ask(prompts.len(), &mut requests.into_iter(), &progress)?
+                self.ask(journal, prompts.len(), &mut requests.into_iter(), &progress)?
             else {
                 return Ok(Ended::Stopped);
             };
             statistics.join(&took);
             let candidates = answers.iter().zip(&prompts).enumerate();
             let candidates = candidates.flat_map(|(number, (answer, (_, shown)))| {
-                let candidates = writer.parse(answer, *shown).into_iter();
-                candidates.map(move |candidate| (key(number), candidate))
+                let candidates = self.recipe.with_writer(|writer| writer.parse(answer, *shown));
+                candidates.into_iter().map(move |candidate| (key(number), candidate))
             });
-            pool.finish_round(candidates.collect(), self.rule)?;
+            pool.finish_round(candidates.collect())?;
         }
         Ok(Ended::Complete { statistics, warning: None })
     }
 
     /// The prompts of the next round, each with the number of tasks that it shows.
-    fn round_prompts(&self, pool: &Pool<'_>, writer: &dyn Writer) -> Result<Vec<(String, usize)>> {
+    fn round_prompts(&self, pool: &Pool<'_>) -> Result<Vec<(String, usize)>> {
         let (all, machine) =
-            (self.config.tasks_per_prompt(), self.config.machine_tasks_per_prompt());
-        let prompts = (0..self.config.prompts_per_round).map(|number| {
-            let shown = pool.draw(number as u64, all, machine, self.seed);
-            Ok((writer.prompt(&shown)?, shown.len()))
+            (self.recipe.config.tasks_per_prompt(), self.recipe.config.machine_tasks_per_prompt());
+        let prompts = (0..self.recipe.config.prompts_per_round).map(|number| {
+            let shown = pool.draw(number as u64, all, machine, self.recipe.seed);
+            Ok((self.recipe.with_writer(|writer| writer.prompt(&shown))?, shown.len()))
         });
         prompts.collect()
     }
 
     /// Stage 2.
-    pub(super) fn classification(&self) -> Result<Ended> {
-        let instructions: Vec<NewInstruction> =
-            self.before("instructions.jsonl", Stage::Instructions)?;
+    pub(super) fn classification(&self, journal: &mut Journal) -> Result<Ended> {
+        let instructions: Vec<NewInstruction> = lines::read(&self.path("instructions.jsonl"))?;
         let mut failed = None;
         let mut requests = instructions.iter().enumerate().map_while(|(number, line)| {
             let key = format!("classification/{number}");
-            let prompt = self.prompts.is_classification(&line.instruction);
+            let prompt = self.recipe.prompts.is_classification(&line.instruction);
             let prompt = prompt.map_err(|error| failed = Some(error)).ok()?;
-            let request = self.request(&key, prompt, self.config.classification_decoding.clone());
+            let request =
+                self.request(&key, prompt, self.recipe.config.classification_decoding.clone());
             Some((key, request))
         });
-        let answers = self.ask(instructions.len(), &mut requests, &|answers| {
+        let answers = self.ask(journal, instructions.len(), &mut requests, &|answers| {
             self.tell(Stage::Classification, answers, instructions.len());
         });
         failed.map_or(Ok(()), Err)?;
@@ -115,18 +104,18 @@ impl Run<'_> {
     }
 
     /// Stage 3.
-    pub(super) fn instances(&self) -> Result<Ended> {
-        let tasks: Vec<Classified> = self.before("classification.jsonl", Stage::Classification)?;
+    pub(super) fn instances(&self, journal: &mut Journal) -> Result<Ended> {
+        let tasks: Vec<Classified> = lines::read(&self.path("classification.jsonl"))?;
         let mut failed = None;
         let mut requests = tasks.iter().enumerate().map_while(|(number, task)| {
             let key = format!("instances/{number}");
-            let prompt = self.prompts.instances(&task.instruction, task.is_yes());
+            let prompt = self.recipe.prompts.instances(&task.instruction, task.is_yes());
             let prompt = prompt.map_err(|error| failed = Some(error)).ok()?;
-            let decoding = self.config.instance_decoding(task.is_yes());
+            let decoding = self.recipe.config.instance_decoding(task.is_yes());
             let request = self.request(&key, prompt, decoding);
             Some((key, request))
         });
-        let answers = self.ask(tasks.len(), &mut requests, &|answers| {
+        let answers = self.ask(journal, tasks.len(), &mut requests, &|answers| {
             self.tell(Stage::Instances, answers, tasks.len());
         });
         failed.map_or(Ok(()), Err)?;
@@ -143,15 +132,14 @@ impl Run<'_> {
 
     /// Stage 4.
     pub(super) fn records(&self) -> Result<Ended> {
-        let accepted: Vec<NewInstruction> =
-            self.before("instructions.jsonl", Stage::Instructions)?;
+        let accepted: Vec<NewInstruction> = lines::read(&self.path("instructions.jsonl"))?;
         let rejected: Vec<super::Rejected> = lines::read(&self.path("rejected.jsonl"))?;
         let mut funnel = Funnel { accepted: accepted.len() as u64, ..Funnel::default() };
         for line in rejected {
             *funnel.rejected.entry(line.rule).or_default() += 1;
         }
         funnel.written = funnel.accepted + funnel.rejected.values().sum::<u64>();
-        let tasks = match self.config.method {
+        let tasks = match self.recipe.config.method {
             Method::SelfInstruct => self.parsed(&mut funnel)?,
             Method::Alpaca => {
                 let task = |line: NewInstruction| {
@@ -174,7 +162,8 @@ impl Run<'_> {
         funnel.tasks = tasks.len();
         funnel.instances = records.len();
         funnel.without_input = records.iter().filter(|record| record.input.is_empty()).count();
-        let split = finetuning_records(&tasks, self.seeds, self.config, self.seed);
+        let split =
+            finetuning_records(&tasks, self.recipe.seeds, self.recipe.config, self.recipe.seed);
         funnel.repeated = split.repeated;
         (funnel.train, funnel.held_out) = (split.train.len(), split.held_out.len());
         lines::replace(&self.path("records.jsonl"), records.iter())?;
@@ -187,11 +176,11 @@ impl Run<'_> {
 
     /// What stage 3 wrote, parsed.
     fn parsed(&self, funnel: &mut Funnel) -> Result<Vec<Task>> {
-        let raw: Vec<RawInstances> = self.before("instances.jsonl", Stage::Instances)?;
+        let raw: Vec<RawInstances> = lines::read(&self.path("instances.jsonl"))?;
         funnel.classification = raw.iter().filter(|raw| raw.is_classification).count() as u64;
-        let most = self.config.instances_per_task;
+        let most = self.recipe.config.instances_per_task;
         let tasks = (0u64..).zip(&raw).filter_map(|(number, raw)| {
-            parse_task(raw, most, self.seed, number, &mut funnel.unused_instances)
+            parse_task(raw, most, self.recipe.seed, number, &mut funnel.unused_instances)
         });
         Ok(tasks.collect())
     }
@@ -199,11 +188,11 @@ impl Run<'_> {
     /// Asks for all of these, and waits for all answers.
     fn ask(
         &self,
+        journal: &mut Journal,
         count: usize,
         requests: &mut dyn Iterator<Item = (String, CompletionRequest)>,
         progress: &dyn Fn(u64),
     ) -> Result<Answers> {
-        let mut journal = self.journal()?;
         let mut answers: Vec<Option<Completion>> = vec![None; count];
         let (mut done, mut failures, mut first) = (0, 0, None::<NoCompletion>);
         let mut on_reply = |key: &str, reply: crate::Reply| {
@@ -222,7 +211,7 @@ impl Run<'_> {
             }
             if (self.stop)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let statistics = journaled(self.model, &mut journal, requests, &mut on_reply)?;
+        let statistics = journaled(self.model, journal, requests, &mut on_reply)?;
         if let Some(first) = first {
             return Err(Error::Unanswered { failures, first });
         }
@@ -234,17 +223,8 @@ impl Run<'_> {
 
     /// A request whose random numbers follow from the run's seed and its key.
     fn request(&self, key: &str, prompt: String, decoding: Decoding) -> CompletionRequest {
-        let seed = Random::new(self.seed, key, 0).next();
+        let seed = Random::new(self.recipe.seed, key, 0).next();
         CompletionRequest { prompt: Prompt::Text(prompt), decoding, seed, logprobs: false }
-    }
-
-    /// The lines of a stage that must have been run.
-    fn before<T: serde::de::DeserializeOwned>(&self, name: &str, stage: Stage) -> Result<Vec<T>> {
-        let path = self.path(name);
-        if !path.exists() {
-            return Err(Error::StageBefore { path, stage: stage.name() });
-        }
-        lines::read(&path)
     }
 
     fn tell(&self, stage: Stage, answers: u64, total: usize) {

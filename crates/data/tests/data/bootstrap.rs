@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use albacore_data::bootstrap::{
-    BootstrapConfig, Ended, Funnel, Instance, Method, Prompts, Run, SeedTask, Stage,
+    BootstrapConfig, Ended, Funnel, Instance, Method, Prompts, Recipe, Run, SeedTask, Stage,
 };
 use albacore_data::{
     Completion, CompletionRequest, Effort, Error, FinishReason, LanguageModel, NoCompletion,
@@ -51,7 +51,12 @@ impl Rote {
             );
         }
         if prompt.ends_with('.') && !prompt.ends_with("Task: .") {
-            return format!(" {}\n10. {}\n11. Draw it.\n12. {}", task(), task(), task());
+            return format!(
+                " {}\n10. {}\n11. Draw it on the wall.\n12. {}",
+                task(),
+                task(),
+                task()
+            );
         }
         // Both kinds of instances: the stage reads the one that it asked for.
         let number = random.below(1000);
@@ -117,15 +122,10 @@ fn run(
     stop_after: Option<u64>,
 ) -> Result<bool, Error> {
     let (seeds, prompts) = (seeds(), Prompts::load(None).unwrap());
-    let rule = |text: &str| text.contains("Draw").then(|| "keywords".to_owned());
     let run = Run {
         folder,
-        config,
-        seed: 5,
-        seeds: &seeds,
-        prompts: &prompts,
+        recipe: Recipe { config, seed: 5, seeds: &seeds, prompts: &prompts },
         model,
-        rule: &rule,
         stop: &|| stop_after.is_some_and(|after| model.asked.get() >= after),
         progress: &|_| {},
     };
@@ -163,7 +163,7 @@ fn a_run_that_was_stopped_anywhere_ends_as_one_that_was_not_and_asks_nothing_twi
     assert!(run(whole.path(), &config(), &rote, None).unwrap());
     let (wanted, asked) = (outputs(whole.path()), rote.asked.get());
     let funnel: Funnel = serde_json::from_slice(&wanted[7]).unwrap();
-    assert!(funnel.accepted >= 40 && funnel.rejected["keywords"] > 0, "{funnel:?}");
+    assert!(funnel.accepted >= 40 && funnel.rejected["keyword"] > 0, "{funnel:?}");
     assert_eq!(funnel.written, funnel.accepted + funnel.rejected.values().sum::<u64>());
     assert!(funnel.train > 0 && funnel.classification > 0, "{funnel:?}");
 
@@ -220,15 +220,40 @@ fn a_stage_names_the_one_before_it() {
     let (seeds, prompts) = (seeds(), Prompts::load(None).unwrap());
     let run = Run {
         folder: folder.path(),
-        config: &config(),
-        seed: 5,
-        seeds: &seeds,
-        prompts: &prompts,
+        recipe: Recipe { config: &config(), seed: 5, seeds: &seeds, prompts: &prompts },
         model: &Rote::default(),
-        rule: &|_| None,
         stop: &|| false,
         progress: &|_| {},
     };
     let error = run.stage(Stage::Instances).unwrap_err().to_string();
     assert!(error.ends_with("the stage `classification` has not been run"), "{error}");
+}
+
+#[test]
+fn a_run_goes_on_only_with_the_settings_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let rote = Rote::default();
+    assert!(!run(folder.path(), &config(), &rote, Some(5)).unwrap());
+    let other = BootstrapConfig { novelty: 0.5, rules: vec!["empty".into()], ..config() };
+    let error = run(folder.path(), &other, &Rote::default(), None).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`novelty` was 0.7, is 0.5"), "{text}");
+    assert!(text.contains(r#"`rules` was ["self-instruct"], is ["empty"]"#), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    // More of the same is no other run, nor is another layout of what it wrote.
+    let more = BootstrapConfig { instructions: 45, include_seeds: true, ..config() };
+    assert!(run(folder.path(), &more, &Rote::default(), None).unwrap());
+}
+
+#[test]
+fn what_a_run_will_ask_is_told_before_it_asks() {
+    let (seeds, prompts, config) = (seeds(), Prompts::load(None).unwrap(), config());
+    let recipe = Recipe { config: &config, seed: 5, seeds: &seeds, prompts: &prompts };
+    let foretold = recipe.foretell(&|text| text.split_whitespace().count()).unwrap();
+    let requests = foretold.iter().map(|stage| (stage.stage, stage.requests)).collect::<Vec<_>>();
+    // 40 instructions, of which an answer to a prompt that shows 8 holds 7 at most.
+    let wanted = [(Stage::Instructions, 6), (Stage::Classification, 40), (Stage::Instances, 40)];
+    assert_eq!(requests, wanted);
+    assert_eq!((foretold[0].completion_tokens, foretold[1].completion_tokens), (6 * 1024, 40 * 3));
+    assert!(foretold.iter().all(|stage| stage.prompt_tokens > 10 * stage.requests));
 }
