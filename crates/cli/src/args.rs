@@ -108,6 +108,20 @@ pub enum Command {
         after_help = "Example:\n  albacore complete runs/quickstart --prompt \"What is the capital of France?\""
     )]
     Complete(Complete),
+    /// Write instruction data with a model: instructions from seed tasks, then inputs and outputs
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Example:\n  albacore bootstrap my-data.toml --dry-run\n  \
+        albacore bootstrap my-data.toml\n  albacore bootstrap records my-data.toml --set bootstrap.held_out=0.1\n\n\
+        `albacore config --for bootstrap` prints every key of the config. Run the same command again after a\n\
+        stop: it goes on after the last answer, and asks nothing twice. RUN/records.jsonl (`alpaca`) and\n\
+        RUN/train.jsonl (`prompt`) are sources that `albacore train` reads."
+    )]
+    Bootstrap(Bootstrap),
+    /// Look a file of seed tasks over
+    #[command(after_help = "Example:\n  albacore seeds check my_seeds.jsonl")]
+    Seeds(Seeds),
     /// Keep the records whose text passes the rules, as they are and in order
     #[command(
         after_help = "Example:\n  albacore filter raw.jsonl --against seeds.jsonl --rule self-instruct \\\n    \
@@ -132,7 +146,8 @@ pub enum Command {
     Filter(Filter),
     /// Print every config key with its default, or a config as it takes effect
     #[command(after_help = "Example:\n  albacore config > my.toml\n  \
-        albacore config my.toml --set optim.learning_rate=1e-5")]
+        albacore config my.toml --set optim.learning_rate=1e-5\n  \
+        albacore config --for bootstrap > my-data.toml")]
     Config(ShowConfig),
 }
 
@@ -265,6 +280,79 @@ pub struct Complete {
     pub stop: Vec<String>,
 }
 
+/// `albacore bootstrap`.
+#[derive(Args, Debug)]
+pub struct Bootstrap {
+    /// One stage alone; those before it must be complete
+    #[command(subcommand)]
+    pub stage: Option<Stage>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub all: Option<Drawn>,
+}
+
+/// What is drawn from a model, by a config.
+#[derive(Args, Clone, Debug)]
+pub struct Drawn {
+    /// The config, a TOML file
+    pub config: PathBuf,
+    /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Show a prompt of each stage and say how much will be asked, and ask nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Drawn {
+    /// The config, and what replaces some of its values.
+    // Not flattened: in an `Option`, clap finds arguments only one level deep.
+    pub fn configured(&self) -> Configured {
+        Configured { config: self.config.clone(), set: self.set.clone() }
+    }
+}
+
+/// The stages of `albacore bootstrap`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Stage {
+    /// New instructions, from seed tasks
+    Instructions(Drawn),
+    /// Whether each asks for classification
+    Classification(Drawn),
+    /// Inputs and outputs of each
+    Instances(Drawn),
+    /// What is kept, laid out to train on: asks nothing
+    Records(Drawn),
+}
+
+/// `albacore seeds`.
+#[derive(Args, Debug)]
+pub struct Seeds {
+    /// What to do with them
+    #[command(subcommand)]
+    pub action: SeedsAction,
+}
+
+/// What can be done with seed tasks.
+#[derive(Debug, Subcommand)]
+pub enum SeedsAction {
+    /// Format, near duplicates and balance
+    Check(CheckSeeds),
+}
+
+/// `albacore seeds check`.
+#[derive(Args, Debug)]
+pub struct CheckSeeds {
+    /// The seed tasks: a JSON array, or one JSON object a line
+    pub file: PathBuf,
+    /// Two instructions whose ROUGE-L F measure is above T are too alike
+    #[arg(long, value_name = "T", value_parser = share, default_value_t = 0.7)]
+    pub rouge_l: f64,
+    /// Words of all scripts for ROUGE-L, and not only of ASCII letters and digits
+    #[arg(long)]
+    pub unicode: bool,
+}
+
 /// `albacore filter`.
 #[derive(Args, Debug)]
 pub struct Filter {
@@ -302,11 +390,28 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "wanted a number between 0 and 1".into())
 }
 
+/// A command that reads a config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConfigOf {
+    /// `train`, `preview` and `prepare`.
+    Train,
+    /// `bootstrap`.
+    Bootstrap,
+}
+
 /// `albacore config`.
 #[derive(Args, Debug)]
 pub struct ShowConfig {
     /// A config to show as it takes effect; without it, every key with its default
     pub config: Option<PathBuf>,
+    /// The command whose config it is
+    #[arg(
+        long = "for",
+        value_name = "train|bootstrap",
+        default_value = "train",
+        hide_possible_values = true
+    )]
+    pub of: ConfigOf,
     /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
     pub set: Vec<String>,
@@ -330,6 +435,20 @@ mod tests {
             let example = format!("Example:\n  albacore {}", command.get_name());
             assert!(help.starts_with(&example), "{}: {help}", command.get_name());
         }
+    }
+
+    #[test]
+    fn bootstrap_takes_a_config_or_a_stage_with_one() {
+        let parse = |words: &[&str]| {
+            let words = ["albacore", "bootstrap"].iter().chain(words);
+            match Arguments::try_parse_from(words).map(|parsed| parsed.command) {
+                Ok(Command::Bootstrap(options)) => (options.stage.is_some(), options.all.is_some()),
+                _ => (false, false),
+            }
+        };
+        assert_eq!(parse(&["a.toml", "--set", "run.seed=1"]), (false, true));
+        assert_eq!(parse(&["records", "a.toml", "--dry-run"]), (true, false));
+        assert_eq!(parse(&[]), (false, false));
     }
 
     #[test]

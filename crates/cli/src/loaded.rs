@@ -31,7 +31,11 @@ impl Loaded {
         Self::from_folder(&folder, device)
     }
 
-    fn from_folder(folder: &Path, device: &Device) -> Result<Self> {
+    /// Loads the model in a folder.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_folder(folder: &Path, device: &Device) -> Result<Self> {
         let mut model = Llama::load(folder, &Device::Cpu).or_refuse()?;
         device::place(&mut model, device)?;
         let tokenizer = tokenizer(folder, model.config().vocab_size)?;

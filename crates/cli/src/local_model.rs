@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use albacore_data::{
     Completion, CompletionRequest, Decoding, Effort, Encoder, FinishReason, LanguageModel, Learn,
-    NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob, Usage,
+    Message, NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob, Usage,
 };
 use albacore_model::{Capacity, Event, Finish, Generated, Generator, Limits, Request, Sampling};
 
 use crate::answer::Answer;
-use crate::failure::{OrRefuse, Result};
+use crate::failure::{OrRefuse, Refusal, Result};
 use crate::loaded::Loaded;
 
 /// A loaded model as a writer of text. As many requests run at a time as there is room for; what their
@@ -21,6 +21,9 @@ use crate::loaded::Loaded;
 /// An answer follows from its request alone, up to rounding: see [`Generator`].
 pub struct LocalModel<'m> {
     name: String,
+    identity: String,
+    /// Whether text prompts are messages of the user.
+    answers: bool,
     loaded: &'m Loaded,
     /// For conversations, if the model has a chat template.
     chat: Option<Encoder<'m>>,
@@ -43,7 +46,28 @@ impl<'m> LocalModel<'m> {
             }
         };
         let generator = RefCell::new(Generator::new(&loaded.model, capacity));
-        Ok(Self { name: name.to_owned(), loaded, chat, generator })
+        let (identity, answers) = (name.to_owned(), false);
+        Ok(Self { name: name.to_owned(), identity, answers, loaded, chat, generator })
+    }
+
+    /// Whatever tells it from other models, wherever it lies. Default: its name.
+    pub fn identify(&mut self, identity: String) {
+        self.identity = identity;
+    }
+
+    /// From now on it answers text prompts by its chat template, as messages of the user, instead of
+    /// going on with them.
+    ///
+    /// # Errors
+    /// Refused if it has no chat template.
+    pub fn answer(&mut self) -> Result<()> {
+        if self.chat.is_none() {
+            let message = "`model.api` is `chat`, and the model has no chat template";
+            let hint = "set `model.api = \"completions\"`, or take a model that was tuned to chat";
+            return Err(Refusal::new(message, hint)).or_refuse();
+        }
+        self.answers = true;
+        Ok(())
     }
 
     /// What the generator is to do for a request, or why there is no answer to it.
@@ -57,6 +81,9 @@ impl<'m> LocalModel<'m> {
             return Err(no_completion(problems.join("; "), None, true));
         }
         let prompt = match (&request.prompt, &self.chat) {
+            (Prompt::Text(text), Some(chat)) if self.answers => {
+                chat.ask(&[Message::new("user", text)]).map_err(refused)?
+            }
             (Prompt::Text(text), _) => tokenizer.encode_start(text).map_err(refused)?,
             (Prompt::Messages(messages), Some(chat)) => chat.ask(messages).map_err(refused)?,
             (Prompt::Messages(_), None) => {
@@ -90,6 +117,11 @@ impl<'m> LocalModel<'m> {
 impl LanguageModel for LocalModel<'_> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn identity(&self) -> String {
+        let api = if self.answers { "chat" } else { "completions" };
+        format!("{} {api}", self.identity)
     }
 
     fn complete(

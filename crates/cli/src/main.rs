@@ -17,7 +17,6 @@ mod evaluator;
 mod failure;
 mod hub;
 mod loaded;
-#[cfg_attr(not(test), expect(dead_code, reason = "`bootstrap` will ask it"))]
 mod local_model;
 mod model_folder;
 mod prepared;
@@ -29,6 +28,7 @@ mod signals;
 mod summary;
 mod terminal;
 mod tree;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -73,6 +73,8 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Export(options) => commands::export::run(options, terminal),
         Command::Score(options) => commands::score::run(options, device, terminal),
         Command::Complete(options) => commands::complete::run(options, seed, device, terminal),
+        Command::Bootstrap(options) => commands::bootstrap::run(options, seed, device, terminal),
+        Command::Seeds(options) => commands::seeds::run(options, terminal),
         Command::Filter(options) => commands::filter::run(options, terminal),
         Command::Config(options) => commands::config::run(options, seed, terminal),
     }

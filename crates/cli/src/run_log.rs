@@ -112,7 +112,8 @@ impl RunLog {
         self.progress = None;
     }
 
-    fn open(&mut self) {
+    /// From here on the log is written, what was said before included.
+    pub fn open(&mut self) {
         // A log that cannot be written ends no training.
         self.file = File::options().append(true).create(true).open(&self.path).ok();
         for line in std::mem::take(&mut self.waiting) {

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the run to finish its step, save and stop; a second one ends
+//! Ctrl-C and SIGTERM: the first asks the run to save and stop; a second one ends
 //! the process at once.
 
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use signal_hook::iterator::Signals;
 
 use crate::terminal::Terminal;
 
-/// A flag that becomes true when the first signal arrives, which `terminal` says.
+/// A flag that becomes true when the first signal arrives, which `terminal` says, and `what` is done
+/// before the run stops.
 ///
 /// # Errors
 /// If the system refuses a signal handler.
-pub fn stop_flag(terminal: Terminal) -> std::io::Result<Arc<AtomicBool>> {
+pub fn stop_flag(terminal: Terminal, what: &'static str) -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset, so it ends nothing.
@@ -25,9 +26,7 @@ pub fn stop_flag(terminal: Terminal) -> std::io::Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
         if signals.forever().next().is_some() {
-            terminal.note(
-                "stopping: this step is finished and saved first; a second signal stops at once",
-            );
+            terminal.note(&format!("stopping: {what}; a second signal stops at once"));
         }
     });
     Ok(stop)

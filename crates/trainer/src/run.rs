@@ -65,14 +65,23 @@ impl RunFolder {
     /// # Errors
     /// If another process holds it, or it cannot be written.
     pub fn take(path: &Path) -> Result<Self> {
+        let run = Self::take_bare(path)?;
+        let checkpoints = run.checkpoints();
+        fs::create_dir_all(&checkpoints).map_err(Error::file("make folder", &checkpoints))?;
+        Ok(run)
+    }
+
+    /// As [`take`](Self::take), for a run that trains nothing: without a folder for checkpoints.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn take_bare(path: &Path) -> Result<Self> {
         let lock = loop {
             fs::create_dir_all(path).map_err(Error::file("make folder", path))?;
             if let Some(lock) = hold(open_lock(path)?, path)? {
                 break lock;
             }
         };
-        let checkpoints = path.join("checkpoints");
-        fs::create_dir_all(&checkpoints).map_err(Error::file("make folder", &checkpoints))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

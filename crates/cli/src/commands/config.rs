@@ -1,7 +1,7 @@
 //! `albacore config`: every key with its default, or a config as it takes effect.
 
-use crate::args::{Configured, ShowConfig};
-use crate::config::{Config, REFERENCE};
+use crate::args::{ConfigOf, Configured, ShowConfig};
+use crate::config::{Bootstrap, Config, Settings};
 use crate::failure::{Outcome, Result};
 use crate::terminal::Terminal;
 
@@ -10,17 +10,24 @@ use crate::terminal::Terminal;
 /// # Errors
 /// Refused if the config has problems.
 pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Result {
+    match options.of {
+        ConfigOf::Train => show::<Config>(options, seed, terminal),
+        ConfigOf::Bootstrap => show::<Bootstrap>(options, seed, terminal),
+    }
+}
+
+fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Result {
     let config = match &options.config {
         None => None,
         Some(file) => {
             let configured = Configured { config: file.clone(), set: options.set.clone() };
-            Some(Config::load(&configured, seed)?)
+            Some(S::load(&configured, seed)?)
         }
     };
     terminal.print(&match config {
         config if terminal.json => serde_json::to_string(&config.unwrap_or_default())?,
         Some(config) => config.to_toml(),
-        None => REFERENCE.to_owned(),
+        None => S::REFERENCE.to_owned(),
     })?;
     Ok(Outcome::Done)
 }

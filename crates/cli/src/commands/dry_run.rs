@@ -7,7 +7,7 @@ use albacore_trainer::{Checkpoint, OptimConfig, Precision, RecomputeConfig, Trai
 use serde_json::json;
 
 use crate::commands::prepare;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::failure::Result;
 use crate::prepared::Prepared;
 use crate::progress::{count, size};

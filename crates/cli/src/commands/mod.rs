@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod bootstrap;
 pub mod complete;
 pub mod config;
 pub mod dry_run;
@@ -9,4 +10,5 @@ pub mod import;
 pub mod prepare;
 pub mod preview;
 pub mod score;
+pub mod seeds;
 pub mod train;

@@ -4,7 +4,7 @@ use albacore_data::{Packing, Plan, Report};
 use serde_json::json;
 
 use crate::args::Configured;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::failure::{Outcome, Result};
 use crate::prepared::{Prepared, first};
 use crate::progress::count;

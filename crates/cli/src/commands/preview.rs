@@ -3,7 +3,7 @@
 use albacore_data::{Encoded, PreviewToken, Tokenizer, preview};
 
 use crate::args::Preview;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::failure::{OrRefuse, Outcome, Result};
 use crate::prepared::Prepared;
 use crate::terminal::{Terminal, stdout_has_colour};

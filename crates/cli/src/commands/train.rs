@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::args::Train;
 use crate::commands::dry_run;
 use crate::companions;
-use crate::config::{Config, Init};
+use crate::config::{Config, Init, Settings};
 use crate::device;
 use crate::evaluator::HeldOut;
 use crate::failure::{Failure, OrRefuse, Outcome, Result};
@@ -127,7 +127,7 @@ impl Job<'_> {
         if training.step() < training.steps() {
             self.write_config(run.path())?;
         }
-        let stop = stop_flag(*self.terminal)?;
+        let stop = stop_flag(*self.terminal, "this step is finished and saved first")?;
         let mut evaluator = HeldOut::new(
             &self.config.eval,
             tokenizer,

@@ -2,6 +2,7 @@
 //!
 //! The rules are those of `prepare_for_finetuning.py` in yizhongw/self-instruct.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -40,6 +41,21 @@ pub enum Unused {
     Duplicate,
     /// More than are kept of one task.
     TooMany,
+}
+
+impl fmt::Display for Unused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoInstance => "the completion has none",
+            Self::CutOff => "cut off at the most tokens",
+            Self::InputIsOutput => "input and output are the same",
+            Self::EmptyOutput => "the output is empty",
+            Self::EndsWithColon => "input or output ends with a colon",
+            Self::Contradiction => "one input with different outputs",
+            Self::Duplicate => "the same again",
+            Self::TooMany => "more than are kept of one task",
+        })
+    }
 }
 
 /// The instances of a completion, and how many were left out, by reason.

@@ -171,7 +171,7 @@ pub struct Run<'r> {
 
 impl Recipe<'_> {
     /// The seeds that prompts may show.
-    pub(super) fn eligible_seeds(&self) -> Vec<SeedTask> {
+    pub fn eligible_seeds(&self) -> Vec<SeedTask> {
         let only = self.config.classification_only;
         let eligible = self.seeds.iter().filter(|seed| seed.is_classification || !only);
         eligible.cloned().collect()

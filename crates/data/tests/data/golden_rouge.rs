@@ -1,12 +1,7 @@
 //! ROUGE-L, words, stems and means are those of rouge-score, NLTK and numpy, to the last bit:
 //! `scripts/golden_rouge.py` made the goldens.
-
-use std::collections::BTreeMap;
-
 use albacore_data::{Novelty, RougeL, Tokenization, common_subsequence, stem, tokens};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -104,48 +99,4 @@ fn stems_of_a_long_list_are_those_of_nltk() {
 #[test]
 fn a_common_subsequence_need_not_be_contiguous() {
     assert_eq!(common_subsequence(&[1, 2, 3, 4, 5], &[5, 1, 9, 3, 9, 5]), 3);
-}
-
-/// A line of Self-Instruct's `machine_generated_instances.jsonl`. Scores are read as text:
-/// `serde_json` may read the last bit of a number otherwise than it was written.
-#[derive(Deserialize)]
-struct Recorded {
-    instruction: String,
-    most_similar: BTreeMap<String, Box<RawValue>>,
-    avg_similarity_score: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Seed {
-    instruction: String,
-}
-
-fn lines<T: DeserializeOwned>(variable: &str) -> Vec<T> {
-    let path = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names a file"));
-    let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[test]
-#[ignore = "needs a recorded run: ALBACORE_SELF_INSTRUCT_SEEDS=seed_tasks.jsonl ALBACORE_SELF_INSTRUCT_RUN=machine_generated_instances.jsonl cargo test --release -p albacore-data -- --ignored"]
-fn similarities_of_a_run_of_self_instruct_are_those_it_recorded() {
-    let mut index = Novelty::new(0.7, Tokenization::Ascii);
-    for Seed { instruction } in lines("ALBACORE_SELF_INSTRUCT_SEEDS") {
-        index.insert(&instruction);
-    }
-    let recorded: Vec<Recorded> = lines("ALBACORE_SELF_INSTRUCT_RUN");
-    for Recorded { instruction, most_similar, avg_similarity_score } in &recorded {
-        assert!(index.is_novel(instruction), "{instruction}");
-        let scores = index.scores(instruction, 10);
-        let number = |text: &RawValue| text.get().parse::<f64>().unwrap();
-        assert_eq!(bits(scores.mean), bits(number(avg_similarity_score)), "{instruction}");
-        // Which of equal scores are among the ten is left to chance by numpy's `argsort`; and texts
-        // that occur twice are one entry of the map.
-        let mut expected: Vec<_> = most_similar.values().map(|score| bits(number(score))).collect();
-        expected.sort_by(|a, b| b.cmp(a));
-        let found: Vec<_> = scores.nearest.iter().map(|likeness| bits(likeness.score)).collect();
-        assert_eq!(found[..expected.len()], expected, "{instruction}");
-        index.insert(instruction);
-    }
-    assert!(!recorded.is_empty());
 }

@@ -50,7 +50,7 @@ fn check(answer: &Completion, max_tokens: usize) {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn text_goes_on() {
     let (_alone, config) = server(Api::Completions);
     let prompt = Prompt::Text("The capital of France is".into());
@@ -68,7 +68,7 @@ fn text_goes_on() {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn messages_are_answered() {
     let (_alone, config) = server(Api::Chat);
     let question = "What is the capital of France? Answer in one word.";
@@ -80,7 +80,7 @@ fn messages_are_answered() {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn a_prompt_longer_than_the_context_is_told_as_such() {
     let (_alone, config) = server(Api::Completions);
     let long = "The quick brown fox jumps over the lazy dog. ".repeat(4000);
@@ -90,7 +90,7 @@ fn a_prompt_longer_than_the_context_is_told_as_such() {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn a_wrong_address_stops_the_run() {
     let (_alone, mut config) = server(Api::Completions);
     config.endpoint += "/nothing";
@@ -99,7 +99,7 @@ fn a_wrong_address_stops_the_run() {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn a_field_that_the_server_refuses_is_told_in_its_words() {
     let (_alone, mut config) = server(Api::Completions);
     config.extra.insert("temperature".into(), "warm".into());
@@ -109,7 +109,7 @@ fn a_field_that_the_server_refuses_is_told_in_its_words() {
 }
 
 #[test]
-#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1"]
+#[ignore = "needs a server: ALBACORE_TEACHER=http://127.0.0.1:8012/v1 cargo test --release -p albacore-data real_server -- --ignored"]
 fn a_run_through_the_journal_asks_nothing_twice() {
     let (_alone, config) = server(Api::Completions);
     let folder = tempfile::tempdir().unwrap();

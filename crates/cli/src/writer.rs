@@ -1,0 +1,134 @@
+//! Who writes text: a model here, or a server.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use albacore_data::{Api, HttpConfig, HttpModel, LanguageModel};
+use albacore_model::{Capacity, LlamaConfig};
+use candle_core::Device;
+use sha2::{Digest, Sha256};
+
+use crate::config::WriterConfig;
+use crate::failure::{OrRefuse, Refusal, Result};
+use crate::loaded::Loaded;
+use crate::local_model::LocalModel;
+use crate::model_folder;
+use crate::prepared::tokenizer;
+use crate::terminal::Terminal;
+
+/// The two tables of a config that say who writes: a server if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'c> {
+    /// `[model]`.
+    pub model: &'c WriterConfig,
+    /// `[server]`.
+    pub server: Option<&'c HttpConfig>,
+}
+
+impl Writer<'_> {
+    /// Opens it for `act`.
+    ///
+    /// # Errors
+    /// Refused if there is no such model, it cannot be used, or a server's key is missing. The server
+    /// is not asked.
+    pub fn open<T>(
+        &self,
+        device: &Device,
+        terminal: &Terminal,
+        act: impl FnOnce(&dyn LanguageModel) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(server) = self.server {
+            return act(&HttpModel::new(server.clone()).or_refuse()?);
+        }
+        let place = self.model.place.as_deref();
+        let folder = model_folder::resolve(&self.model.path, terminal);
+        let folder = folder.map_err(|failure| failure.at(place))?;
+        let identity = identity(&folder).or_refuse()?;
+        let loaded = Loaded::from_folder(&folder, device)?;
+        let capacity = Capacity::of(&loaded.model);
+        let slots = self.model.concurrency.unwrap_or(capacity.slots);
+        let name = self.model.path.as_str();
+        let mut model = LocalModel::new(name, &loaded, Capacity { slots, ..capacity })?;
+        model.identify(identity);
+        if self.model.api == Api::Chat {
+            model.answer().map_err(|failure| failure.at(place))?;
+        }
+        act(&model)
+    }
+
+    /// For a model here: what counts its tokens, and the most that it was made for. Its weights are not
+    /// read.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn measure<T>(
+        &self,
+        terminal: &Terminal,
+        act: impl FnOnce(&dyn Fn(&str) -> usize, Option<usize>) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(server) = self.server {
+            let model = HttpModel::new(server.clone()).or_refuse()?;
+            return act(&|text| model.count_tokens(text), None);
+        }
+        let folder = model_folder::resolve(&self.model.path, terminal);
+        let folder = folder.map_err(|failure| failure.at(self.model.place.as_deref()))?;
+        let shape = LlamaConfig::load(&folder).or_refuse()?;
+        let tokenizer = tokenizer(&folder, shape.vocab_size)?;
+        let count = |text: &str| tokenizer.encode(text).map_or(text.len(), |ids| ids.len());
+        act(&count, Some(shape.max_position_embeddings))
+    }
+}
+
+/// What tells a model's files from those of another, wherever they lie: their names and sizes, the small
+/// ones whole, and 256 pages of each large one.
+fn identity(folder: &Path) -> std::io::Result<String> {
+    const PAGE: usize = 4096;
+    const PAGES: u64 = 256;
+    let mut files = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".safetensors") && !name.starts_with("optimizer")
+            || ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+                .contains(&&*name)
+    });
+    files.sort();
+    let mut digest = Sha256::new();
+    for path in files {
+        let mut file = File::open(&path)?;
+        let bytes = file.metadata()?.len();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        digest.update(format!("{name} {bytes}\n"));
+        if bytes <= PAGES * PAGE as u64 {
+            let mut whole = Vec::new();
+            file.read_to_end(&mut whole)?;
+            digest.update(whole);
+            continue;
+        }
+        let mut page = [0; PAGE];
+        for number in 0..PAGES {
+            file.seek(SeekFrom::Start((bytes - PAGE as u64) / (PAGES - 1) * number))?;
+            file.read_exact(&mut page)?;
+            digest.update(page);
+        }
+    }
+    Ok(digest.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Refuses prompts that leave a model no room for an answer.
+///
+/// # Errors
+/// If one is as long as all that the model was made for.
+pub fn refuse_too_long(prompt_tokens: usize, context: usize, what: &str) -> Result<()> {
+    if prompt_tokens < context {
+        return Ok(());
+    }
+    let message = format!(
+        "the prompts of the stage `{what}` have about {prompt_tokens} tokens, wanted fewer than the \
+         {context} that the model was made for"
+    );
+    let hint = "take a model with a longer context, or shorter prompts (`bootstrap.prompts`)";
+    Err(Refusal::new(message, hint)).or_refuse()
+}
