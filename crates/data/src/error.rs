@@ -91,7 +91,7 @@ pub enum Error {
         changed: Vec<String>,
     },
     /// Requests have no answer.
-    #[error("{failures} requests have no answer; the first: {first}")]
+    #[error("requests without an answer: {failures}; the first: {first}")]
     Unanswered {
         /// How many.
         failures: u64,

@@ -22,7 +22,7 @@ pub fn run(options: &Seeds, terminal: &Terminal) -> Result {
     match looked.alike.len() {
         0 => Ok(Outcome::Done),
         alike => Err(Failure::Failed(anyhow!(
-            "{alike} instructions are too like an earlier one, wanted a ROUGE-L of {} or less",
+            "instructions too like an earlier one: {alike}, wanted a ROUGE-L of {} or less",
             options.rouge_l
         ))),
     }

@@ -196,7 +196,7 @@ fn a_failure_is_no_answer_and_the_next_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let failing = Rote { fails_at: Some(3), ..Rote::default() };
     let error = run(folder.path(), &config(), &failing, None).unwrap_err().to_string();
-    assert!(error.contains("1 requests have no answer") && error.contains("asleep"), "{error}");
+    assert!(error.contains("requests without an answer: 1") && error.contains("asleep"), "{error}");
     assert!(run(folder.path(), &config(), &Rote::default(), None).unwrap());
     let whole = tempfile::tempdir().unwrap();
     assert!(run(whole.path(), &config(), &Rote::default(), None).unwrap());
