@@ -112,7 +112,7 @@ impl Factors {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::support::{assert_close, floats, on_threads, tensor, wider};
 
@@ -128,7 +128,8 @@ mod tests {
         [weight, first, second]
     }
 
-    fn update(step: u64) -> AdamWStep {
+    /// An update like any other.
+    pub(crate) fn update(step: u64) -> AdamWStep {
         AdamWStep {
             step,
             learning_rate: 1e-2,

@@ -95,19 +95,9 @@ impl Coded {
 mod tests {
     use super::*;
     use crate::adamw;
+    use crate::adamw::tests::update;
     use crate::state::{Moments, StateKind, StateNumbers};
     use crate::support::{floats, on_threads, tensor};
-
-    fn update(step: u64) -> AdamWStep {
-        AdamWStep {
-            step,
-            learning_rate: 1e-2,
-            betas: (0.9, 0.95),
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            gradient_scale: 0.5,
-        }
-    }
 
     fn coded(weights: &Tensor) -> [Coded; 2] {
         match Moments::zeros(weights, StateKind::Int8, false).unwrap() {

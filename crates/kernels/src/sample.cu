@@ -1,9 +1,9 @@
 // The next token of each row of logits (the twin of sample.rs): penalties, temperature, top-k, top-p, a draw.
 //
 // Layout: logits (B, V) f32, penalised in place; table: a Choice for each row, then the ids that rows have
-// seen, and pairs of an id and its count; chosen (B,). A block takes a row and reads it a few times: for its largest logit; for top-k and for
-// top-p once for each four bits of the least logit kept, and where that one's equals are not all kept, for
-// the last of them; and for the draw. Nothing is sorted.
+// seen, and pairs of an id and its count; chosen (B,). A block takes a row and reads it a few times: for its
+// largest logit; for top-k and for top-p once for each four bits of the least logit kept, and where that
+// one's equals are not all kept, for the last of them; and for the draw. Nothing is sorted.
 //
 // Weights are integers, so their sums are exact in any order, and exp takes the steps of simd.rs: the twins
 // choose the same tokens. Launch: <<<B, 256>>>.

@@ -309,4 +309,4 @@ fn drawn(weights: &[u64], draw: u64) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

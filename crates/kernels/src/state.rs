@@ -28,7 +28,7 @@ pub enum StateKind {
 /// Both moments of one tensor: the running means of its gradient and of the gradient's square.
 #[derive(Clone, Debug)]
 pub enum Moments {
-    /// StateNumbers of the tensor's shape.
+    /// Numbers of the tensor's shape, in f32.
     F32 {
         /// Mean of the gradient.
         first: StateBuffer,
@@ -44,7 +44,7 @@ pub enum Moments {
     },
 }
 
-/// StateNumbers in 8 bits.
+/// Numbers in 8 bits.
 #[derive(Clone, Debug)]
 pub struct Coded {
     /// Their codes, in the shape of the tensor.
@@ -109,7 +109,7 @@ impl Moments {
     }
 }
 
-/// StateNumbers of the state as they are kept.
+/// Numbers of the state as they are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StateNumbers<'n> {
     /// In f32.

@@ -1,3 +1,5 @@
+//! Which rules drop which records, and in what order.
+
 use super::*;
 use crate::Tokenization;
 

@@ -1,3 +1,5 @@
+//! The filter against its definition: every pair compared.
+
 use proptest::prelude::*;
 
 use super::*;

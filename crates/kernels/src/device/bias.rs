@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::rows::sum_lines;
 use crate::Result;
 use crate::launch::{Address, Compute, Gpu, Launch, arguments, blocks};
 
@@ -97,20 +98,8 @@ impl<M> Sums<M> {
     pub(crate) fn by_distance<G: Gpu<Memory = M>>(&self, gpu: &G, table: Table) -> Result<M> {
         let columns = table.heads * table.span;
         let sum = gpu.allocate(columns * 4)?;
-        gpu.launch(Launch {
-            file: "reduce",
-            kernel: "sum_lines".to_owned(),
-            grid: [blocks(columns, 256), 1],
-            threads: 256,
-            shared: 0,
-            arguments: arguments![
-                gpu.address(&sum),
-                gpu.address(&self.memory),
-                self.lines as u32,
-                columns as u32,
-                false,
-            ],
-        })?;
+        let places = (gpu.address(&sum), gpu.address(&self.memory));
+        sum_lines(gpu, places.0, places.1, self.lines as u32, columns, false)?;
         Ok(sum)
     }
 }

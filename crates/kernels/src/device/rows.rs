@@ -105,7 +105,8 @@ pub(crate) fn column_sums(
     sum_lines(gpu, sum, lines, grid[1], columns, accumulate)
 }
 
-fn sum_lines(
+/// Adds up the lines of `partial` `(lines, columns)`, first to last.
+pub(crate) fn sum_lines(
     gpu: &impl Gpu,
     sum: Address,
     partial: Address,

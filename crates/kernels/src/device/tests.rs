@@ -13,11 +13,22 @@ mod rows;
 mod sample;
 mod update;
 
+use crate::AdamWStep;
 use crate::emulator::rounded;
 use crate::launch::Compute;
 use crate::support::numbers;
 
 const BOTH: [Compute; 2] = [Compute::F32, Compute::Bf16];
+
+/// An update like any other: the third, with a gradient that is clipped to half.
+const STEP: AdamWStep = AdamWStep {
+    step: 3,
+    learning_rate: 1e-2,
+    betas: (0.9, 0.95),
+    epsilon: 1e-8,
+    weight_decay: 0.1,
+    gradient_scale: 0.5,
+};
 
 /// Numbers that the type holds exactly, so that both twins start from the same.
 fn exact(len: usize, seed: u64, compute: Compute) -> Vec<f32> {

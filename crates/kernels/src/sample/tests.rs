@@ -8,7 +8,8 @@ use super::{Choice, choose};
 use crate::Result;
 use crate::support::{numbers, on_threads};
 
-const PLAIN: Choice = Choice {
+/// Draws from all tokens as they are.
+pub(crate) const PLAIN: Choice = Choice {
     temperature: 1.0,
     top_k: 0,
     top_p: 1.0,

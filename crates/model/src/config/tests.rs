@@ -1,3 +1,5 @@
+//! Configurations that are understood, and what is said of those that are not.
+
 use super::*;
 use crate::RopeScaling;
 

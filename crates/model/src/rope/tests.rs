@@ -1,3 +1,5 @@
+//! The angles of each kind of scaling, and where positions find theirs.
+
 use super::*;
 
 fn config(head_dim: usize, theta: f64, scaling: RopeScaling) -> LlamaConfig {

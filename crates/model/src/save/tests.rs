@@ -1,3 +1,5 @@
+//! What is written is read back, whatever it is made of.
+
 use std::io;
 
 use safetensors::SafeTensors;

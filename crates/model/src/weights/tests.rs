@@ -1,3 +1,5 @@
+//! Tensors that fit, in one file or several, and what is said of those that do not.
+
 use std::collections::HashMap;
 
 use half::{bf16, f16};

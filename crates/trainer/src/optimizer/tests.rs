@@ -1,3 +1,5 @@
+//! The optimizer beside PyTorch's, and its state saved and loaded.
+
 use albacore_kernels::storage;
 use albacore_model::save;
 use candle_core::{Device, Tensor};

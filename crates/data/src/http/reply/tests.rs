@@ -1,3 +1,5 @@
+//! What is read from the replies of servers, and from broken ones.
+
 use serde_json::json;
 
 use super::*;

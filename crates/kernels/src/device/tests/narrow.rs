@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{assert_twin, exact};
+use super::{STEP, assert_twin, exact};
 use crate::adamw::Factors;
 use crate::device::update::{Updated, adamw, table};
 use crate::dynamic_map::{BLOCK, DynamicMap, SIGNED, UNSIGNED};
@@ -10,19 +10,10 @@ use crate::emulator::{Emulator, Memory, rounded};
 use crate::launch::{Address, Compute};
 use crate::state::{Coded, StateBuffer};
 use crate::support::{floats, numbers};
-use crate::{AdamWStep, StateNumbers, adamw_int8};
+use crate::{StateNumbers, adamw_int8};
 
 const F32: Compute = Compute::F32;
 const BF16: Compute = Compute::Bf16;
-
-const STEP: AdamWStep = AdamWStep {
-    step: 3,
-    learning_rate: 1e-2,
-    betas: (0.9, 0.95),
-    epsilon: 1e-8,
-    weight_decay: 0.1,
-    gradient_scale: 0.5,
-};
 
 /// Codes and scales of a moment.
 #[derive(Clone)]

@@ -6,21 +6,10 @@ use crate::Choice;
 use crate::device::sample::{choose, table};
 use crate::emulator::Emulator;
 use crate::launch::Compute;
+use crate::sample::tests::PLAIN;
 use crate::support::numbers;
 
 const NONE: u32 = u32::MAX;
-
-const PLAIN: Choice = Choice {
-    temperature: 1.0,
-    top_k: 0,
-    top_p: 1.0,
-    repetition_penalty: 1.0,
-    seen: &[],
-    presence_penalty: 0.0,
-    frequency_penalty: 0.0,
-    counted: &[],
-    draw: 0,
-};
 
 fn on_cpu(logits: &[f32], choice: Choice) -> u32 {
     let logits = Tensor::from_slice(logits, (1, logits.len()), &Device::Cpu).unwrap();

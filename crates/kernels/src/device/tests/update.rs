@@ -1,6 +1,6 @@
 //! Norm, clipping and AdamW on the device: against the CPU's, and where they must do nothing.
 
-use super::{assert_twin, exact};
+use super::{STEP, assert_twin, exact};
 use crate::AdamWStep;
 use crate::adamw::Factors;
 use crate::device::update::{Updated, adamw, clip, table};
@@ -37,15 +37,6 @@ fn emulated_norm_clips_what_is_too_long_and_stops_what_is_not_finite() {
         }
     }
 }
-
-const STEP: AdamWStep = AdamWStep {
-    step: 3,
-    learning_rate: 1e-2,
-    betas: (0.9, 0.95),
-    epsilon: 1e-8,
-    weight_decay: 0.1,
-    gradient_scale: 0.5,
-};
 
 /// Runs an update of all tensors.
 fn update(gpu: &Emulator, tensors: &[Updated], step: &AdamWStep, seed: u32) -> Memory {
