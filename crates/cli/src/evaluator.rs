@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use albacore_data::{Encoded, Tokenizer};
 use albacore_eval::{Answer, EvalConfig, ExactMatch, Metric, exact_match, held_out_loss};
+use albacore_kernels::unprofiled;
 use albacore_model::Llama;
 use albacore_trainer::{Evaluator, Named, When};
 
@@ -56,10 +57,9 @@ impl<'a> HeldOut<'a> {
         result.answers.truncate(config.samples);
         Ok(result.answers)
     }
-}
 
-impl Evaluator for HeldOut<'_> {
-    fn evaluate(
+    /// What is due now, by name.
+    fn measure(
         &mut self,
         model: &Llama,
         when: When,
@@ -76,5 +76,16 @@ impl Evaluator for HeldOut<'_> {
         };
         self.samples[end] = self.answers(model, &mut named)?;
         Ok(named)
+    }
+}
+
+impl Evaluator for HeldOut<'_> {
+    fn evaluate(
+        &mut self,
+        model: &Llama,
+        when: When,
+    ) -> Result<Named, Box<dyn Error + Send + Sync>> {
+        // A profile is of training's steps.
+        unprofiled(model.device(), || self.measure(model, when))?
     }
 }

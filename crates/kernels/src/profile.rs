@@ -25,7 +25,8 @@ impl KernelTime {
     }
 }
 
-/// Begins to time every launch on `device`. On the CPU nothing is timed.
+/// Begins to time every kernel and product of this crate on `device`; copies, and the few kernels of
+/// Candle that are used, are not timed. On the CPU nothing is.
 ///
 /// # Errors
 /// If the device cannot be used.
@@ -34,6 +35,17 @@ pub fn begin_profile(device: &Device) -> Result<()> {
         gpu.start_clock();
     }
     Ok(())
+}
+
+/// Runs `f`, whose launches on `device` are not timed.
+///
+/// # Errors
+/// If the device cannot be used; `f` was not run then.
+pub fn unprofiled<R>(device: &Device, f: impl FnOnce() -> R) -> Result<R> {
+    Ok(match Engine::of(device)? {
+        Some(gpu) => gpu.pause_clock(f),
+        None => f(),
+    })
 }
 
 /// Stops timing and waits for the launches so far: the kernels since [`begin_profile`], the one that

@@ -6,7 +6,6 @@ use candle_core::Tensor;
 use crate::device::rows::{self, Rows};
 use crate::engine::{Engine, Mirror};
 use crate::error::{expect_indices, expect_shape};
-use crate::launch::Gpu;
 use crate::parallel::for_row_blocks;
 use crate::simd::wide;
 use crate::{Heads, Result, Tape, Value, storage};
@@ -44,6 +43,20 @@ impl Angles {
     }
 }
 
+/// The position of each token of a batch: a row of [`Angles`]. Sent to a GPU for the first layer of the
+/// first pass, and the same for all.
+#[derive(Clone, Debug)]
+pub struct Positions {
+    rows: Vec<u32>,
+    on_gpu: Mirror,
+}
+
+impl From<Vec<u32>> for Positions {
+    fn from(rows: Vec<u32>) -> Self {
+        Self { rows, on_gpu: Mirror::default() }
+    }
+}
+
 /// Turns the q and k heads of each row by the angles of its position, in place: `qkv` is used up.
 ///
 /// # Shapes
@@ -56,11 +69,12 @@ pub fn rope<'a>(
     qkv: Value<'a>,
     heads: Heads,
     angles: &'a Angles,
-    positions: &'a [u32],
+    positions: &'a Positions,
 ) -> Result<Value<'a>> {
-    expect_shape("rope", "qkv", qkv.tensor().dims(), &[positions.len(), heads.channels()])?;
+    let wanted = [positions.rows.len(), heads.channels()];
+    expect_shape("rope", "qkv", qkv.tensor().dims(), &wanted)?;
     expect_shape("rope", "an angle table's row", &[2 * angles.half_width], &[heads.width])?;
-    expect_indices("rope", "position", positions, angles.positions())?;
+    expect_indices("rope", "position", &positions.rows, angles.positions())?;
     turn(qkv.tensor(), heads, angles, positions, 1.0)?;
     let slot = qkv.slot();
     Ok(tape.record(qkv.tensor().clone(), slot.is_some(), move |slots, gradient| {
@@ -75,14 +89,14 @@ fn turn(
     qkv: &Tensor,
     heads: Heads,
     angles: &Angles,
-    positions: &[u32],
+    positions: &Positions,
     direction: f32,
 ) -> Result<()> {
     if let Some(gpu) = Engine::of(qkv.device())? {
         let [cosine, sine] = &angles.on_gpu;
         let tables = [cosine.of(&gpu, &angles.cosine)?, sine.of(&gpu, &angles.sine)?];
-        let positions = gpu.upload(positions)?;
-        let places = [gpu.at(qkv)?, tables[0], tables[1], gpu.address(&positions)];
+        let (positions, _) = positions.on_gpu.of_words(&*gpu, || positions.rows.clone())?;
+        let places = [gpu.at(qkv)?, tables[0], tables[1], positions];
         let turning = heads.query + heads.key_value;
         let half = angles.half_width;
         return rows::rope(&*gpu, Rows::of(qkv)?, places, turning, half, direction);
@@ -93,7 +107,7 @@ fn turn(
         for_row_blocks(qkv, heads.channels(), |first, block| {
             wide!(|| {
                 let rows = block.chunks_mut(heads.channels());
-                for (row, &position) in rows.zip(&positions[first..]) {
+                for (row, &position) in rows.zip(&positions.rows[first..]) {
                     let (cosine, sine) = angles.at(position as usize);
                     for head in row[..turning].chunks_mut(heads.width) {
                         turn_head(head, cosine, sine, direction);
@@ -151,10 +165,11 @@ mod tests {
             let heads = Heads { query, key_value, width };
             let angles = angles(9, width / 2);
             let positions: Vec<u32> = (0..tokens as u32).map(|token| token * 7 % 9).collect();
+            let given = Positions::from(positions.clone());
             let qkv = tensor((tokens, heads.channels()), 1);
             let reference = |given: &[Vec<f64>]| reference(&given[0], heads, &angles, &positions);
             prove("rope", &[qkv], &[], reference, |tape, leaves| {
-                rope(tape, leaves[0].clone(), heads, &angles, &positions)
+                rope(tape, leaves[0].clone(), heads, &angles, &given)
             });
         }
     }
@@ -166,7 +181,8 @@ mod tests {
         let qkv =
             candle_core::Tensor::new(&[[1f32, 2., 3., 4., 5., 6.]], &candle_core::Device::Cpu);
         let qkv = Value::constant(qkv.unwrap());
-        rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &[0]).unwrap();
+        let positions = vec![0].into();
+        rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &positions).unwrap();
         assert_eq!(floats(qkv.tensor()), [-2., 1., -4., 3., 5., 6.]);
     }
 
@@ -175,7 +191,8 @@ mod tests {
         let heads = Heads { query: 1, key_value: 1, width: 2 };
         let qkv = Value::constant(tensor((2, 6), 1));
         let angles = angles(4, 1);
-        let error = rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &[0, 4]);
+        let positions = vec![0, 4].into();
+        let error = rope(&mut Tape::inference(), qkv.clone(), heads, &angles, &positions);
         let message = error.err().unwrap().to_string();
         assert_eq!(message, "rope: position 4 is out of range, there are 4");
         assert_eq!(floats(qkv.tensor()), numbers(12, 1));

@@ -144,7 +144,7 @@ fn rope_equals_pytorch() {
     let golden = Golden::of("rope");
     let heads = Heads { query: 3, key_value: 2, width: 6 };
     let angles = Angles::new(golden.floats("cosine"), golden.floats("sine"), 3).unwrap();
-    let positions = golden.indices("positions");
+    let positions = golden.indices("positions").into();
     golden.compare(&["qkv"], &[], |tape, leaves| {
         rope(tape, leaves[0].clone(), heads, &angles, &positions)
     });

@@ -8,8 +8,8 @@ mod support;
 use std::cell::RefCell;
 
 use albacore_kernels::{
-    Angles, Heads, Parameter, Recompute, Result, Sequences, Tape, Value, attention, embedding,
-    linear, linear_add, linear_logprob, rms_norm, rope, select_rows, swiglu,
+    Angles, Heads, Parameter, Positions, Recompute, Result, Sequences, Tape, Value, attention,
+    embedding, linear, linear_add, linear_logprob, rms_norm, rope, select_rows, swiglu,
 };
 use candle_core::{Device, Tensor};
 use support::{assert_close, floats, numbers, on_threads, tensor, wider};
@@ -78,7 +78,7 @@ impl Layer {
 
 struct Batch {
     ids: Vec<u32>,
-    positions: Vec<u32>,
+    positions: Positions,
     sequences: Sequences,
     angles: Angles,
     rows: Vec<u32>,
@@ -93,7 +93,11 @@ impl Batch {
         let sine = angles.iter().map(|angle| (angle * 3.0).sin()).collect();
         let ids: Vec<u32> = (0..sequences.tokens() as u32).map(|token| token * 13 % 71).collect();
         Self {
-            positions: sequences.iter().flat_map(|rows| 0..rows.len() as u32).collect(),
+            positions: sequences
+                .iter()
+                .flat_map(|rows| 0..rows.len() as u32)
+                .collect::<Vec<_>>()
+                .into(),
             angles: Angles::new(cosine, sine, 5).unwrap(),
             rows: (0..ids.len() as u32).filter(|row| row % 3 > 0).collect(),
             targets: (0..ids.len() as u32)

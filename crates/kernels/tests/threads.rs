@@ -73,7 +73,7 @@ fn swiglu_does() {
 fn rope_does() {
     let heads = Heads { query: 3, key_value: 2, width: 6 };
     let angles = Angles::new(numbers(27, 1), numbers(27, 2), 3).unwrap();
-    let positions: Vec<u32> = (0..TOKENS as u32).map(|token| token % 9).collect();
+    let positions = (0..TOKENS as u32).map(|token| token % 9).collect::<Vec<_>>().into();
     let qkv = tensor((TOKENS, heads.channels()), 1);
     same_on_any_threads(&[qkv], &[], TOKENS * heads.channels(), |tape, leaves| {
         rope(tape, leaves[0].clone(), heads, &angles, &positions)

@@ -10,7 +10,7 @@ mod heads;
 
 use std::ops::{ControlFlow, Range};
 
-use albacore_kernels::{Angles, Sequences};
+use albacore_kernels::{Angles, Positions, Sequences};
 
 use crate::rope::newest_angles;
 use crate::{Error, Llama, LlamaConfig, Result, Sampling};
@@ -136,7 +136,7 @@ pub(crate) struct Step {
     /// Those of each token, in a row of its own.
     pub(crate) angles: Angles,
     /// The row of `angles` for each token.
-    pub(crate) positions: Vec<u32>,
+    pub(crate) positions: Positions,
     pub(crate) sequences: Sequences,
     /// The last token of each sequence: what follows it is to be chosen.
     pub(crate) last: Vec<u32>,
@@ -153,7 +153,7 @@ impl Step {
             Sequences::from_lengths(growing.clone().map(|(ids, cached)| ids.len() - cached))?;
         let ids = growing.clone().flat_map(|(ids, cached)| &ids[cached..]).copied().collect();
         let angles = newest_angles(config, growing.map(|(ids, cached)| cached..ids.len()))?;
-        let positions = (0..sequences.tokens() as u32).collect();
+        let positions = (0..sequences.tokens() as u32).collect::<Vec<_>>().into();
         let last = sequences.starts()[1..].iter().map(|end| end - 1).collect();
         Ok(Self { members, ids, angles, positions, sequences, last })
     }

@@ -11,8 +11,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use albacore_kernels::{
-    Angles, Heads, KeyValueCache, Parameter, Sequences, Tape, Value, attention, embedding, linear,
-    linear_add, linear_logits, linear_logprob, rms_norm, rope, select_rows, swiglu,
+    Angles, Heads, KeyValueCache, Parameter, Positions, Sequences, Tape, Value, attention,
+    embedding, linear, linear_add, linear_logits, linear_logprob, rms_norm, rope, select_rows,
+    swiglu,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -33,7 +34,7 @@ enum Attend<'a> {
 struct Pass<'a> {
     attend: Attend<'a>,
     angles: &'a Angles,
-    positions: &'a [u32],
+    positions: &'a Positions,
     heads: Heads,
     epsilon: f32,
 }
@@ -313,7 +314,12 @@ impl Llama {
         Ok(linear_logits(hidden.tensor(), self.head().value())?)
     }
 
-    fn pass<'a>(&self, attend: Attend<'a>, angles: &'a Angles, positions: &'a [u32]) -> Pass<'a> {
+    fn pass<'a>(
+        &self,
+        attend: Attend<'a>,
+        angles: &'a Angles,
+        positions: &'a Positions,
+    ) -> Pass<'a> {
         let (heads, epsilon) = (self.config.heads(), self.epsilon());
         Pass { attend, angles, positions, heads, epsilon }
     }

@@ -1,6 +1,6 @@
 //! Sequences packed end to end: what a forward pass takes in.
 
-use albacore_kernels::{Angles, Sequences};
+use albacore_kernels::{Angles, Positions, Sequences};
 
 use crate::{Error, LlamaConfig, Result, rope_angles};
 
@@ -11,7 +11,7 @@ pub struct Packed {
     pub(crate) sequences: Sequences,
     pub(crate) angles: Angles,
     /// The row of `angles` for each token.
-    pub(crate) positions: Vec<u32>,
+    pub(crate) positions: Positions,
     pub(crate) rows: Vec<u32>,
     pub(crate) targets: Vec<u32>,
 }
@@ -41,7 +41,7 @@ impl Packed {
         for (first, length) in first_rows.into_iter().zip(lengths) {
             positions.extend(first..first + length as u32);
         }
-        Ok(Self { ids, sequences, angles, positions, rows, targets })
+        Ok(Self { ids, sequences, angles, positions: positions.into(), rows, targets })
     }
 
     /// Number of supervised tokens, `N`.

@@ -127,6 +127,11 @@ impl Engine {
         self.clock.start();
     }
 
+    /// See [`crate::unprofiled`].
+    pub(crate) fn pause_clock<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.clock.pause(f)
+    }
+
     /// See [`crate::end_profile`].
     pub(crate) fn stop_clock(&self) -> Result<Vec<KernelTime>> {
         self.clock.stop()

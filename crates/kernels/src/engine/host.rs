@@ -107,7 +107,11 @@ impl Arriving {
             }
             page.done.record(stream)
         });
-        copied.map_err(failed("copy from the GPU"))?;
+        if let Err(error) = copied {
+            // The copy may be under way, and nothing says when it is done: its page is never freed.
+            std::mem::forget(page);
+            return Err(failed("copy from the GPU")(error));
+        }
         Ok(Self { engine, page: Some(page), numbers })
     }
 

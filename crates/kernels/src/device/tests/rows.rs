@@ -106,9 +106,10 @@ fn emulated_rope_is_its_twin_both_ways() {
         let sine: Vec<f32> = (0..9 * half).map(|index| angle(index).sin()).collect();
         let angles = Angles::new(cosine.clone(), sine.clone(), half).unwrap();
         let positions: Vec<u32> = (0..tokens as u32).map(|token| token * 7 % 9).collect();
+        let given = crate::Positions::from(positions.clone());
         let [qkv, gradient] = [1, 2].map(|seed| exact(tokens * heads.channels(), seed, compute));
         let wanted = passes(&[matrix(&qkv, heads.channels())], &[], &gradient, |tape, leaves| {
-            crate::rope(tape, leaves[0].clone(), heads, &angles, &positions)
+            crate::rope(tape, leaves[0].clone(), heads, &angles, &given)
         });
         let shape = Rows { rows: tokens, columns: heads.channels(), compute };
         let [qkv, gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
