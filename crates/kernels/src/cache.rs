@@ -73,10 +73,14 @@ impl KeyValueCache {
     /// If a GPU has no room for it.
     ///
     /// # Panics
-    /// If the head has fewer tokens, or lies on another device than this cache.
+    /// If the head has fewer tokens, or lies in the CPU's memory and this cache on a GPU.
     pub fn admit(&mut self, head: Option<(&CachedHead, usize)>) -> Result<()> {
         let head = head.filter(|(_, tokens)| *tokens > 0);
         let mut grown = Grown { head: None, own: self.spare.pop().unwrap_or_default() };
+        if let (None, Some((CachedHead(Place::Gpu(rows)), _))) = (&self.on_gpu, head) {
+            // Nothing has said yet where this cache is: the head does.
+            self.on_gpu = Some(Slots::new(rows, self.heads, self.sequences.len())?);
+        }
         if let Some(slots) = &mut self.on_gpu {
             slots.admit(head.map(|(CachedHead(place), tokens)| match place {
                 Place::Gpu(rows) => (rows, tokens),
@@ -84,7 +88,7 @@ impl KeyValueCache {
             }))?;
         } else if let Some((CachedHead(place), tokens)) = head {
             let Place::Memory(rows) = place else {
-                panic!("a head from a GPU for a cache in the CPU's memory")
+                unreachable!("a head from a GPU has made slots")
             };
             let floats = tokens * self.row();
             assert!(floats <= rows.len(), "the head has fewer than {tokens} tokens");

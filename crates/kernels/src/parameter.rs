@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use parking_lot::Mutex;
 use std::ops::Range;
 
-use crate::Result;
 use crate::storage::Like;
+use crate::{Result, storage};
 
 /// One checkpoint tensor inside a [`Parameter`].
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Parameter {
     /// If the device has no room.
     pub fn place(&mut self, device: &Device, dtype: DType, master: bool) -> Result<()> {
         let whole = self.value.to_device(device)?;
-        let rounded = whole.to_dtype(dtype)?;
+        let rounded = storage::converted(&whole, dtype)?;
         let original = std::mem::replace(&mut self.value, rounded);
         let kept = if self.is_trainable() { whole } else { original };
         self.master = (master && dtype != DType::F32).then_some(kept);

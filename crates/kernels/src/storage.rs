@@ -13,6 +13,7 @@ use candle_core::{
 use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard};
 
 use crate::engine::Engine;
+use crate::error::expect_shape;
 use crate::{Error, Result};
 
 /// The numbers of a tensor, borrowed for reading.
@@ -118,7 +119,7 @@ pub fn overwrite(tensor: &Tensor, numbers: Vec<f32>) -> Result<()> {
                 Ok(())
             })
         }
-        device => Ok(tensor.slice_set(&numbers.to_device(device)?, 0, 0)?),
+        device => copy(&numbers.to_device(device)?, tensor),
     }
 }
 
@@ -136,8 +137,54 @@ pub fn overwrite_codes(tensor: &Tensor, codes: Vec<u8>) -> Result<()> {
                 Ok(())
             })
         }
-        device => Ok(tensor.slice_set(&codes.to_device(device)?, 0, 0)?),
+        device => copy(&codes.to_device(device)?, tensor),
     }
+}
+
+/// Most numbers that a kernel of Candle's is given: they count in 32 bits, and in steps of the grid.
+const PIECE: usize = 1 << 30;
+
+/// Copies the numbers of a contiguous tensor to another one, of as many on the same device.
+///
+/// # Errors
+/// If one is strided, or they are views of one tensor or of different size or type.
+pub(crate) fn copy(from: &Tensor, to: &Tensor) -> Result<()> {
+    copy_in_pieces(from, to, PIECE)
+}
+
+fn copy_in_pieces(from: &Tensor, to: &Tensor, most: usize) -> Result<()> {
+    expect_shape("copy", "from", from.dims(), to.dims())?;
+    let count = from.elem_count();
+    let [from, to] = [from.reshape(count)?, to.reshape(count)?];
+    for start in (0..count).step_by(most) {
+        let piece = |tensor: &Tensor| tensor.narrow(0, start, most.min(count - start));
+        piece(&to)?.slice_set(&piece(&from)?, 0, 0)?;
+    }
+    Ok(())
+}
+
+/// The numbers of a contiguous tensor as another type.
+///
+/// # Errors
+/// If it is strided, or the device has no room.
+pub(crate) fn converted(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    convert_in_pieces(tensor, dtype, PIECE)
+}
+
+fn convert_in_pieces(tensor: &Tensor, dtype: DType, most: usize) -> Result<Tensor> {
+    let count = tensor.elem_count();
+    if count <= most || tensor.dtype() == dtype {
+        return Ok(tensor.to_dtype(dtype)?);
+    }
+    let like = Like { dtype, ..Like::of(tensor) };
+    // SAFETY: the pieces are all of it.
+    let out = unsafe { like.empty()? };
+    let [from, to] = [tensor.reshape(count)?, out.reshape(count)?];
+    for start in (0..count).step_by(most) {
+        let piece = |tensor: &Tensor| tensor.narrow(0, start, most.min(count - start));
+        piece(&to)?.slice_set(&piece(&from)?.to_dtype(dtype)?, 0, 0)?;
+    }
+    Ok(out)
 }
 
 /// What a new tensor is like: its shape, its type, its device.
@@ -275,6 +322,22 @@ fn wrong_storage<N: Stored>(tensor: &Tensor) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_copied_or_converted_in_pieces_is_whole() {
+        let numbers = (0..11).map(|number| number as f32 + 0.5).collect::<Vec<_>>();
+        let all = Tensor::from_vec([vec![7.0; 2], numbers.clone()].concat(), 13, &Device::Cpu);
+        let from = all.unwrap().narrow(0, 2, 11).unwrap();
+        for most in [1, 3, 11, 12] {
+            let to = Tensor::zeros(15, DType::F32, &Device::Cpu).unwrap();
+            copy_in_pieces(&from, &to.narrow(0, 3, 11).unwrap(), most).unwrap();
+            assert_eq!(&read(&to).unwrap()[3..14], numbers);
+            assert_eq!([&read(&to).unwrap()[..3], &read(&to).unwrap()[14..]].concat(), [0.0; 4]);
+            let half = convert_in_pieces(&from, DType::BF16, most).unwrap();
+            let back = half.to_dtype(DType::F32).unwrap();
+            assert_eq!(&*read(&back).unwrap(), numbers);
+        }
+    }
 
     #[test]
     fn a_view_writes_into_the_tensor_it_was_taken_from() {

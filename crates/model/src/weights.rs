@@ -250,8 +250,7 @@ impl Weights {
         }
         let mut numbers = vec![0.0; wanted.shape.iter().product()];
         self.convert(&wanted.name, &mut numbers);
-        let numbers = Tensor::from_vec(numbers, wanted.shape.as_slice(), device)?;
-        Ok(parameter.slice_set(&numbers, 0, *row)?)
+        Ok(storage::overwrite(&parameter.narrow(0, *row, rows)?, numbers)?)
     }
 
     /// Converts a tensor that is known to fit, in parallel.

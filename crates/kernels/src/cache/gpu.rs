@@ -8,7 +8,7 @@ use crate::device::decode::Cache;
 use crate::engine::Engine;
 use crate::launch::{Compute, Gpu};
 use crate::storage::Like;
-use crate::{Heads, Result, Sequences, Tape, Value, attention};
+use crate::{Heads, Result, Sequences, Tape, Value, attention, storage};
 
 /// Tokens that a slot has room for at first.
 const ROOM: usize = 256;
@@ -25,10 +25,11 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(qkv: &Tensor, heads: Heads, sequences: usize) -> Result<Self> {
+    /// Slots where `like` is, of its type.
+    pub(super) fn new(like: &Tensor, heads: Heads, sequences: usize) -> Result<Self> {
         let row = 2 * heads.key_value * heads.width;
         // SAFETY: a position is read only once a token has been appended there.
-        let rows = unsafe { Like::of(qkv).shaped((sequences, ROOM, row)).empty()? };
+        let rows = unsafe { Like::of(like).shaped((sequences, ROOM, row)).empty()? };
         let left = (0..sequences as u32).map(|slot| (slot, 0)).collect();
         Ok(Self { rows, capacity: ROOM, free: Vec::new(), left })
     }
@@ -53,8 +54,9 @@ impl Slots {
         let tokens = head.map_or(0, |(_, tokens)| tokens);
         let slots = self.rows.dims()[0];
         if self.free.is_empty() {
-            self.make_room(2 * slots, self.capacity.max(tokens))?;
-            self.free.extend((slots as u32..2 * slots as u32).rev());
+            let more = (2 * slots).max(1);
+            self.make_room(more, self.capacity.max(tokens))?;
+            self.free.extend((slots as u32..more as u32).rev());
         } else {
             self.make_room(slots, tokens)?;
         }
@@ -62,7 +64,8 @@ impl Slots {
         if let Some((rows, tokens)) = head {
             let (slots, capacity, row) = self.rows.dims3()?;
             let all = self.rows.reshape((slots * capacity, row))?;
-            all.slice_set(&rows.narrow(0, 0, tokens)?, 0, slot as usize * capacity)?;
+            let place = all.narrow(0, slot as usize * capacity, tokens)?;
+            storage::copy(&rows.narrow(0, 0, tokens)?, &place)?;
         }
         self.left.push((slot, tokens));
         Ok(())
@@ -76,7 +79,7 @@ impl Slots {
         let rows = self.rows.get(slot as usize)?.narrow(0, 0, tokens)?;
         // SAFETY: all of it is set.
         let copy = unsafe { Like::of(&self.rows).shaped((tokens, row)).empty()? };
-        copy.slice_set(&rows, 0, 0)?;
+        storage::copy(&rows, &copy)?;
         Ok(copy)
     }
 
@@ -129,8 +132,52 @@ impl Slots {
             if tokens <= self.capacity { self.capacity } else { tokens.max(2 * self.capacity) };
         // SAFETY: as in `new`.
         let rows = unsafe { Like::of(&self.rows).shaped((slots, capacity, row)).empty()? };
-        rows.narrow(0, 0, old)?.slice_set(&self.rows, 1, 0)?;
+        // Slot by slot: all together may be more than Candle's kernels can count.
+        for slot in 0..old {
+            let room = rows.get(slot)?.narrow(0, 0, self.capacity)?;
+            storage::copy(&self.rows.get(slot)?, &room)?;
+        }
         (self.rows, self.capacity) = (rows, capacity);
         Ok(())
+    }
+}
+
+/// Slots need a GPU for attention alone: how they grow shows in the CPU's memory too.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{CachedHead, KeyValueCache, Place};
+    use crate::support::{floats, tensor};
+
+    const HEADS: Heads = Heads { query: 2, key_value: 1, width: 4 };
+
+    #[test]
+    fn slots_grow_in_number_and_length_and_keep_what_they_hold() {
+        let heads = [3, 300, 1, 40].map(|tokens| tensor((tokens, 8), tokens as u64));
+        let mut slots = Slots::new(&heads[0], HEADS, 0).unwrap();
+        heads.iter().for_each(|head| slots.admit(Some((head, head.dims()[0]))).unwrap());
+        assert_eq!(slots.rows.dims(), [4, 512, 8]);
+        let held = |slots: &Slots, sequence, tokens| floats(&slots.copy(sequence, tokens).unwrap());
+        for (sequence, head) in heads.iter().enumerate() {
+            assert_eq!(held(&slots, sequence, head.dims()[0]), floats(head));
+        }
+        // The next one takes the slot of one that has ended.
+        slots.retain(&[true, false, true, true]);
+        slots.admit(Some((&heads[0], 2))).unwrap();
+        assert_eq!(slots.rows.dims(), [4, 512, 8]);
+        assert_eq!(slots.lengths().collect::<Vec<_>>(), [3, 1, 40, 2]);
+        assert_eq!(held(&slots, 3, 2), floats(&heads[0])[..16]);
+        assert_eq!(held(&slots, 2, 40), floats(&heads[3]));
+    }
+
+    #[test]
+    fn a_cache_that_is_still_empty_begins_with_a_head_from_a_gpu() {
+        let head = CachedHead(Place::Gpu(tensor((5, 8), 1)));
+        for empty in [0, 2] {
+            let mut cache = KeyValueCache::new(HEADS, empty);
+            cache.admit(Some((&head, 4))).unwrap();
+            cache.admit(None).unwrap();
+            assert_eq!(cache.lengths(), [vec![0; empty], vec![4, 0]].concat());
+        }
     }
 }

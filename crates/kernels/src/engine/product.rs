@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use candle_core::cuda_backend::CudaDevice;
 
 use super::{Engine, Operand};
-use crate::launch::Compute;
+use crate::launch::{Compute, Gpu};
 use crate::{Error, Result};
 
 /// Forbids cuBLAS to add the parts of a product that it has split in the type of the output.
@@ -45,8 +45,11 @@ impl Engine {
         [rows, columns, inner]: [usize; 3],
         accumulate: bool,
     ) -> Result<()> {
-        if rows == 0 || columns == 0 || inner == 0 {
+        if rows == 0 || columns == 0 || (inner == 0 && accumulate) {
             return Ok(());
+        }
+        if inner == 0 {
+            return self.zero(self.at(out)?, rows * columns * Compute::of(out)?.size());
         }
         let size = |number: usize| c_int::try_from(number).map_err(|_| Error::TooLarge { number });
         let operation = |operand: Operand| match operand.transposed {

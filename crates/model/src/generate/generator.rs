@@ -19,8 +19,9 @@ pub struct Capacity {
     /// Default 16.
     pub slots: usize,
     /// Tokens that their caches may come to hold, `2 G D` numbers a layer each: a request waits while
-    /// what it may need at most does not fit beside the others. One alone is never refused. Default
-    /// 65,536.
+    /// what it may need at most does not fit beside the others. One alone is never refused. On a GPU
+    /// all slots are as long as the longest sequence needs, so that those which are not full take room
+    /// that is not counted here. Default 65,536.
     pub tokens: usize,
     /// Tokens of prompts' heads that are kept for prompts that begin alike; 0 keeps none. Default
     /// 4,096.
