@@ -180,10 +180,16 @@ fn patterns_that_fit_no_tensor() {
 
 #[test]
 fn what_only_a_gpu_can_do() {
-    said!(|place| {
-        place.replace("config.toml", "steps = 4", "steps = 4\nmaster_weights = false");
-        place.replace("config.toml", "[optim]", "[optim]\noffload = true");
-    });
+    let place = Place::new();
+    place.replace(
+        "config.toml",
+        "steps = 4",
+        "steps = 4\nmaster_weights = false\nprecision = \"bf16\"",
+    );
+    place.replace("config.toml", "[optim]", "[optim]\noffload = true");
+    let run = place.train(&["--profile"]);
+    assert!(!place.path("runs").exists(), "a refusal touches nothing");
+    insta::assert_snapshot!(told(&run));
 }
 
 #[test]

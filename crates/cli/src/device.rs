@@ -22,36 +22,33 @@ pub fn open(device: args::Device) -> Result<Device> {
 }
 
 /// The numbers to compute with on this device: those asked for, or its usual ones.
-///
-/// # Errors
-/// Refused if the device has no such numbers.
-pub fn precision(asked: Option<Precision>, device: &Device) -> Result<Precision> {
-    match (asked, device.is_cpu()) {
-        (Some(Precision::Bf16), true) => Err(Refusal::new(
-            "`train.precision` is `bf16`, wanted `f32` on the CPU",
-            "half precision needs a GPU: `--device cuda`",
-        ))
-        .or_refuse(),
-        (Some(asked), _) => Ok(asked),
-        (None, true) => Ok(Precision::F32),
-        (None, false) => Ok(Precision::Bf16),
-    }
+pub fn precision(asked: Option<Precision>, device: &Device) -> Precision {
+    let usual = if device.is_cpu() { Precision::F32 } else { Precision::Bf16 };
+    asked.unwrap_or(usual)
 }
 
-/// Refuses what a config asks for that the device has not.
+/// Refuses what a config, or `--profile`, asks for that the device has not.
 ///
 /// # Errors
 /// All that is refused, each problem an error of its own.
-pub fn suits(config: &Config, device: &Device) -> Result<()> {
+pub fn suits(config: &Config, profiled: bool, device: &Device) -> Result<()> {
     if !device.is_cpu() {
         return Ok(());
     }
     let problems = only_on_a_gpu(&config.optim, &config.train).into_iter();
-    let errors = problems.map(|problem| {
+    let refusals = problems.map(|problem| {
         let (message, hint) = problem.split_once("\nhint: ").unwrap_or((&problem, ""));
-        Refusal::new(message, hint).into()
+        Refusal::new(message, hint)
     });
-    let errors: Vec<_> = errors.collect();
+    let half = Refusal::new(
+        "`train.precision` is `bf16`, wanted `f32` on the CPU",
+        "half precision needs a GPU: `--device cuda`",
+    );
+    let clock = Refusal::new("`--profile` is set, wanted a GPU to time", "add `--device cuda`");
+    let refusals = refusals
+        .chain((config.train.precision == Some(Precision::Bf16)).then_some(half))
+        .chain(profiled.then_some(clock));
+    let errors: Vec<_> = refusals.map(Into::into).collect();
     if errors.is_empty() { Ok(()) } else { Err(Failure::Problems(errors)) }
 }
 

@@ -10,6 +10,8 @@ mod cuda;
 #[cfg(feature = "cuda")]
 mod host;
 #[cfg(feature = "cuda")]
+mod libraries;
+#[cfg(feature = "cuda")]
 mod modules;
 #[cfg(feature = "cuda")]
 mod pinned;

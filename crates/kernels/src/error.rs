@@ -112,14 +112,27 @@ pub enum Error {
         index: usize,
     },
     /// A library that CUDA needs is not there.
-    #[error("cannot load `{file}` ({name})")]
+    #[error("cannot load `{file}` ({name}): {reason}")]
     Library {
         /// The file.
         file: String,
         /// What it is.
         name: &'static str,
+        /// What the loader says.
+        reason: String,
         /// Where to get it.
         remedy: &'static str,
+    },
+    /// The driver is older than the CUDA of this build.
+    #[error(
+        "found a driver for CUDA {}, wanted {} or newer: that is what this build was made with",
+        version(*found), version(*wanted)
+    )]
+    Driver {
+        /// The newest CUDA that it knows, 1000 for each whole version and 10 for each part.
+        found: u32,
+        /// The CUDA of this build.
+        wanted: u32,
     },
     /// There is no such GPU, or it cannot be used.
     #[error("cannot use GPU {index}: {message}")]
@@ -136,6 +149,18 @@ pub enum Error {
         architecture: String,
         /// What the driver says.
         message: String,
+    },
+    /// A block of this GPU has less shared memory than a kernel takes.
+    #[error(
+        "`{kernel}` takes {wanted} bytes of shared memory, and a block of this GPU has {found}"
+    )]
+    SharedMemory {
+        /// The kernel.
+        kernel: String,
+        /// What there is.
+        found: i32,
+        /// What it takes.
+        wanted: u32,
     },
     /// A call to CUDA failed.
     #[error("cannot {what} on the GPU: {message}")]
@@ -183,6 +208,13 @@ impl Error {
                     .into(),
             ),
             Self::Library { remedy, .. } => Some((*remedy).into()),
+            Self::Driver { .. } => Some(
+                "install a driver of the 580 series or newer: `nvidia-smi` shows the one that is there"
+                    .into(),
+            ),
+            Self::SharedMemory { .. } => Some(
+                "attention in bf16 takes half as much: `train.precision = \"bf16\"`".into(),
+            ),
             Self::NoGpu { .. } => Some(
                 "`nvidia-smi` shows the GPUs and their driver, which must be 580 or newer; \
                  `CUDA_VISIBLE_DEVICES` may hide some"
@@ -190,6 +222,9 @@ impl Error {
             ),
             Self::Kernels { architecture, .. } => {
                 let number = architecture.trim_start_matches("sm_");
+                if number.parse().is_ok_and(|number: u32| number < OLDEST) {
+                    return Some(format!("the kernels need a GPU of sm_{OLDEST} or newer, as an A100"));
+                }
                 Some(format!(
                     "build it for this GPU: `ALBACORE_CUDA_ARCHS={number} cargo build --release \
                      --features cuda`"
@@ -200,6 +235,14 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// The oldest architecture with products of bf16 and copies ahead of use.
+const OLDEST: u32 = 80;
+
+/// A version of CUDA as it is written.
+fn version(number: u32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
 /// The cheapest remedies, if this is what a driver says when memory has run out.
@@ -236,5 +279,29 @@ pub(crate) fn expect_indices(
     match indices.iter().find(|&&index| index as usize >= len) {
         Some(&index) => Err(Error::Index { operation, what, index: index as usize, len }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_told_how_to_build_for_it_or_that_nobody_can() {
+        let hint = |architecture: &str| {
+            let (architecture, message) = (architecture.to_owned(), String::new());
+            Error::Kernels { architecture, message }.hint().unwrap()
+        };
+        assert!(hint("sm_86").contains("`ALBACORE_CUDA_ARCHS=86 cargo build"));
+        assert_eq!(hint("sm_75"), "the kernels need a GPU of sm_80 or newer, as an A100");
+    }
+
+    #[test]
+    fn an_old_driver_is_told_by_the_cuda_it_knows() {
+        let error = Error::Driver { found: 12_040, wanted: 13_000 };
+        assert_eq!(
+            error.to_string(),
+            "found a driver for CUDA 12.4, wanted 13.0 or newer: that is what this build was made with"
+        );
     }
 }

@@ -36,12 +36,12 @@ use crate::terminal::Terminal;
 /// Refused if the config, the data, the model or the run cannot be used; fails while training.
 pub fn run(options: &Train, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
     let mut config = Config::load(&options.configured, seed)?;
-    device::suits(&config, device)?;
-    let precision = device::precision(config.train.precision, device)?;
+    device::suits(&config, options.profile, device)?;
+    let precision = device::precision(config.train.precision, device);
     if !device.is_cpu() {
         config.train.precision = Some(precision);
     }
-    let profile = options.profile.then(|| Profile::new(device)).transpose()?;
+    let profile = options.profile.then(|| Profile::new(device));
     let folder = config.run.folder();
     // Refused or not meant, a run leaves nothing behind.
     let fresh = fresh(&folder);

@@ -1,7 +1,7 @@
 //! A GPU behind Candle's context and stream: opening it, loading kernels, memory, launches.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::cuda_backend::cudarc::driver::{
@@ -15,23 +15,13 @@ use parking_lot::Mutex;
 
 use super::clock::Clock;
 use super::host::{Outbox, Page};
+use super::libraries;
 use super::modules::module;
 use crate::launch::{Address, Argument, Gpu, Launch};
 use crate::{Error, KernelTime, Result};
 
 /// What a block may use of shared memory without asking for more.
 const SHARED_BYTES: u32 = 48 << 10;
-
-/// Libraries that CUDA opens when it first needs them; without this check it would panic then.
-const LIBRARIES: [(&CStr, &str, &str); 4] = [
-    (c"libcuda.so.1", "the NVIDIA driver", "install the driver of your GPU, 580 or newer"),
-    (c"libcublas.so.13", "cuBLAS", CUDA_LIBRARIES),
-    (c"libcublasLt.so.13", "cuBLASLt", CUDA_LIBRARIES),
-    (c"libcurand.so.10", "cuRAND", CUDA_LIBRARIES),
-];
-
-const CUDA_LIBRARIES: &str = "install CUDA 13, or `pip install nvidia-cublas nvidia-curand`, and let \
-                              `LD_LIBRARY_PATH` name the folder that holds it";
 
 /// See [`super::gpu`]. A GPU is opened once: its tensors work together.
 pub(super) fn open(index: usize) -> Result<Device> {
@@ -46,18 +36,22 @@ pub(super) fn open(index: usize) -> Result<Device> {
 }
 
 fn open_anew(index: usize) -> Result<Device> {
-    for (file, name, remedy) in LIBRARIES {
-        // SAFETY: the name is a string; CUDA's libraries may be loaded and are never unloaded.
-        if unsafe { libc::dlopen(file.as_ptr(), libc::RTLD_LAZY) }.is_null() {
-            let file = file.to_string_lossy().into_owned();
-            return Err(Error::Library { file, name, remedy });
-        }
+    libraries::load()?;
+    let no_gpu = |message| Error::NoGpu { index, message };
+    let count = result::init().and_then(|()| result::device::get_count());
+    let count = count.map_err(|error| no_gpu(said(error)))?;
+    if usize::try_from(count).is_ok_and(|count| index >= count) {
+        return Err(no_gpu(match count {
+            0 => "found none".to_owned(),
+            1 => "found one alone, which is GPU 0".to_owned(),
+            _ => format!("found {count}, of which the first is GPU 0"),
+        }));
     }
     let device = Device::new_cuda_with_stream(index);
     // Candle's errors may carry a backtrace below their first line.
     let first_line =
         |error: candle_core::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
-    let device = device.map_err(|error| Error::NoGpu { index, message: first_line(error) })?;
+    let device = device.map_err(|error| no_gpu(first_line(error)))?;
     let engine = Engine::of(&device)?.expect("it is a CUDA device");
     // Whether there is code for this GPU is known once a module is loaded.
     let probe = Launch {
@@ -197,6 +191,7 @@ impl Engine {
         let function = modules[launch.file].load_function(&launch.kernel);
         let function = function.map_err(failed(&launch.kernel))?;
         if launch.shared > SHARED_BYTES {
+            self.check_shared(launch)?;
             let name = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let wanted = launch.shared as i32;
             function.set_attribute(name, wanted).map_err(failed(&launch.kernel))?;
@@ -205,9 +200,20 @@ impl Engine {
         Ok(function)
     }
 
+    /// Whether a block of this GPU has so much shared memory: an RTX 4090 has less than an A100.
+    fn check_shared(&self, launch: &Launch) -> Result<()> {
+        let most = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        let found = self.stream.context().attribute(most).map_err(failed(&launch.kernel))?;
+        let (kernel, wanted) = (launch.kernel.clone(), launch.shared);
+        match u32::try_from(found) {
+            Ok(found) if found >= wanted => Ok(()),
+            _ => Err(Error::SharedMemory { kernel, found, wanted }),
+        }
+    }
+
     fn not_loaded(&self, error: DriverError) -> Error {
         let (major, minor) = self.stream.context().compute_capability().unwrap_or_default();
-        Error::Kernels { architecture: format!("sm_{major}{minor}"), message: error.to_string() }
+        Error::Kernels { architecture: format!("sm_{major}{minor}"), message: said(error) }
     }
 }
 
@@ -230,7 +236,15 @@ fn keep_freed_memory(stream: &CudaStream) -> std::result::Result<(), DriverError
 
 pub(super) fn failed(what: &str) -> impl FnOnce(DriverError) -> Error {
     let what = what.to_owned();
-    move |error| Error::Cuda { what, message: error.to_string() }
+    move |error| Error::Cuda { what, message: said(error) }
+}
+
+/// What the driver says, and its name for it, by which memory that has run out is known.
+pub(super) fn said(error: DriverError) -> String {
+    match (error.error_string(), error.error_name()) {
+        (Ok(text), Ok(name)) => format!("{} ({})", text.to_string_lossy(), name.to_string_lossy()),
+        _ => error.to_string(),
+    }
 }
 
 impl Gpu for Engine {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::cuda_backend::cudarc::driver::{CudaStream, PinnedHostSlice, sys};
 
 use super::Engine;
-use super::cuda::failed;
+use super::cuda::{failed, said};
 use crate::launch::Address;
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ impl Pinned {
         let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
         // SAFETY: it is filled before anything reads it.
         let memory = unsafe { stream.context().alloc_pinned_with_flags::<u8>(bytes.max(1), flags) };
-        let memory = memory.map_err(|error| Error::Pinned { bytes, message: error.to_string() })?;
+        let memory = memory.map_err(|error| Error::Pinned { bytes, message: said(error) })?;
         // cudarc waits for an event first, which nothing records: all work is ordered by the stream.
         let at = Address(memory.as_ptr().map_err(failed("use locked memory"))? as u64);
         let this = Self { _memory: memory, at, bytes, stream };
