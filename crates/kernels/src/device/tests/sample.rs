@@ -175,3 +175,23 @@ fn emulated_rows_without_a_finite_largest_logit_choose_nothing() {
     }
     assert_same(&rows);
 }
+
+/// Differences that overflow when they are divided, or vanish: also among logits that are as far apart
+/// as can be.
+#[test]
+fn emulated_choices_at_the_ends_of_the_scale_are_those_of_the_cpu() {
+    let mut far: Vec<f32> = numbers(97, 4).into_iter().map(|logit| 3e38 * logit).collect();
+    far[5] = f32::NEG_INFINITY;
+    let near: Vec<f32> = numbers(97, 4).into_iter().map(|logit| 1e-44 * logit).collect();
+    let mut rows: Vec<(&[f32], Choice)> = Vec::new();
+    for logits in [&far, &near] {
+        for temperature in [f32::from_bits(1), f32::MIN_POSITIVE, 1.0, f32::MAX] {
+            for top_p in [0.6, 1.0] {
+                for draw in [0, 1 << 62, u64::MAX] {
+                    rows.push((logits, Choice { temperature, top_p, draw, ..PLAIN }));
+                }
+            }
+        }
+    }
+    assert_same(&rows);
+}
