@@ -43,22 +43,85 @@ impl ObjectiveConfig {
     }
 }
 
-/// Which of a batch's supervised tokens belong to which sequence.
-#[derive(Clone, Copy, Debug)]
+/// Which of a batch's supervised tokens belong to which response, and which responses to which group.
+///
+/// ```text
+/// group_starts   0           3        5     two prompts, with three and two responses
+/// target_starts  0   4   6   9   14   15    responses of 4, 2, 3, 5 and 1 supervised tokens
+/// scores        .9  .1  .5   1   0          of each response, higher is better
+/// ```
+///
+/// A group is never spread over batches.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Groups<'a> {
-    /// For each sequence the first of its supervised tokens and, last, how many there are.
+    /// For each sequence (response) the first of its supervised tokens and, last, how many there are.
     pub target_starts: &'a [u32],
+    /// For each group (a prompt and its responses) the first of its responses and, last, how many
+    /// responses there are. Empty: every sequence is a group of its own, as in data without groups.
+    pub group_starts: &'a [u32],
+    /// The score of each response, higher is better; equal ones are ties. Empty: the data has none.
+    pub scores: &'a [f32],
+    /// The log-probability of each response, summed over its supervised tokens, under the frozen
+    /// reference. Empty unless the objective asks for it ([`Objective::needs_reference`]).
+    pub reference: &'a [f32],
 }
 
-impl Groups<'_> {
+impl<'a> Groups<'a> {
+    /// Sequences that are each a group of their own, without scores.
+    pub fn alone(target_starts: &'a [u32]) -> Self {
+        Self { target_starts, ..Self::default() }
+    }
+
     /// The number of supervised tokens.
     pub fn targets(&self) -> usize {
         self.target_starts.last().map_or(0, |&end| end as usize)
     }
 
     /// The supervised tokens of each sequence, in order.
-    pub fn sequences(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+    pub fn sequences(&self) -> impl ExactSizeIterator<Item = Range<usize>> + 'a {
         self.target_starts.windows(2).map(|pair| pair[0] as usize..pair[1] as usize)
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        let starts =
+            if self.group_starts.is_empty() { self.target_starts } else { self.group_starts };
+        starts.len().saturating_sub(1)
+    }
+
+    /// Whether there is no group at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The responses of each group, in order.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = Range<usize>> + 'a {
+        let groups = *self;
+        (0..groups.len()).map(move |group| groups.responses(group))
+    }
+
+    /// The responses of a group.
+    pub fn responses(&self, group: usize) -> Range<usize> {
+        match self.group_starts {
+            [] => group..group + 1,
+            starts => starts[group] as usize..starts[group + 1] as usize,
+        }
+    }
+
+    /// The supervised tokens of a response.
+    pub fn tokens(&self, response: usize) -> Range<usize> {
+        self.target_starts[response] as usize..self.target_starts[response + 1] as usize
+    }
+
+    /// The log-probability of a response: the sum over its supervised tokens.
+    pub fn sum(&self, logp: &[f32], response: usize) -> f64 {
+        logp[self.tokens(response)].iter().map(|&logp| f64::from(logp)).sum()
+    }
+
+    /// The mean log-probability of a response's supervised tokens; `None` if it has none.
+    pub fn mean(&self, logp: &[f32], response: usize) -> Option<f64> {
+        let tokens = self.tokens(response).len();
+        (tokens > 0).then(|| self.sum(logp, response) / tokens as f64)
     }
 }
 
@@ -107,6 +170,16 @@ pub trait Objective: Send + Sync {
     /// How many units this batch adds to the step's.
     fn count(&self, groups: &Groups) -> Counts;
 
+    /// Whether it ranks: the data must then have groups with a score for each response.
+    fn needs_groups(&self) -> bool {
+        false
+    }
+
+    /// Whether it compares with a frozen reference: [`Groups::reference`] must then be filled.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
     /// The gradient, if it does not depend on the log-probabilities: the model's head then does its
     /// forward and backward passes at once.
     fn ahead(&self, _groups: &Groups, _step: &Counts) -> Option<Vec<f32>> {
@@ -127,6 +200,27 @@ mod tests {
         step.add(&Counts(vec![3, 1]));
         step.add(&Counts(vec![4, 0]));
         assert_eq!(step, Counts(vec![7, 1]));
+    }
+
+    #[test]
+    fn responses_lie_in_groups_and_tokens_in_responses() {
+        let logp = [-1.0, -2.0, -3.0, -4.0, -0.5];
+        let groups =
+            Groups { target_starts: &[0, 2, 2, 5], group_starts: &[0, 2, 3], ..Groups::default() };
+        assert_eq!((groups.targets(), groups.len(), groups.is_empty()), (5, 2, false));
+        assert_eq!(groups.groups().collect::<Vec<_>>(), [0..2, 2..3]);
+        assert_eq!(groups.sequences().collect::<Vec<_>>(), [0..2, 2..2, 2..5]);
+        assert_eq!((groups.sum(&logp, 0), groups.mean(&logp, 0)), (-3.0, Some(-1.5)));
+        // A response without supervised tokens has no mean.
+        assert_eq!((groups.sum(&logp, 1), groups.mean(&logp, 1)), (0.0, None));
+        assert_eq!((groups.sum(&logp, 2), groups.mean(&logp, 2)), (-7.5, Some(-2.5)));
+    }
+
+    #[test]
+    fn sequences_alone_are_groups_of_one() {
+        let groups = Groups::alone(&[0, 2, 5]);
+        assert_eq!(groups.groups().collect::<Vec<_>>(), [0..1, 1..2]);
+        assert!(Groups::alone(&[0]).is_empty() && Groups::default().is_empty());
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Accumulated {
                 let terms = match said {
                     Said::Terms(terms) => terms,
                     Said::Later { logprobs, target_starts } => {
-                        let groups = Groups { target_starts: &target_starts };
+                        let groups = Groups::alone(&target_starts);
                         objective.loss(&logprobs.get()?, &groups, &self.counts).terms
                     }
                 };
@@ -96,7 +96,7 @@ fn backward(
     recompute: Recompute,
 ) -> Result<Said> {
     let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
-    let groups = Groups { target_starts: &target_starts };
+    let groups = Groups::alone(&target_starts);
     let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
     let mut tape = Tape::recording(recompute);
     let ahead = objective.ahead(&groups, counts);
@@ -118,7 +118,7 @@ fn backward(
 }
 
 fn groups(batch: &Batch) -> Groups<'_> {
-    Groups { target_starts: &batch.target_starts }
+    Groups::alone(&batch.target_starts)
 }
 
 impl Measured {

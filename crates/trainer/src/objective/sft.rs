@@ -33,8 +33,7 @@ mod tests {
     /// the four tokens is 5 / 4; the mean of the batches' means, 1.5, would be the known mistake.
     #[test]
     fn the_loss_is_the_mean_over_the_tokens_of_the_whole_step() {
-        let (first, second) =
-            (Groups { target_starts: &[0, 2, 3] }, Groups { target_starts: &[0, 1] });
+        let (first, second) = (Groups::alone(&[0, 2, 3]), Groups::alone(&[0, 1]));
         let mut step = Sft.count(&first);
         step.add(&Sft.count(&second));
         assert_eq!(step, Counts(vec![4]));
@@ -50,7 +49,7 @@ mod tests {
     /// half below to half above, leaves the rounding of the gradient to f32 alone.
     #[test]
     fn the_gradient_known_ahead_is_the_slope_of_the_loss() {
-        let groups = Groups { target_starts: &[0, 1, 3] };
+        let groups = Groups::alone(&[0, 1, 3]);
         let (step, logp) = (Counts(vec![7]), [-3.0, -1.0, -0.25]);
         let ahead = Sft.ahead(&groups, &step).unwrap();
         assert_eq!(ahead.len(), logp.len());
