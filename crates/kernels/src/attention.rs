@@ -1,5 +1,6 @@
 //! Attention over packed sequences: `softmax(scale · q kᵀ) v` (Vaswani et al., 2017, equation 1), each
-//! sequence on its own, with groups of query heads sharing a key/value head.
+//! sequence on its own or behind a prompt that it shares, with groups of query heads sharing a
+//! key/value head.
 //!
 //! Tile by tile with an online softmax (Dao, 2023, FlashAttention-2): of the tokens x tokens scores
 //! no more exists at a time than one tile a thread, and the forward pass leaves behind only its
@@ -11,6 +12,9 @@
 mod backward;
 mod bias;
 mod forward;
+mod pairs;
+#[cfg(test)]
+mod prompt_tests;
 #[cfg(test)]
 mod reference;
 mod rows;
@@ -34,7 +38,8 @@ use crate::{Error, Heads, Result, Sequences, Tape, Value, storage};
 /// Queries of a tile: the rows of `gemm`'s f32 kernels are 48 (AVX-512) and 24 (AVX2).
 pub(crate) const QUERIES: usize = 48;
 
-/// Causal attention: a token sees itself and the earlier tokens of its sequence.
+/// Causal attention: a token sees itself and the earlier tokens of its sequence, and of the prompt that
+/// its sequence goes on from.
 ///
 /// Saves `qkv` and `(H, T)` log-sum-exps for the backward pass, and the output if the tape does not
 /// compute it again. Results have the same bits at any thread count and whatever other sequences are
@@ -55,7 +60,8 @@ pub fn attention<'a>(
     record(tape, qkv, Attention { heads, sequences, scale, causal: true, bias: None })
 }
 
-/// As [`attention()`], but a token sees all tokens of its sequence: the attention of an encoder.
+/// As [`attention()`], but a token sees all tokens of its sequence and of its prompt: the attention of
+/// an encoder.
 ///
 /// # Errors
 /// If the shapes, the heads and the sequences do not fit each other.
@@ -71,7 +77,7 @@ pub fn bidirectional_attention<'a>(
 
 /// Attention whose scores have a learned bias by the distance of the key from the query, before the
 /// softmax: `softmax(scale · q kᵀ + bias) v`. It is causal, or bidirectional if the bias tells keys
-/// behind their query apart. Positions count from the start of a sequence.
+/// behind their query apart. Positions count from the start of a sequence; no prompt may be shared.
 ///
 /// # Shapes
 /// As [`attention()`]; the table of the bias `(B, H)`.
@@ -87,6 +93,9 @@ pub fn biased_attention<'a>(
     bias: RelativeBias<'a>,
 ) -> Result<Value<'a>> {
     bias.check(heads.query)?;
+    if sequences.share_prompts() {
+        return Err(Error::BiasedPrompts);
+    }
     let causal = !bias.buckets.is_bidirectional();
     record(tape, qkv, Attention { heads, sequences, scale, causal, bias: Some(bias) })
 }

@@ -48,6 +48,14 @@ pub enum Error {
         /// What it should be.
         wanted: String,
     },
+    /// A packed batch begins with a response.
+    #[error("sequence 0 is a response, wanted a prompt before it")]
+    NoPrompt,
+    /// A bias by distance cannot tell how far a response lies behind a prompt that it shares.
+    #[error(
+        "attention: found a bias by distance and responses that share a prompt, wanted one of them"
+    )]
+    BiasedPrompts,
     /// Query heads cannot be shared out evenly.
     #[error(
         "{operation}: found {found:?}, wanted query heads in a multiple of the key/value heads"

@@ -4,8 +4,8 @@
 //! `dS = P ∘ (dP - δ)`, `dV = Pᵀ dO`, `dQ = scale · dS K` and `dK = scale · dSᵀ Q`.
 //!
 //! A pair adds to the gradients of its queries and of its keys, so pairs run in waves in which no
-//! chunk occurs twice: wave `w` pairs query chunk `c + w` with key chunk `c`. Nothing is computed
-//! twice, no thread needs a copy of a gradient, and the order of every sum is fixed.
+//! chunk occurs twice (see `pairs`). Nothing is computed twice, no thread needs a copy of a gradient,
+//! and the order of every sum is fixed.
 
 use std::ops::Range;
 
@@ -13,30 +13,12 @@ use rayon::prelude::*;
 
 use super::bias::{Buckets, RelativeBias, Values, add_by_bucket};
 use super::forward::hide_later_keys;
+use super::pairs::Pair;
 use super::{Attention, Block, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
 use crate::simd::{exp, sum2, wide};
 use crate::{Heads, storage};
-
-/// Queries and keys of a chunk.
-const CHUNK: usize = 4 * QUERIES;
-
-/// A chunk of queries, one of keys (both counted from the start of their sequence), and a head.
-struct Pair {
-    sequence: Range<usize>,
-    /// The key/value head.
-    group: usize,
-    queries: Range<usize>,
-    keys: Range<usize>,
-}
-
-impl Pair {
-    /// The query heads of the group.
-    fn heads(&self, heads: Heads) -> Range<usize> {
-        self.group * heads.group()..(self.group + 1) * heads.group()
-    }
-}
 
 /// What a pair contributes to the gradient of the bias's table: `(heads of the group, B)`.
 struct PairSums<'a> {
@@ -91,8 +73,7 @@ impl Attention<'_> {
         let all = Operands { qkv, gradient, lse, delta, bias, sum: SharedMut::new(sum) };
         let mut table =
             self.trained_table().map(|bias| vec![0.0; bias.buckets.count() * self.heads.query]);
-        for wave in 0..self.sequences.longest().div_ceil(CHUNK) {
-            let pairs = self.pairs(wave);
+        for (wave, pairs) in self.waves().into_iter().enumerate() {
             let run = |pair: &Pair| {
                 // The first wave meets every chunk.
                 if wave == 0 && !accumulate {
@@ -139,30 +120,6 @@ impl Attention<'_> {
         delta
     }
 
-    /// The pairs of one wave.
-    fn pairs(&self, wave: usize) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for sequence in self.sequences.iter() {
-            let chunks = sequence.len().div_ceil(CHUNK);
-            let chunk = |index: usize| index * CHUNK..((index + 1) * CHUNK).min(sequence.len());
-            for keys in 0..chunks {
-                let queries = keys + wave;
-                // What lies beyond the last chunk of queries begins again at the first, which sees
-                // these keys only if attention is bidirectional.
-                if wave < chunks && (queries < chunks || !self.causal) {
-                    let (queries, keys) = (chunk(queries % chunks), chunk(keys));
-                    pairs.extend((0..self.heads.key_value).map(|group| Pair {
-                        sequence: sequence.clone(),
-                        group,
-                        queries: queries.clone(),
-                        keys: keys.clone(),
-                    }));
-                }
-            }
-        }
-        pairs
-    }
-
     /// Sets the gradients of a pair's queries, keys and values to zero.
     fn clear(&self, pair: &Pair, all: &Operands) {
         let heads = self.heads;
@@ -171,7 +128,7 @@ impl Attention<'_> {
         let k = (heads.k(pair.group), &pair.keys);
         for (channels, rows) in [(q, &pair.queries), k, (heads.v(pair.group), &pair.keys)] {
             // SAFETY: in a wave, no other pair has these queries or these keys and this group.
-            let mut block = unsafe { all.block(pair, rows, channels, heads.channels()) };
+            let mut block = unsafe { all.block(rows, channels, heads.channels()) };
             (0..rows.len()).for_each(|index| block.row(index).fill(0.0));
         }
     }
@@ -186,19 +143,15 @@ impl Attention<'_> {
         sums: Option<&mut PairSums>,
     ) {
         let (heads, channels) = (self.heads, self.heads.channels());
-        let end = if self.causal { pair.keys.end.min(queries.end) } else { pair.keys.end };
+        let end = if pair.causal { pair.keys.end.min(queries.end) } else { pair.keys.end };
         let keys = pair.keys.start..end;
-        let first = pair.sequence.start;
-        let rows = |channels_of_head, rows| {
-            Rows::new(&all.qkv[first * channels..], channels_of_head, channels).matrix(rows)
-        };
+        let rows =
+            |channels_of_head, rows| Rows::new(all.qkv, channels_of_head, channels).matrix(rows);
         let q = rows(heads.q(head), queries.clone());
         let k = rows(heads.k(pair.group), keys.clone());
         let v = rows(heads.v(pair.group), keys.clone());
         let out_channels = heads.output_channels();
-        let gradient =
-            Rows::new(&all.gradient[first * out_channels..], heads.q(head), out_channels)
-                .matrix(queries.clone());
+        let gradient = Rows::new(all.gradient, heads.q(head), out_channels).matrix(queries.clone());
 
         // SAFETY: the products write the lanes of all queries before they are read, and lanes
         // without a query are filled here.
@@ -210,14 +163,14 @@ impl Attention<'_> {
         let lanes = |data| MatrixMut::strided(data, keys.len(), queries.len(), QUERIES);
         product_here(lanes(weights), k, q.transposed(), self.scale, false);
         product_here(lanes(slopes), v, gradient.transposed(), 1.0, false);
-        let row = head * self.sequences.tokens() + first;
+        let row = head * self.sequences.tokens();
         let row = row + queries.start..row + queries.end;
         let (lse, delta) = (&all.lse[row.clone()], &all.delta[row]);
         if let Some(bias) = all.bias {
             let (scores, _) = weights.as_chunks_mut();
             bias.of_head(head).add(scores, keys.start, queries.start);
         }
-        let first_query = self.causal.then_some((keys.start, queries.start));
+        let first_query = pair.causal.then_some((keys.start, queries.start));
         weights_and_slopes(weights, slopes, lse, delta, first_query);
         if let Some(sums) = sums {
             let (slopes, _) = slopes.as_chunks();
@@ -230,11 +183,11 @@ impl Attention<'_> {
         // SAFETY: in a wave, no other pair has these queries or these keys and this group, and this
         // thread uses one block at a time.
         unsafe {
-            let mut dv = all.block(pair, &keys, heads.v(pair.group), channels);
+            let mut dv = all.block(&keys, heads.v(pair.group), channels);
             dv.product(weights, gradient, 1.0, true);
-            let mut dk = all.block(pair, &keys, heads.k(pair.group), channels);
+            let mut dk = all.block(&keys, heads.k(pair.group), channels);
             dk.product(slopes, q, self.scale, true);
-            let mut dq = all.block(pair, &queries, heads.q(head), channels);
+            let mut dq = all.block(&queries, heads.q(head), channels);
             dq.product(slopes.transposed(), k, self.scale, true);
         }
     }
@@ -247,14 +200,12 @@ impl Operands<'_> {
     /// Nobody else may use them while the block lives.
     unsafe fn block(
         &self,
-        pair: &Pair,
         rows: &Range<usize>,
         channels: Range<usize>,
         stride: usize,
     ) -> Block<'_> {
-        let rows = pair.sequence.start + rows.start..pair.sequence.start + rows.end;
         // SAFETY: the rows are tokens of the batch, and the caller vouches for the rest.
-        unsafe { Block::new(&self.sum, rows, channels, stride) }
+        unsafe { Block::new(&self.sum, rows.clone(), channels, stride) }
     }
 }
 

@@ -26,14 +26,20 @@ impl Attention<'_> {
         let (heads, tokens) = (self.heads, self.sequences.tokens());
         let (channels, out_channels) = (heads.channels(), heads.output_channels());
         let (out, lse) = (SharedMut::new(out), SharedMut::new(lse));
-        self.tasks().into_par_iter().with_max_len(1).for_each(|(sequence, head, queries)| {
-            let qkv = &qkv[sequence.start * channels..];
-            let group = head / heads.group();
+        self.tasks().into_par_iter().with_max_len(1).for_each(|(index, head, queries)| {
+            let (sequence, group) = (self.sequences.range(index), head / heads.group());
+            let rows =
+                |first: usize, of_head| Rows::new(&qkv[first * channels..], of_head, channels);
             let tile = Tile {
-                q: Rows::new(qkv, heads.q(head), channels).matrix(queries.clone()),
+                q: rows(sequence.start, heads.q(head)).matrix(queries.clone()),
                 queries: queries.len(),
-                k: Rows::new(qkv, heads.k(group), channels),
-                v: Rows::new(qkv, heads.v(group), channels),
+                prompt: self.sequences.prompt(index).map(|prompt| Prompt {
+                    k: rows(prompt.start, heads.k(group)),
+                    v: rows(prompt.start, heads.v(group)),
+                    keys: prompt.len(),
+                }),
+                k: rows(sequence.start, heads.k(group)),
+                v: rows(sequence.start, heads.v(group)),
                 keys: sequence.len(),
                 first: self.causal.then_some(queries.start),
                 scale: self.scale,
@@ -50,13 +56,13 @@ impl Attention<'_> {
     }
 
     /// Sequence, head and queries (counted from the start of the sequence) of each task.
-    fn tasks(&self) -> Vec<(Range<usize>, usize, Range<usize>)> {
+    fn tasks(&self) -> Vec<(usize, usize, Range<usize>)> {
         let mut tasks = Vec::new();
-        for sequence in self.sequences.iter() {
+        for (index, sequence) in self.sequences.iter().enumerate() {
             for head in 0..self.heads.query {
                 let starts = (0..sequence.len()).step_by(QUERIES);
                 let queries = starts.map(|start| start..(start + QUERIES).min(sequence.len()));
-                tasks.extend(queries.map(|queries| (sequence.clone(), head, queries)));
+                tasks.extend(queries.map(|queries| (index, head, queries)));
             }
         }
         tasks
@@ -69,6 +75,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) q: Matrix<'a>,
     /// How many there are.
     pub(crate) queries: usize,
+    /// What all of them see before those below.
+    pub(crate) prompt: Option<Prompt<'a>>,
     pub(crate) k: Rows<'a>,
     pub(crate) v: Rows<'a>,
     /// How many keys there are.
@@ -80,44 +88,79 @@ pub(crate) struct Tile<'a> {
     pub(crate) bias: Option<(HeadBias<'a>, usize)>,
 }
 
+/// The keys and values of a prompt that is shared.
+pub(crate) struct Prompt<'a> {
+    k: Rows<'a>,
+    v: Rows<'a>,
+    /// How many keys there are.
+    keys: usize,
+}
+
+/// What a tile has seen so far.
+struct Seen {
+    /// Room for the scores of [`KEYS`] keys, or of as many as there are.
+    scores: Vec<f32>,
+    softmax: Softmax,
+    any: bool,
+}
+
 impl Tile<'_> {
     /// Writes the output of the queries and returns the log-sum-exps of their scores.
     pub(crate) fn attend(&self, out: &mut Block) -> [f32; QUERIES] {
-        let keys = self.first.map_or(self.keys, |first| self.keys.min(first + self.queries));
+        let own = self.first.map_or(self.keys, |first| self.keys.min(first + self.queries));
+        let most = self.prompt.as_ref().map_or(own, |prompt| own.max(prompt.keys));
         // SAFETY: each product writes the lanes of all queries before they are read, and lanes
         // without a query are filled here.
-        let mut scores = unsafe { storage::empty_vec(KEYS.min(keys) * QUERIES) };
+        let mut scores = unsafe { storage::empty_vec(KEYS.min(most) * QUERIES) };
         if self.queries < QUERIES {
             scores.fill(0.0);
         }
-        let mut softmax = Softmax::new();
-        for start in (0..keys).step_by(KEYS) {
-            let keys = start..(start + KEYS).min(keys);
-            let scores = &mut scores[..keys.len() * QUERIES];
-            let target = MatrixMut::strided(scores, keys.len(), self.queries, QUERIES);
-            product_here(
-                target,
-                self.k.matrix(keys.clone()),
-                self.q.transposed(),
-                self.scale,
-                false,
-            );
-            let (lanes, _) = scores.as_chunks_mut();
-            if let Some((bias, first_query)) = self.bias {
-                bias.add(lanes, start, first_query);
+        let mut seen = Seen { scores, softmax: Softmax::new(), any: false };
+        let pieces =
+            |keys| (0..keys).step_by(KEYS).map(move |start| start..(start + KEYS).min(keys));
+        if let Some(prompt) = &self.prompt {
+            for keys in pieces(prompt.keys) {
+                let k = prompt.k.matrix(keys.clone());
+                self.see(&mut seen, out, [k, prompt.v.matrix(keys.clone())], keys, |_| {});
             }
-            if let Some(first) = self.first {
-                hide_later_keys(lanes, start, first);
-            }
-            let factor = wide!(|| softmax.absorb(lanes));
-            if start > 0 {
-                rescale(out, &factor, self.queries);
-            }
-            let weights = Matrix::strided(scores, keys.len(), self.queries, QUERIES).transposed();
-            out.product(weights, self.v.matrix(keys), 1.0, start > 0);
         }
-        rescale(out, &softmax.sum.map(f32::recip), self.queries);
-        softmax.log_sum()
+        for keys in pieces(own) {
+            let k = self.k.matrix(keys.clone());
+            self.see(&mut seen, out, [k, self.v.matrix(keys.clone())], keys.clone(), |lanes| {
+                if let Some((bias, first_query)) = self.bias {
+                    bias.add(lanes, keys.start, first_query);
+                }
+                if let Some(first) = self.first {
+                    hide_later_keys(lanes, keys.start, first);
+                }
+            });
+        }
+        rescale(out, &seen.softmax.sum.map(f32::recip), self.queries);
+        seen.softmax.log_sum()
+    }
+
+    /// Attends to some `keys`, whose scores `change` may alter before the softmax.
+    fn see(
+        &self,
+        seen: &mut Seen,
+        out: &mut Block,
+        [k, v]: [Matrix; 2],
+        keys: Range<usize>,
+        change: impl FnOnce(&mut [[f32; QUERIES]]),
+    ) {
+        let scores = &mut seen.scores[..keys.len() * QUERIES];
+        let target = MatrixMut::strided(scores, keys.len(), self.queries, QUERIES);
+        product_here(target, k, self.q.transposed(), self.scale, false);
+        let (lanes, _) = scores.as_chunks_mut();
+        change(lanes);
+        let softmax = &mut seen.softmax;
+        let factor = wide!(|| softmax.absorb(lanes));
+        if seen.any {
+            rescale(out, &factor, self.queries);
+        }
+        let weights = Matrix::strided(scores, keys.len(), self.queries, QUERIES).transposed();
+        out.product(weights, v, 1.0, seen.any);
+        seen.any = true;
     }
 }
 

@@ -16,9 +16,10 @@ pub(super) fn forward(
         &qkv[token * heads.channels()..(token + 1) * heads.channels()][channels]
     };
     let mut out = Vec::new();
-    for sequence in sequences.iter() {
+    for (index, sequence) in sequences.iter().enumerate() {
         for token in sequence.clone() {
-            let visible = sequence.start..if causal { token + 1 } else { sequence.end };
+            let own = sequence.start..if causal { token + 1 } else { sequence.end };
+            let visible = sequences.prompt(index).unwrap_or(0..0).chain(own);
             for head in 0..heads.query {
                 let group = head / heads.group();
                 let score = |key| {

@@ -98,6 +98,7 @@ impl Attention<'_> {
         let tile = Tile {
             q: Rows::new(&q, 0..width, width).matrix(0..task.queries.len()),
             queries: task.queries.len(),
+            prompt: None,
             k,
             v,
             keys: task.rows.len() / self.row(),
@@ -167,6 +168,7 @@ impl Attention<'_> {
         let tile = Tile {
             q,
             queries: task.heads.len().max(task.tokens.len()),
+            prompt: None,
             k,
             v,
             keys: past + task.tokens.end,

@@ -38,6 +38,7 @@ impl Tiles {
 }
 
 /// The rows of each stretch, ordinary sequences: no prompt is shared.
+#[cfg(test)]
 pub(crate) fn alone(starts: &[u32]) -> Vec<Stretch> {
     starts.windows(2).map(|pair| Stretch { rows: pair[0]..pair[1], prompt: 0..0 }).collect()
 }

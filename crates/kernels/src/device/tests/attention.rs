@@ -1,12 +1,12 @@
 //! Attention's kernels against its definition in f64: every width, both directions, shared prompts.
 
 use super::{BOTH, assert_twin, exact};
-use crate::Heads;
 use crate::device::attention::Call;
 use crate::device::tiles::{Stretch, Tiles, alone, key_tiles, query_tiles};
 use crate::emulator::Emulator;
 use crate::engine::Mirror;
 use crate::launch::Compute;
+use crate::{Heads, Sequences};
 
 /// The specification, in f64: each query sees the keys that `sees` allows.
 pub(super) struct Reference<'r> {
@@ -160,14 +160,9 @@ fn emulated_bidirectional_attention_is_its_definition() {
 #[test]
 fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
     for compute in BOTH {
-        let stretch = |rows, prompt| Stretch { rows, prompt };
-        let stretches = [
-            stretch(0..66, 0..0),
-            stretch(66..80, 0..66),
-            stretch(80..83, 0..66),
-            stretch(83..85, 0..0),
-            stretch(85..90, 83..85),
-        ];
+        let is_response = [false, true, true, false, true];
+        let starts = vec![0, 66, 80, 83, 85, 90];
+        let stretches = Sequences::with_responses(starts, &is_response).unwrap().stretches();
         let call = Call {
             heads: heads(4, 2, 64),
             tokens: 90,
