@@ -33,14 +33,29 @@ impl Packed {
         rows: Vec<u32>,
         targets: Vec<u32>,
     ) -> Result<Self> {
-        let sequences = Sequences::new(starts)?;
+        let is_response = vec![false; starts.len().saturating_sub(1)];
+        Self::with_responses(config, ids, starts, &is_response, rows, targets)
+    }
+
+    /// As [`Packed::new`], of sequences of which some are responses: each goes on from the nearest
+    /// before it that is none, its prompt, as if it had a copy of it (see [`Sequences`]).
+    ///
+    /// The row of a prompt may be wanted several times: its last predicts the first token of each
+    /// response. Under dynamic scaling, a prompt and its responses turn as the longest of them does.
+    ///
+    /// # Errors
+    /// As [`Packed::new`]; if there is not one flag for each sequence, or the first is a response.
+    pub fn with_responses(
+        config: &LlamaConfig,
+        ids: Vec<u32>,
+        starts: Vec<u32>,
+        is_response: &[bool],
+        rows: Vec<u32>,
+        targets: Vec<u32>,
+    ) -> Result<Self> {
+        let sequences = Sequences::with_responses(starts, is_response)?;
         check(config, &ids, &sequences, &rows, &targets)?;
-        let lengths = sequences.iter().map(|range| range.len()).collect::<Vec<_>>();
-        let (angles, first_rows) = rope_angles(config, &lengths)?;
-        let mut positions = Vec::with_capacity(ids.len());
-        for (first, length) in first_rows.into_iter().zip(lengths) {
-            positions.extend(first..first + length as u32);
-        }
+        let (angles, positions) = turns(config, &sequences)?;
         Ok(Self { ids, sequences, angles, positions: positions.into(), rows, targets })
     }
 
@@ -48,6 +63,33 @@ impl Packed {
     pub fn supervised(&self) -> usize {
         self.targets.len()
     }
+}
+
+/// The tables of angles, and each token's row of them: a response goes on from its prompt's last.
+fn turns(config: &LlamaConfig, sequences: &Sequences) -> Result<(Angles, Vec<u32>)> {
+    // Of a prompt with its longest response, or of a sequence alone.
+    let mut lengths: Vec<usize> = Vec::new();
+    for (index, range) in sequences.iter().enumerate() {
+        match (sequences.prompt(index), lengths.last_mut()) {
+            (Some(prompt), Some(longest)) => *longest = (*longest).max(prompt.len() + range.len()),
+            _ => lengths.push(range.len()),
+        }
+    }
+    let (angles, first_rows) = rope_angles(config, &lengths)?;
+    let (mut positions, mut first_rows) = (Vec::new(), first_rows.into_iter());
+    let mut first = 0;
+    for (index, range) in sequences.iter().enumerate() {
+        let before = match sequences.prompt(index) {
+            Some(prompt) => prompt.len(),
+            None => {
+                first = first_rows.next().expect("each has one that is no response");
+                0
+            }
+        };
+        let start = first + before as u32;
+        positions.extend(start..start + range.len() as u32);
+    }
+    Ok((angles, positions))
 }
 
 /// Checks that nothing in a batch contradicts the rest.
