@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::encode::REVISION;
-use crate::{Encoded, Origin, Reason, Report};
+use crate::{Encoded, Origin, Reason, Report, Response};
 
-const MAGIC: &[u8; 16] = b"albacore ids 1\n\n";
+const MAGIC: &[u8; 16] = b"albacore ids 2\n\n";
 const LEARNED: u8 = 128;
 
 /// An example and how often an epoch has it.
@@ -37,9 +37,9 @@ struct Header {
     examples: Vec<Entry>,
 }
 
-/// What is known of an example besides its tokens.
+/// What is known of an example besides its tokens; of each response its start and the bits of its score.
 #[derive(Serialize, Deserialize)]
-struct Entry(usize, u32, usize, usize, bool);
+struct Entry(usize, u32, usize, usize, bool, Vec<(usize, u32)>);
 
 impl CacheFile {
     /// The file in `folder` for what `key` has hashed, made by this revision of the encoder.
@@ -59,11 +59,16 @@ impl CacheFile {
         let (header, tokens) = rest.split_at_checked(u64::from_le_bytes(*length) as usize)?;
         let header: Header = serde_json::from_slice(header).ok()?;
         let (mut ids, mut marks) = tokens.split_at_checked(tokens.len() / 5 * 4)?;
-        let examples =
-            header.examples.iter().map(|Entry(file, line, tokens, repeat, eos_added)| {
+        let examples = header.examples.iter().map(
+            |Entry(file, line, tokens, repeat, eos_added, responses)| {
                 let origin = Origin { file: header.files.get(*file)?.clone(), line: *line };
                 let mut example = Encoded::empty(origin);
                 example.eos_added = *eos_added;
+                example.responses.extend(
+                    responses
+                        .iter()
+                        .map(|&(start, score)| Response { start, score: f32::from_bits(score) }),
+                );
                 let (here, rest) = ids.split_at_checked(tokens * 4)?;
                 ids = rest;
                 let (numbers, _) = here.as_chunks::<4>();
@@ -75,7 +80,8 @@ impl CacheFile {
                     example.reasons.push(*Reason::ALL.get(usize::from(mark & !LEARNED))?);
                 }
                 Some((Arc::new(example), *repeat))
-            });
+            },
+        );
         Some((examples.collect::<Option<_>>()?, header.report))
     }
 
@@ -104,7 +110,9 @@ fn write(file: impl Write, examples: &[Example], report: &Report) -> std::io::Re
             files.push(file.clone());
             files.len() - 1
         });
-        Entry(file, *line, example.len(), *repeat, example.eos_added)
+        let responses = example.responses.iter();
+        let responses = responses.map(|response| (response.start, response.score.to_bits()));
+        Entry(file, *line, example.len(), *repeat, example.eos_added, responses.collect())
     });
     let examples_header = entries.collect();
     let header = Header { report: report.clone(), files, examples: examples_header };

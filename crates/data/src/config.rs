@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, HeldOut, Learn, TemplateChoice, TooLong};
+use crate::{Format, HeldOut, Learn, OriginalAnswer, TemplateChoice, TooLong};
 
 /// What is trained on, and how it becomes ids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +79,12 @@ pub struct SourceConfig {
     /// How often an epoch has each record; default 1. Held-out examples are never repeated.
     #[serde(default = "once")]
     pub repeat: usize,
+    /// What becomes of the answer that a ranked record had at first (`original` of a `tuna` record, or
+    /// what its raw file has): `"candidate"` joins the candidates, as the best of them unless it was
+    /// ranked with them; `"record"` is an example of its own, learned as an ordinary answer. Default:
+    /// it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<OriginalAnswer>,
     /// What the file calls the fields of the format: `fields = { instruction = "question" }`;
     /// default: as the format does.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -89,7 +95,7 @@ impl SourceConfig {
     /// All records of a file, once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let (path, fields) = (path.into(), BTreeMap::new());
-        Self { path, format: None, cap: None, repeat: once(), fields }
+        Self { path, format: None, cap: None, repeat: once(), original: None, fields }
     }
 }
 
@@ -163,6 +169,15 @@ impl DataConfig {
             let key = |name: &str| format!("sources[{index}].{name}");
             unless(source.repeat >= 1, key("repeat"), at_least(1, source.repeat), None);
             unless(source.cap != Some(0), key("cap"), at_least(1, 0), None);
+            unless(
+                source.original.is_none() || matches!(source.format, None | Some(Format::Tuna)),
+                key("original"),
+                "is set, wanted only for `format = \"tuna\"`".into(),
+                Some(
+                    "leave it out: records of this format have one answer, or two ranked ones"
+                        .into(),
+                ),
+            );
             let known = Format::fields(source.format);
             for field in source.fields.keys().filter(|field| !known.contains(&field.as_str())) {
                 unless(

@@ -102,10 +102,13 @@ impl Preparation<'_> {
             for bad in records.bad {
                 tally.add(Fate::Bad(bad));
             }
-            let fates = records.good.par_iter().map(|record| {
+            let fates = records.good.par_iter().flat_map_iter(|record| {
                 let fate = self.encode(encoder, record);
+                let alone = record.original_alone();
                 self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                fate
+                [Some(fate), alone.map(|record| self.encode(encoder, &record))]
+                    .into_iter()
+                    .flatten()
             });
             let fates: Vec<Fate> = fates.collect();
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
@@ -176,10 +179,16 @@ impl Preparation<'_> {
         let DataConfig { max_tokens, too_long, .. } = self.config;
         let mut example = match encoder.encode(record) {
             Ok(example) => example,
-            Err(defect) => return Fate::Bad(BadRecord { origin: record.origin.clone(), defect }),
+            Err(defect) => {
+                let (origin, id) = (record.origin.clone(), record.id.clone());
+                return Fate::Bad(BadRecord { origin, id, defect });
+            }
         };
-        if example.len() <= *max_tokens {
+        if example.longest_sequence() <= *max_tokens {
             return Fate::Kept(example);
+        }
+        if !example.responses.is_empty() {
+            return self.fit_responses(example);
         }
         if *too_long != TooLong::Truncate {
             return Fate::TooLong(example.origin, example.ids.len());
@@ -188,6 +197,33 @@ impl Preparation<'_> {
         example.truncate(*max_tokens);
         match example.supervised() {
             0 => Fate::TruncatedToNothing(example.origin, tokens),
+            _ => Fate::Truncated(example),
+        }
+    }
+
+    /// A prompt some of whose responses are too long: each is cut off or left out by itself. What has
+    /// no two responses left has nothing to rank.
+    fn fit_responses(&self, mut example: Encoded) -> Fate {
+        let (longest, prompt) = (example.longest_sequence(), example.prompt().len());
+        let (room, before) =
+            (self.config.max_tokens.saturating_sub(prompt), example.responses.len());
+        match self.config.too_long {
+            TooLong::Error => return Fate::TooLong(example.origin, longest),
+            TooLong::Truncate if room == 0 => {
+                return Fate::TruncatedToNothing(example.origin, longest);
+            }
+            TooLong::Truncate => example.keep_of_responses(|_| room),
+            TooLong::Drop => {
+                example.keep_of_responses(
+                    |response| {
+                        if response.len() <= room { response.len() } else { 0 }
+                    },
+                );
+            }
+        }
+        match example.responses.len() {
+            0 | 1 => Fate::TooLong(example.origin, longest),
+            left if left < before => Fate::Fewer(example),
             _ => Fate::Truncated(example),
         }
     }
@@ -205,8 +241,8 @@ impl Preparation<'_> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
         let count = self.config.held_out.of(all.len());
         let is_held_out = hold_out(&all, count, self.seed)?;
-        let longest = all.iter().max_by_key(|example| example.len());
-        report.longest = longest.map_or(0, |longest| longest.len());
+        let longest = all.iter().max_by_key(|example| example.longest_sequence());
+        report.longest = longest.map_or(0, |longest| longest.longest_sequence());
         report.longest_origin = longest.map(|longest| longest.origin.clone());
         report.eos_added = all.iter().filter(|example| example.eos_added).count();
 
@@ -219,6 +255,7 @@ impl Preparation<'_> {
         }
         report.held_out = held_out.len();
         report.train = train.len();
+        report.responses = train.iter().map(|example| example.responses.len()).sum();
         report.tokens = train.iter().map(|example| example.len()).sum();
         report.supervised_tokens = train.iter().map(|example| example.supervised()).sum();
         let fingerprint = fingerprint(&train, &held_out);
@@ -227,7 +264,8 @@ impl Preparation<'_> {
     }
 }
 
-/// SHA-256 over the number of examples on each side, and each one's length, ids and learned flags.
+/// SHA-256 over the number of examples on each side, and each one's length, ids and learned flags, and
+/// its responses if it has any.
 fn fingerprint(train: &[Arc<Encoded>], held_out: &[Arc<Encoded>]) -> String {
     let mut hash = Sha256::new();
     for side in [train, held_out] {
@@ -239,6 +277,10 @@ fn fingerprint(train: &[Arc<Encoded>], held_out: &[Arc<Encoded>]) -> String {
             let learned: Vec<u8> =
                 example.learned.iter().map(|learned| u8::from(*learned)).collect();
             hash.update(learned);
+            for response in &example.responses {
+                hash.update((response.start as u64).to_le_bytes());
+                hash.update(response.score.to_bits().to_le_bytes());
+            }
         }
     }
     hex(&hash.finalize())

@@ -53,6 +53,65 @@ pub enum Defect {
         /// Who may speak.
         wanted: &'static str,
     },
+    /// There is nothing to answer.
+    #[error("the prompt is empty: `{field}`, wanted text")]
+    EmptyPrompt {
+        /// The field that should hold it.
+        field: String,
+    },
+    /// A candidate without a rival.
+    #[error("the number of candidates in `{field}` is {found}, wanted 2 or more")]
+    Candidates {
+        /// The field that holds them, or their ranks.
+        field: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// Scores that do not lie along the candidates.
+    #[error("`{field}` has {scores} entries, wanted {candidates}, one for each of `{of}`")]
+    Scores {
+        /// The field of the scores.
+        field: String,
+        /// The field of the candidates.
+        of: String,
+        /// Scores.
+        scores: usize,
+        /// Candidates.
+        candidates: usize,
+    },
+    /// A ranking of something that is not there, or of something twice.
+    #[error("`{field}` names answer {found}, wanted {wanted}")]
+    Rank {
+        /// The field of the ranking.
+        field: String,
+        /// What it names.
+        found: i64,
+        /// What it may name.
+        wanted: String,
+    },
+    /// The original answer is wanted, and the record has none.
+    #[error("the record has no original answer, wanted for `original` of its source")]
+    NoOriginal,
+    /// A candidate that is not one message of the assistant.
+    #[error(
+        "`{field}` ends with {messages} messages after the prompt, the last from `{role}`; wanted one from `assistant`"
+    )]
+    Answer {
+        /// The field that holds it.
+        field: String,
+        /// How many follow the prompt.
+        messages: usize,
+        /// Who speaks last.
+        role: String,
+    },
+    /// The candidates do not follow the same ids.
+    #[error(
+        "the template gives candidate {candidate} another prompt than the first, or parts what is learned of it"
+    )]
+    Prompts {
+        /// Which one, from 1.
+        candidate: usize,
+    },
     /// A conversation without a message.
     #[error("the conversation is empty, wanted at least one message")]
     NoMessages,
@@ -142,6 +201,13 @@ impl Defect {
             Self::EmptyAnswer { .. } => "empty answer",
             Self::Speaker { .. } => "unknown speaker",
             Self::NoMessages => "empty conversation",
+            Self::EmptyPrompt { .. } => "empty prompt",
+            Self::Candidates { .. } => "one candidate",
+            Self::Scores { .. } => "scores that do not fit",
+            Self::Rank { .. } => "ranks that do not fit",
+            Self::NoOriginal => "no original answer",
+            Self::Answer { .. } => "no single answer",
+            Self::Prompts { .. } => "candidates of different prompts",
             Self::Lengths { .. } | Self::Label { .. } => "labels that do not fit",
             Self::Id { .. } => "id out of range",
             Self::NothingLearned { .. } | Self::NoLabels => "nothing to learn",
@@ -163,7 +229,11 @@ impl Defect {
                      `fields = {{ {field} = \"its_name\" }}`"
                 ));
             }
-            Self::Misfit { record: "messages", .. } => {
+            Self::NoOriginal => {
+                "leave `original` out of its `[[data.sources]]`, or say where the answer is: \
+                 `fields = { original = \"its_name\" }`"
+            }
+            Self::Misfit { record: "messages" | "preference", .. } => {
                 "conversations need `data.template = \"chat\"`"
             }
             Self::Nesting { .. } => {
@@ -185,13 +255,18 @@ impl Defect {
 pub struct BadRecord {
     /// Where it stands.
     pub origin: Origin,
+    /// What a record of several candidates calls itself.
+    pub id: Option<String>,
     /// What is wrong with it.
     pub defect: Defect,
 }
 
 impl fmt::Display for BadRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.defect)
+        match &self.id {
+            Some(id) => write!(f, "{} (id `{id}`): {}", self.origin, self.defect),
+            None => write!(f, "{}: {}", self.origin, self.defect),
+        }
     }
 }
 

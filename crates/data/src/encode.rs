@@ -4,10 +4,15 @@
 //! when it is asked. BOS stands where the tokenizer or the chat template puts it, once. EOS follows
 //! the answer and is learned, whatever token others pad with: nothing is padded here.
 
+mod responses;
+
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{self, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use responses::Response;
 
 use crate::template::Pair;
 use crate::{Body, Defect, Message, Origin, Record, Template, Tokenizer};
@@ -135,11 +140,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One example as ids. The three lists are equally long.
+/// One example as ids. The first three lists are equally long.
 ///
 /// The first token is never learned, whatever its label: nothing precedes it, so no position of the
 /// model predicts it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Several responses to one prompt are one example: the prompt's ids stand first, once, and behind them
+/// the responses, each of which goes on from the prompt.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     /// The ids.
     pub ids: Vec<u32>,
@@ -151,12 +159,14 @@ pub struct Encoded {
     pub origin: Origin,
     /// Whether EOS was put after the last answer because the chat template ends it without one.
     pub eos_added: bool,
+    /// The responses that share the prompt; none in an ordinary example.
+    pub responses: Vec<Response>,
 }
 
 impl Encoded {
     pub(crate) fn empty(origin: Origin) -> Self {
-        let (ids, learned, reasons) = Default::default();
-        Self { ids, learned, reasons, origin, eos_added: false }
+        let (ids, learned, reasons, responses) = Default::default();
+        Self { ids, learned, reasons, origin, eos_added: false, responses }
     }
 
     pub(crate) fn push(&mut self, id: u32, learned: bool, reason: Reason) {
@@ -190,6 +200,9 @@ impl Encoded {
     /// The ids before the first answer, whatever is learned of either; all of them if there is no
     /// answer or nothing before it. Of ids made elsewhere, those that are learned are the answer.
     pub fn prompt(&self) -> &[u32] {
+        if let Some(first) = self.responses.first() {
+            return &self.ids[..first.start];
+        }
         let is_answer = |(reason, learned): (&Reason, &bool)| match reason {
             Reason::Answer | Reason::Text => true,
             Reason::Given => *learned,
@@ -206,7 +219,7 @@ impl Encoded {
 #[derive(Debug)]
 pub struct Encoder<'a> {
     pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) template: Template,
+    pub(crate) template: Arc<Template>,
     pub(crate) learn: Learn,
     pub(crate) eos: bool,
 }
@@ -214,7 +227,7 @@ pub struct Encoder<'a> {
 impl<'a> Encoder<'a> {
     /// An encoder that ends every answer with EOS.
     pub fn new(tokenizer: &'a Tokenizer, template: Template, learn: Learn) -> Self {
-        Self { tokenizer, template, learn, eos: true }
+        Self { tokenizer, template: Arc::new(template), learn, eos: true }
     }
 
     /// Neither adds EOS nor learns the token that ends an answer.
@@ -229,7 +242,10 @@ impl<'a> Encoder<'a> {
     /// it would be learned.
     pub fn encode(&self, record: &Record) -> Result<Encoded, Defect> {
         let mut out = Encoded::empty(record.origin.clone());
-        match (&record.body, &self.template) {
+        match (&record.body, &*self.template) {
+            (Body::Ranked(ranked), _) => {
+                return self.encode_ranked(ranked, &record.origin);
+            }
             (Body::Tokens { ids, learned }, _) => self.take(&mut out, ids, learned)?,
             (Body::Text { text }, _) => {
                 self.start(&mut out, text, true, Reason::Text)?;
@@ -249,7 +265,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// If the chat template or the tokenizer fails.
     pub fn prompt(&self, instruction: &str) -> Result<Vec<u32>, Defect> {
-        match &self.template {
+        match &*self.template {
             Template::Chat(_) => self.ask(&[Message::new("user", instruction)]),
             template => self.tokenizer.encode_start(&template.prompt(instruction)),
         }
@@ -260,7 +276,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// If the template is no chat template, or it or the tokenizer fails.
     pub fn ask(&self, messages: &[Message]) -> Result<Vec<u32>, Defect> {
-        let Template::Chat(chat) = &self.template else {
+        let Template::Chat(chat) = &*self.template else {
             let template = self.template.name().to_owned();
             return Err(Defect::Misfit { record: "messages", template });
         };

@@ -275,8 +275,8 @@ impl Error {
             Self::UnknownFormat { .. } => {
                 "known formats: `alpaca` (instruction, input, output), `prompt` (prompt, \
                  completion), `messages` (messages), `sharegpt` (conversations), `tokens` \
-                 (input_ids, labels), `text` (text); other field names are told with `fields`, \
-                 such as `fields = { prompt = \"question\", completion = \"answer\" }`"
+                 (input_ids, labels), `text` (text), `tuna` (instruction, output, score), `preference` \
+                 (prompt, chosen, rejected); other field names are told with `fields`, such as `fields = { prompt = \"question\", completion = \"answer\" }`"
                     .into()
             }
             Self::BadRecords { bad, records, shown } => {

@@ -1,5 +1,7 @@
 //! Record formats: from a JSON object to what it says.
 
+mod ranked;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -26,9 +28,17 @@ pub enum Format {
     Tokens,
     /// `text`.
     Text,
+    /// `instruction`, already in its template; `output`, a list; `score`, one for each, higher is better.
+    /// The raw files of Tuna's authors too: `orig`, `text`, `avg_token_prob`; and `instruct`,
+    /// `generation`, `ranks` (or `rank`).
+    Tuna,
+    /// `prompt`, `chosen`, `rejected`: text, or lists of messages.
+    Preference,
 }
 
-const ALL: [Format; 6] = [
+const ALL: [Format; 8] = [
+    Format::Tuna,
+    Format::Preference,
     Format::Messages,
     Format::Sharegpt,
     Format::Tokens,
@@ -44,17 +54,18 @@ const SPEAKERS: &str = "`human`, `gpt`, `system` or `tool`";
 pub(crate) struct Names<'a>(pub &'a BTreeMap<String, String>);
 
 impl<'a> Names<'a> {
-    fn of(&self, field: &'a str) -> &'a str {
+    pub(crate) fn of(&self, field: &'a str) -> &'a str {
         self.0.get(field).map_or(field, String::as_str)
     }
 }
 
 impl Format {
-    /// The format whose fields are all there: the first of messages, sharegpt, tokens, alpaca,
-    /// prompt, text.
+    /// The format whose fields are all there: the first of tuna, preference, messages, sharegpt,
+    /// tokens, alpaca, prompt, text.
     pub(crate) fn detect(object: &Object, names: Names<'_>) -> Option<Self> {
-        let fits = |format: &Format| {
-            format.needed().iter().all(|field| object.contains_key(names.of(field)))
+        let fits = |format: &Format| match format {
+            Self::Tuna => ranked::Shape::of(object, names).is_some(),
+            _ => format.needed().iter().all(|field| object.contains_key(names.of(field))),
         };
         ALL.into_iter().find(fits)
     }
@@ -68,7 +79,14 @@ impl Format {
             Self::Sharegpt => &["conversations"],
             Self::Tokens => &["input_ids", "labels"],
             Self::Text => &["text"],
+            Self::Tuna => &["instruction", "output", "score"],
+            Self::Preference => &["chosen", "rejected"],
         }
+    }
+
+    /// Whether its records hold several answers to one prompt.
+    pub(crate) fn is_ranked(self) -> bool {
+        matches!(self, Self::Tuna | Self::Preference)
     }
 
     /// All fields that a format reads; those of every format if none is given.
@@ -80,6 +98,8 @@ impl Format {
             Self::Alpaca => &["input"],
             Self::Messages => &["role", "content", "tools"],
             Self::Sharegpt => &["from", "value"],
+            Self::Tuna => &["id", "original"],
+            Self::Preference => &["id", "prompt", "role", "content", "tools"],
             _ => &[],
         };
         [format.needed(), further].concat()
@@ -100,15 +120,8 @@ impl Format {
                 Ok(Body::Prompt { prompt, completion: fields.answer("completion")? })
             }
             Self::Messages => {
-                let messages = fields.messages("messages", |fields, number| {
-                    let role = fields.text("role")?;
-                    let content = fields.content(&role, number)?;
-                    let mut extra = std::mem::take(fields.object);
-                    for field in ["role", "content"] {
-                        extra.shift_remove(fields.names.of(field));
-                    }
-                    Ok(Message { role, content, extra })
-                })?;
+                let messages =
+                    fields.messages("messages", |fields, number| fields.message(number))?;
                 let tools = fields.take("tools").ok().filter(|tools| !tools.is_null());
                 Ok(Body::Messages { messages, tools })
             }
@@ -126,6 +139,8 @@ impl Format {
             }
             Self::Tokens => tokens(&mut fields),
             Self::Text => Ok(Body::Text { text: fields.answer("text")? }),
+            Self::Tuna => ranked::tuna(&mut fields).map(Body::Ranked),
+            Self::Preference => ranked::preference(&mut fields).map(Body::Ranked),
         }
     }
 }
@@ -219,6 +234,17 @@ impl<'a> Fields<'_, 'a> {
             read(&mut fields, number)
         });
         messages.collect()
+    }
+
+    /// One message of a conversation.
+    fn message(&mut self, number: usize) -> Result<Message, Defect> {
+        let role = self.text("role")?;
+        let content = self.content(&role, number)?;
+        let mut extra = std::mem::take(self.object);
+        for field in ["role", "content"] {
+            extra.shift_remove(self.names.of(field));
+        }
+        Ok(Message { role, content, extra })
     }
 
     /// Text, or a list of text parts, which are joined. Only a message with `tool_calls` may be

@@ -11,6 +11,17 @@
 //!  targets      a a e       a e      that token
 //!  target_starts 0          3     5
 //! ```
+//!
+//! Responses that share a prompt stand behind it, each a sequence of its own; the prompt's last row
+//! predicts the first token of each:
+//!
+//! ```text
+//!  ids         p p p | a e | b b e | q q c e    a prompt with two responses, and an ordinary example
+//!  starts      0       3     5       8       12
+//!  is_response -       yes   yes     -
+//!  rows            2     3     2 5 6     9 10
+//!  group_starts        0             2       3    sequences with targets: the prompt is none
+//! ```
 
 use std::borrow::Borrow;
 use std::ops::Range;
@@ -27,6 +38,9 @@ pub struct Packing {
     pub tokens_per_batch: usize,
     /// Whether every epoch has its own random order; else file order.
     pub shuffle: bool,
+    /// How many examples a step takes, if steps are measured so: no batch reaches from one step into
+    /// the next. Steps of a number of batches need nothing here.
+    pub examples_per_step: Option<usize>,
     /// Which of `world` workers this is, from 0.
     pub rank: usize,
     /// How many workers share an epoch's batches.
@@ -36,7 +50,7 @@ pub struct Packing {
 impl Packing {
     /// All batches for one worker.
     pub fn alone(seed: u64, tokens_per_batch: usize, shuffle: bool) -> Self {
-        Self { seed, tokens_per_batch, shuffle, rank: 0, world: 1 }
+        Self { seed, tokens_per_batch, shuffle, examples_per_step: None, rank: 0, world: 1 }
     }
 }
 
@@ -47,34 +61,53 @@ pub struct Plan {
     /// Numbers of examples, batch after batch.
     order: Vec<u32>,
     /// Where each of this worker's batches lies in `order`.
-    batches: Vec<std::ops::Range<usize>>,
+    batches: Vec<Range<usize>>,
+    /// Where each step ends among the batches, if steps are measured in examples.
+    step_ends: Vec<usize>,
 }
 
 impl Plan {
-    /// Plans an epoch. Batches go to the workers in turn; in the last round, some may get an empty
-    /// one, so that all workers have equally many.
+    /// Plans an epoch. Batches go to the workers in turn; in the last round of the epoch, or of a step
+    /// that is measured in examples, some may get an empty one, so that all workers have equally many.
     pub fn new(packing: Packing, epoch: u64, lengths: &[usize]) -> Self {
-        let Packing { seed, tokens_per_batch, shuffle, rank, world } = packing;
+        let Packing { seed, tokens_per_batch, shuffle, examples_per_step, rank, world } = packing;
         debug_assert!(rank < world, "rank {rank} is one of {world}");
         let order = match shuffle {
             true => shuffled(lengths.len(), Random::new(seed, "shuffle", epoch)),
             false => (0..lengths.len() as u32).collect(),
         };
-        let (mut all, mut start, mut tokens) = (Vec::new(), 0, 0);
-        for (index, example) in order.iter().enumerate() {
-            let length = lengths[*example as usize];
-            if tokens + length > tokens_per_batch && index > start {
-                all.push(start..index);
-                (start, tokens) = (index, 0);
-            }
-            tokens += length;
+        let (mut batches, mut step_ends) = (Vec::new(), Vec::new());
+        let examples_of_step = examples_per_step.unwrap_or(usize::MAX);
+        for first in (0..order.len()).step_by(examples_of_step) {
+            let examples = first..order.len().min(first.saturating_add(examples_of_step));
+            let all = fill(&order, lengths, examples, tokens_per_batch);
+            let rounds = all.len().div_ceil(world);
+            let turn = |round: usize| all.get(round * world + rank).cloned().unwrap_or_default();
+            batches.extend((0..rounds).map(turn));
+            step_ends.push(batches.len());
         }
-        if start < order.len() {
-            all.push(start..order.len());
+        if examples_per_step.is_none() {
+            step_ends.clear();
         }
-        let rounds = all.len().div_ceil(world);
-        let turn = |round: usize| all.get(round * world + rank).cloned().unwrap_or_default();
-        Self { batches: (0..rounds).map(turn).collect(), order }
+        Self { order, batches, step_ends }
+    }
+
+    /// The batches from `batch` to the end of its step, where steps take so many batches unless they
+    /// are measured in examples.
+    pub fn step(&self, batch: usize, batches_per_step: usize) -> Range<usize> {
+        let end = match self.step_ends.as_slice() {
+            [] => batch + batches_per_step,
+            ends => ends[ends.partition_point(|end| *end <= batch)],
+        };
+        batch..end.min(self.len())
+    }
+
+    /// How many steps the epoch has, the last of which may be smaller.
+    pub fn steps(&self, batches_per_step: usize) -> usize {
+        match self.step_ends.as_slice() {
+            [] => self.len().div_ceil(batches_per_step),
+            ends => ends.len(),
+        }
     }
 
     /// How many micro-batches the epoch has.
@@ -95,79 +128,153 @@ impl Plan {
     }
 }
 
+/// Next-fit of some of the examples in `order`.
+fn fill(
+    order: &[u32],
+    lengths: &[usize],
+    examples: Range<usize>,
+    budget: usize,
+) -> Vec<Range<usize>> {
+    let (mut all, mut start, mut tokens) = (Vec::new(), examples.start, 0);
+    for index in examples.clone() {
+        let length = lengths[order[index] as usize];
+        if tokens + length > budget && index > start {
+            all.push(start..index);
+            (start, tokens) = (index, 0);
+        }
+        tokens += length;
+    }
+    if start < examples.end {
+        all.push(start..examples.end);
+    }
+    all
+}
+
 /// Examples packed end to end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// The ids of all examples.
     pub ids: Vec<u32>,
-    /// Where each example begins, and last where the last one ends.
+    /// Where each sequence begins, and last where the last one ends. An ordinary example is one; a
+    /// prompt that responses share is one, and so is each of these.
     pub starts: Vec<u32>,
+    /// Whether each sequence is a response: it goes on from the nearest before it that is none.
+    pub is_response: Vec<bool>,
     /// The rows whose next token is learned.
     pub rows: Vec<u32>,
     /// These next tokens.
     pub targets: Vec<u32>,
     /// The numbers of the examples.
     pub examples: Vec<usize>,
-    /// Where the targets of each example begin, and last how many there are.
+    /// Where the targets of each ordinary example and of each response begin, and last how many there
+    /// are.
     pub target_starts: Vec<u32>,
+    /// The first of those of each example, and last how many they are.
+    pub group_starts: Vec<u32>,
+    /// The score of each of them, 0 for an ordinary example.
+    pub scores: Vec<f32>,
 }
 
 impl Batch {
     /// Packs examples, each with its number, in the given order.
     pub fn of<'a>(examples: impl IntoIterator<Item = (usize, &'a Encoded)>) -> Self {
-        let mut batch = Self { starts: vec![0], target_starts: vec![0], ..Self::default() };
+        let zero = || vec![0];
+        let (starts, target_starts, group_starts) = (zero(), zero(), zero());
+        let mut batch = Self { starts, target_starts, group_starts, ..Self::default() };
         for (number, example) in examples {
-            let start = batch.ids.len() as u32;
-            batch.ids.extend(&example.ids);
-            batch.starts.push(batch.ids.len() as u32);
-            // The first token has no row before it that predicts it.
-            for (row, next) in (start..).zip(1..example.len()) {
-                if example.learned[next] {
-                    batch.rows.push(row);
-                    batch.targets.push(example.ids[next]);
+            match example.responses.as_slice() {
+                // The first token has no row before it that predicts it.
+                [] => batch.push(example, 0..example.len(), None, 0.0),
+                [first, ..] => {
+                    let prompt = batch.ids.len();
+                    batch.ids.extend(&example.ids[..first.start]);
+                    batch.end_sequence(false);
+                    let last = (prompt + first.start - 1) as u32;
+                    for (index, response) in example.responses.iter().enumerate() {
+                        batch.push(example, example.response(index), Some(last), response.score);
+                    }
                 }
             }
-            batch.target_starts.push(batch.targets.len() as u32);
             batch.examples.push(number);
+            batch.group_starts.push(batch.scores.len() as u32);
         }
         batch
+    }
+
+    /// A sequence with targets; `before` is the row that predicts its first token, if there is one.
+    fn push(&mut self, example: &Encoded, range: Range<usize>, before: Option<u32>, score: f32) {
+        let start = self.ids.len() as u32;
+        self.ids.extend(&example.ids[range.clone()]);
+        for (row, next) in before
+            .into_iter()
+            .chain(start..)
+            .zip(range.start + usize::from(before.is_none())..range.end)
+        {
+            if example.learned[next] {
+                self.rows.push(row);
+                self.targets.push(example.ids[next]);
+            }
+        }
+        self.end_sequence(before.is_some());
+        self.target_starts.push(self.targets.len() as u32);
+        self.scores.push(score);
+    }
+
+    fn end_sequence(&mut self, is_response: bool) {
+        self.starts.push(self.ids.len() as u32);
+        self.is_response.push(is_response);
     }
 
     /// The same examples in order, in at most `parts` batches of about as many tokens each.
     pub fn split(&self, parts: usize) -> Vec<Self> {
         let (count, tokens) = (self.examples.len(), self.tokens());
+        let first_sequences = self.first_sequences();
+        let end_of = |example: usize| self.starts[first_sequences[example + 1]] as usize;
         let (mut batches, mut first) = (Vec::new(), 0);
         for part in 1..=parts {
             let mut end = first;
-            while end < count
-                && (end == first || (self.starts[end + 1] as usize) <= tokens * part / parts)
-            {
+            while end < count && (end == first || end_of(end) <= tokens * part / parts) {
                 end += 1;
             }
             if end > first {
-                batches.push(self.examples(first..end));
+                batches.push(self.examples(first..end, &first_sequences));
             }
             first = end;
         }
         if first < count {
-            batches.push(self.examples(first..count));
+            batches.push(self.examples(first..count, &first_sequences));
         }
         batches
     }
 
+    /// The first sequence of each example, and last how many sequences there are: every example begins
+    /// with one that is no response.
+    fn first_sequences(&self) -> Vec<usize> {
+        let sequences = self.is_response.iter().enumerate();
+        let firsts = sequences.filter(|(_, is_response)| !**is_response).map(|(index, _)| index);
+        firsts.chain([self.is_response.len()]).collect()
+    }
+
     /// Some of its examples as a batch of their own.
-    fn examples(&self, range: Range<usize>) -> Self {
-        let (start, end) = (self.starts[range.start], self.starts[range.end]);
-        let (first, last) = (self.target_starts[range.start], self.target_starts[range.end]);
+    fn examples(&self, range: Range<usize>, first_sequences: &[usize]) -> Self {
+        let sequences = first_sequences[range.start]..first_sequences[range.end];
+        let (start, end) = (self.starts[sequences.start], self.starts[sequences.end]);
+        let (first_group, last_group) =
+            (self.group_starts[range.start], self.group_starts[range.end]);
+        let groups = first_group as usize..last_group as usize;
+        let (first, last) = (self.target_starts[groups.start], self.target_starts[groups.end]);
         let targets = first as usize..last as usize;
         let less = |numbers: &[u32], by: u32| numbers.iter().map(|number| number - by).collect();
         Self {
             ids: self.ids[start as usize..end as usize].to_vec(),
-            starts: less(&self.starts[range.start..=range.end], start),
+            starts: less(&self.starts[sequences.start..=sequences.end], start),
+            is_response: self.is_response[sequences].to_vec(),
             rows: less(&self.rows[targets.clone()], start),
             targets: self.targets[targets].to_vec(),
             examples: self.examples[range.clone()].to_vec(),
-            target_starts: less(&self.target_starts[range.start..=range.end], first),
+            target_starts: less(&self.target_starts[groups.start..=groups.end], first),
+            group_starts: less(&self.group_starts[range.start..=range.end], first_group),
+            scores: self.scores[groups].to_vec(),
         }
     }
 

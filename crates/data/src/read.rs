@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::format::{Names, Object, kind};
-use crate::{BadRecord, Defect, Error, Origin, Record, Result, SourceConfig};
+use crate::{BadRecord, Body, Defect, Error, Origin, Record, Result, SourceConfig};
 
 /// The objects of a file, and the lines that are none.
 #[derive(Debug)]
@@ -52,14 +52,30 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
             })?
         }
     };
-    let records = good.into_par_iter().map(|(origin, object)| match format.parse(object, names) {
-        Ok(body) => Ok(Record { body, origin }),
-        Err(defect) => Err(BadRecord { origin, defect }),
+    let records = good.into_par_iter().map(|(origin, object)| {
+        let id = if format.is_ranked() { id(&object, names) } else { None };
+        let body = format.parse(object, names).and_then(|body| match body {
+            Body::Ranked(ranked) => ranked.with_original(source.original).map(Body::Ranked),
+            body => Ok(body),
+        });
+        match body {
+            Ok(body) => Ok(Record { body, origin, id }),
+            Err(defect) => Err(BadRecord { origin, id, defect }),
+        }
     });
     let (good, defective): (Vec<_>, Vec<_>) = records.partition_map(either);
     bad.extend(defective);
     bad.sort_by_key(|bad| bad.origin.line);
     Ok(Records { good, bad, hash })
+}
+
+/// What a record calls itself.
+fn id(object: &Object, names: Names<'_>) -> Option<String> {
+    match object.get(names.of("id"))? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
 }
 
 /// Reads the JSON objects of a file: the items of one array, or the lines that are not blank.
@@ -75,7 +91,7 @@ pub fn read_objects(path: &Path) -> Result<Objects> {
         let origin = Origin { file: file.clone(), line };
         match object(piece) {
             Ok(object) => Ok((origin, object)),
-            Err(defect) => Err(BadRecord { origin, defect }),
+            Err(defect) => Err(BadRecord { origin, id: None, defect }),
         }
     });
     let (good, bad): (Vec<_>, Vec<_>) = objects.partition_map(either);
@@ -147,7 +163,20 @@ pub(crate) fn object(text: &[u8]) -> Result<Object, Defect> {
             found: kind(&other),
             wanted: "an object",
         }),
-        Err(error) => Err(Defect::Json { column: error.column(), message: message(&error) }),
+        Err(error) => {
+            let (column, mut message) = (error.column(), message(&error));
+            // Python writes them where JSON has nothing of the kind.
+            let here = text.get(column.saturating_sub(2)..).unwrap_or_default();
+            let name = ["NaN", "Infinity"].into_iter().find(|name| {
+                (0..3).any(|skip| {
+                    here.get(skip..).is_some_and(|here| here.starts_with(name.as_bytes()))
+                })
+            });
+            if let Some(name) = name {
+                message += &format!(": `{name}` is no JSON number");
+            }
+            Err(Defect::Json { column, message })
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::Ranked;
+
 /// Where a record stands: shown as `file:line`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {
@@ -86,6 +88,8 @@ pub enum Body {
         /// The text.
         text: String,
     },
+    /// A prompt and several answers to it, some better than others.
+    Ranked(Ranked),
 }
 
 /// One example as the user wrote it.
@@ -93,8 +97,17 @@ pub enum Body {
 pub struct Record {
     /// What it says.
     pub body: Body,
+    /// What a record of several candidates calls itself.
+    pub id: Option<String>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+impl Record {
+    /// A record that stands there.
+    pub fn new(body: Body, origin: Origin) -> Self {
+        Self { body, origin, id: None }
+    }
 }
 
 impl Body {
@@ -106,6 +119,7 @@ impl Body {
             Self::Messages { .. } => "messages",
             Self::Tokens { .. } => "tokens",
             Self::Text { .. } => "text",
+            Self::Ranked(ranked) => ranked.format,
         }
     }
 }

@@ -19,12 +19,21 @@ pub struct Report {
     pub dropped: Vec<Dropped>,
     /// Examples that lost their tail, among those kept.
     pub truncated: Option<Dropped>,
+    /// Prompts that lost some of their responses as too long, among those kept.
+    #[serde(default)]
+    pub fewer: Option<Dropped>,
+    /// Prompts whose responses all have the same score, among those kept.
+    #[serde(default)]
+    pub tied: Option<Dropped>,
     /// Conversations whose template ends the last answer without EOS, so that one was added.
     pub eos_added: usize,
     /// Examples held out, among those kept.
     pub held_out: usize,
     /// Examples of one epoch, repeats included, without those held out.
     pub train: usize,
+    /// Their responses that share a prompt.
+    #[serde(default)]
+    pub responses: usize,
     /// Their tokens.
     pub tokens: usize,
     /// Their learned tokens.
@@ -50,6 +59,8 @@ pub struct Dropped {
 pub(crate) enum Fate {
     Kept(Encoded),
     Truncated(Encoded),
+    /// Without some of its responses.
+    Fewer(Encoded),
     /// With how many tokens it has.
     TooLong(Origin, usize),
     /// With how many tokens it had.
@@ -73,16 +84,17 @@ impl Tally {
     pub(crate) fn add(&mut self, fate: Fate) -> Option<Encoded> {
         self.report.records += 1;
         let (reason, origin) = match fate {
-            Fate::Kept(example) => {
-                self.report.kept += 1;
-                return Some(example);
-            }
+            Fate::Kept(example) => return Some(self.keep(example)),
             Fate::Truncated(example) => {
-                self.report.kept += 1;
                 let truncated =
                     self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));
                 truncated.count(&example.origin);
-                return Some(example);
+                return Some(self.keep(example));
+            }
+            Fate::Fewer(example) => {
+                let fewer = self.report.fewer.get_or_insert_with(|| Dropped::new("too long"));
+                fewer.count(&example.origin);
+                return Some(self.keep(example));
             }
             Fate::TooLong(origin, tokens) => {
                 self.long_count += 1;
@@ -113,6 +125,15 @@ impl Tally {
         });
         dropped[index].count(&origin);
         None
+    }
+
+    fn keep(&mut self, example: Encoded) -> Encoded {
+        self.report.kept += 1;
+        if !example.responses.is_empty() && example.is_tied() {
+            let tied = self.report.tied.get_or_insert_with(|| Dropped::new("tied"));
+            tied.count(&example.origin);
+        }
+        example
     }
 
     /// The report, unless there is something that the config does not forgive.

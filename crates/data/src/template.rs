@@ -7,6 +7,8 @@
 //! | `messages` | as they are                           | refused                     | refused              |
 //! | `tokens`   | ids as they are, under every template |                             |                      |
 //! | `text`     | as it is, under every template, all of it learned |                 |                      |
+//! | `tuna`     | instruction and answers as they are, under every template |         |                      |
+//! | `preference` | as `prompt` or `messages`, each answer in turn |                  |                      |
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -189,7 +191,7 @@ pub(crate) fn conversation(body: &Body) -> Option<Vec<Message>> {
             Some(turns(joined(instruction, input), output))
         }
         Body::Prompt { prompt, completion } => Some(turns(prompt.clone(), completion)),
-        Body::Tokens { .. } | Body::Text { .. } => None,
+        Body::Tokens { .. } | Body::Text { .. } | Body::Ranked(_) => None,
     }
 }
 

@@ -79,8 +79,12 @@ pub fn exact_match<E: Borrow<Encoded>>(
     Ok(ExactMatch { answers })
 }
 
-/// Splits an example into what comes before its last learned span, and that span.
+/// Splits an example into what comes before its last learned span, and that span; of several responses
+/// to one prompt the best is wanted.
 fn last_answer(example: &Encoded) -> (&[u32], &[u32]) {
+    if let Some(best) = example.best_response() {
+        return (example.prompt(), &example.ids[example.response(best)]);
+    }
     let end = example.learned.iter().rposition(|&learned| learned).map_or(0, |last| last + 1);
     let start = example.learned[..end].iter().rposition(|&learned| !learned);
     let start = start.map_or(0, |before| before + 1);
@@ -104,6 +108,7 @@ mod tests {
             reasons: Vec::new(),
             origin: Origin { file: std::path::Path::new("here").into(), line: 1 },
             eos_added: false,
+            responses: Vec::new(),
         }
     }
 

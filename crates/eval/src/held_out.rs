@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use albacore_data::{Encoded, Packing, Plan};
+use albacore_data::{Batch, Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
 use albacore_model::{Llama, Packed};
 
@@ -37,9 +37,9 @@ pub fn held_out_loss<E: Borrow<Encoded>>(
     let plan = Plan::new(Packing::alone(0, tokens_per_batch, false), 0, &lengths);
     let mut loss = Loss::default();
     for batch in 0..plan.len() {
-        let batch = plan.batch(batch, examples);
+        let Batch { ids, starts, is_response, rows, targets, .. } = plan.batch(batch, examples);
         let packed =
-            Packed::new(model.config(), batch.ids, batch.starts, batch.rows, batch.targets)?;
+            Packed::with_responses(model.config(), ids, starts, &is_response, rows, targets)?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
         let logprobs = storage::to_vec(logprobs.tensor())?;
         loss.sum -= logprobs.iter().map(|&logprob| f64::from(logprob)).sum::<f64>();
@@ -62,6 +62,7 @@ mod tests {
             reasons: Vec::new(),
             origin: Origin::new("here", 1),
             eos_added: false,
+            responses: Vec::new(),
         }
     }
 

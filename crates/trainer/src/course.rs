@@ -110,6 +110,7 @@ mod tests {
                 reasons: Vec::new(),
                 origin: Origin::new("data.jsonl", line),
                 eos_added: false,
+                responses: Vec::new(),
             })
         };
         (1..=7).map(one).collect()

@@ -123,6 +123,7 @@ mod tests {
             reasons: tokens.iter().map(|token| token.reason).collect(),
             origin: Origin::new("a.jsonl", 3),
             eos_added: false,
+            responses: Vec::new(),
         };
         (example, tokens)
     }

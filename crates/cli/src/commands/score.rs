@@ -106,7 +106,7 @@ fn response(
             Body::Messages { messages: messages.collect(), tools: None }
         }
     };
-    Ok(Response { id, example: encoder.encode(&Record { body, origin })? })
+    Ok(Response { id, example: encoder.encode(&Record::new(body, origin))? })
 }
 
 /// The id and what is scored: which it is, is told by the fields that are there.
@@ -154,7 +154,14 @@ fn given(prompt: &[u32], response: &[u32], origin: Origin, rows: usize) -> anyho
         return Err(Defect::Id { position, id: ids[position].into(), vocabulary: rows }.into());
     }
     let learned = (0..ids.len()).map(|position| position >= prompt.len()).collect();
-    Ok(Encoded { learned, reasons: vec![Reason::Given; ids.len()], ids, origin, eos_added: false })
+    Ok(Encoded {
+        learned,
+        reasons: vec![Reason::Given; ids.len()],
+        ids,
+        origin,
+        eos_added: false,
+        responses: Vec::new(),
+    })
 }
 
 /// Scores batch after batch, in the order of the input. The output is complete or does not exist.

@@ -42,7 +42,11 @@ impl TextFile {
                     good.push(text);
                 }
                 Err(defect) => {
-                    bad.push(BadRecord { origin: Origin { file: file.clone(), line }, defect });
+                    bad.push(BadRecord {
+                        origin: Origin { file: file.clone(), line },
+                        id: None,
+                        defect,
+                    });
                 }
             }
         }

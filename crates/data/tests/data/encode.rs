@@ -16,7 +16,7 @@ fn tokenizer(tiny: &Tiny<'_>) -> Tokenizer {
 }
 
 fn record(body: Body) -> Record {
-    Record { body, origin: Origin::new("test.jsonl", 1) }
+    Record::new(body, Origin::new("test.jsonl", 1))
 }
 
 fn pair(prompt: &str, completion: &str) -> Record {

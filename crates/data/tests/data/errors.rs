@@ -34,7 +34,7 @@ fn files_without_records() {
     insta::assert_snapshot!(read_error("train.jsonl", "{\n\"data\":\n []\n}"), @"`train.jsonl` is one JSON object over several lines, wanted records: a JSON array, or one JSON object a line");
     insta::assert_snapshot!(read_error("train.jsonl", "{\"question\": 1, \"answer\": 2}"), @r#"
     train.jsonl:1: cannot tell the format of a record with the fields `question`, `answer`
-    hint: known formats: `alpaca` (instruction, input, output), `prompt` (prompt, completion), `messages` (messages), `sharegpt` (conversations), `tokens` (input_ids, labels), `text` (text); other field names are told with `fields`, such as `fields = { prompt = "question", completion = "answer" }`
+    hint: known formats: `alpaca` (instruction, input, output), `prompt` (prompt, completion), `messages` (messages), `sharegpt` (conversations), `tokens` (input_ids, labels), `text` (text), `tuna` (instruction, output, score), `preference` (prompt, chosen, rejected); other field names are told with `fields`, such as `fields = { prompt = "question", completion = "answer" }`
     "#);
 }
 
@@ -135,7 +135,7 @@ fn records_and_templates_that_do_not_fit() {
     let tokenizer = Tokenizer::load(folder.path()).unwrap();
     let encode = |choice: TemplateChoice, learn: albacore_data::Learn, body: Body| {
         let template = Template::load(&choice, &tokenizer, None).unwrap();
-        let record = Record { body, origin: Origin::new("a.jsonl", 1) };
+        let record = Record::new(body, Origin::new("a.jsonl", 1));
         let encoder = albacore_data::Encoder::new(&tokenizer, template, learn);
         let defect: Defect = encoder.encode(&record).unwrap_err();
         let hint = defect.hint().map(|hint| format!(" | hint: {hint}")).unwrap_or_default();

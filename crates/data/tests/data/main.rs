@@ -14,6 +14,7 @@ mod journal;
 mod journal_crashes;
 mod mock_server;
 mod pack;
+mod ranked;
 mod real_server;
 mod records;
 mod self_instruct;

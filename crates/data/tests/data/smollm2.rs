@@ -23,7 +23,7 @@ fn answers_of_a_real_conversation_are_learned_with_their_end() {
     ];
     let text = chat.render(&messages, None, false).unwrap().text;
     let body = Body::Messages { messages: messages.clone(), tools: None };
-    let record = Record { body, origin: Origin::new("a", 1) };
+    let record = Record::new(body, Origin::new("a", 1));
     let encoder = Encoder::new(&tokenizer, Template::Chat(chat.into()), Learn::Answers);
     let example = encoder.encode(&record).unwrap();
     assert_eq!(example.ids, tokenizer.encode(&text).unwrap());

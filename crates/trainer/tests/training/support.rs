@@ -55,6 +55,7 @@ pub(crate) fn examples(lengths: &[usize]) -> Vec<Arc<Encoded>> {
             reasons: Vec::new(),
             origin: Origin::new("data.jsonl", number as u32 + 1),
             eos_added: false,
+            responses: Vec::new(),
         })
     };
     lengths.iter().enumerate().map(one).collect()
