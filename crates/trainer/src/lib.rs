@@ -42,7 +42,11 @@ pub use error::{Error, Result};
 pub use event::{End, Evaluator, Event, Outcome, When};
 pub use manifest::Scrutiny;
 pub use metrics::{Line, METRICS, Named};
-pub use objective::{Counts, Groups, Loss, Objective, ObjectiveConfig, Sft, Term};
+pub use objective::{
+    Average, Counts, Cpo, Dpo, Gain, Groups, Ipo, Kto, LipoLambda, Loss, MleOver, Objective,
+    ObjectiveConfig, Orpo, Pairs, PlackettLuce, ReferencePoint, Rrhf, Sft, Simpo, Slic, Term, Ties,
+    Tuna, ranking_counts, ranking_terms,
+};
 pub use optimizer::{AdamW, OptimConfig, OptimKind, StateConfig};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};

@@ -12,13 +12,45 @@
 //! Since the counts of the whole step come first, each batch divides by them at once, and eight
 //! batches of one weigh the same as one of eight.
 
+mod cpo;
+mod dpo;
+mod ipo;
+mod kto;
+mod lipo_lambda;
+mod orpo;
+mod pairwise;
+mod plackett_luce;
+mod ranking;
+mod responses;
+mod rrhf;
 mod sft;
+mod simpo;
+mod slic;
+#[cfg(test)]
+mod tests;
+mod tuna;
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Problems;
+
+pub use cpo::Cpo;
+pub use dpo::Dpo;
+pub use ipo::Ipo;
+pub use kto::{Kto, ReferencePoint};
+pub use lipo_lambda::{Gain, LipoLambda};
+pub use orpo::Orpo;
+pub use pairwise::Pairs;
+pub use plackett_luce::PlackettLuce;
+pub use ranking::{ranking_counts, ranking_terms};
+pub use responses::MleOver;
+pub use rrhf::Rrhf;
 pub use sft::Sft;
+pub use simpo::Simpo;
+pub use slic::Slic;
+pub use tuna::{Average, Ties, Tuna};
 
 /// `[objective]`: what is minimised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +58,30 @@ pub use sft::Sft;
 pub enum ObjectiveConfig {
     /// Supervised finetuning: the mean negative log-likelihood of the learned tokens. The default.
     Sft {},
+    /// Margins by rank, and the cross entropy.
+    Tuna(Tuna),
+    /// No worse response more probable than a better one, and the best one's cross entropy.
+    Rrhf(Rrhf),
+    /// A margin between better and worse, and the best one's cross entropy.
+    Slic(Slic),
+    /// Better gains more over the reference than worse.
+    Dpo(Dpo),
+    /// Better gains a fixed amount more over the reference than worse.
+    Ipo(Ipo),
+    /// DPO over a list, weighted by its DCG.
+    #[serde(alias = "lipo-lambda")]
+    LipoLambda(LipoLambda),
+    /// The probability of a whole ranking, by gains over the reference.
+    #[serde(alias = "plackett-luce")]
+    PlackettLuce(PlackettLuce),
+    /// The best one's cross entropy, and odds of better against worse.
+    Orpo(Orpo),
+    /// Better more probable per token than worse, by a margin.
+    Simpo(Simpo),
+    /// Desirable responses gain over the reference, undesirable ones lose.
+    Kto(Kto),
+    /// Better more probable than worse, and the best one's cross entropy.
+    Cpo(Cpo),
 }
 
 impl Default for ObjectiveConfig {
@@ -39,8 +95,51 @@ impl ObjectiveConfig {
     pub fn build(&self) -> Box<dyn Objective> {
         match self {
             Self::Sft {} => Box::new(Sft),
+            Self::Tuna(it) => Box::new(*it),
+            Self::Rrhf(it) => Box::new(*it),
+            Self::Slic(it) => Box::new(*it),
+            Self::Dpo(it) => Box::new(*it),
+            Self::Ipo(it) => Box::new(*it),
+            Self::LipoLambda(it) => Box::new(*it),
+            Self::PlackettLuce(it) => Box::new(*it),
+            Self::Orpo(it) => Box::new(*it),
+            Self::Simpo(it) => Box::new(*it),
+            Self::Kto(it) => Box::new(*it),
+            Self::Cpo(it) => Box::new(*it),
         }
     }
+
+    /// Everything that is wrong with it.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Problems::default();
+        match self {
+            Self::Sft {} => {}
+            Self::Tuna(it) => it.validate(&mut problems),
+            Self::Rrhf(it) => it.validate(&mut problems),
+            Self::Slic(it) => it.validate(&mut problems),
+            Self::Dpo(it) => it.validate(&mut problems),
+            Self::Ipo(it) => it.validate(&mut problems),
+            Self::LipoLambda(it) => it.validate(&mut problems),
+            Self::PlackettLuce(it) => it.validate(&mut problems),
+            Self::Orpo(it) => it.validate(&mut problems),
+            Self::Simpo(it) => it.validate(&mut problems),
+            Self::Kto(it) => it.validate(&mut problems),
+            Self::Cpo(it) => it.validate(&mut problems),
+        }
+        problems.0
+    }
+}
+
+fn above_zero(problems: &mut Problems, key: &str, value: f64) {
+    problems.unless(value.is_finite() && value > 0.0, key, value, "a number above 0");
+}
+
+fn not_negative(problems: &mut Problems, key: &str, value: f64) {
+    problems.unless(value.is_finite() && value >= 0.0, key, value, "0 or more");
+}
+
+fn below_half(problems: &mut Problems, key: &str, value: f64) {
+    problems.unless((0.0..0.5).contains(&value), key, value, "a share from 0 to below 0.5");
 }
 
 /// Which of a batch's supervised tokens belong to which response, and which responses to which group.
@@ -188,46 +287,4 @@ pub trait Objective: Send + Sync {
 
     /// The loss of one batch, as a share of that of a step with these counts.
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_of_batches_add_up() {
-        let mut step = Counts::default();
-        step.add(&Counts(vec![3, 1]));
-        step.add(&Counts(vec![4, 0]));
-        assert_eq!(step, Counts(vec![7, 1]));
-    }
-
-    #[test]
-    fn responses_lie_in_groups_and_tokens_in_responses() {
-        let logp = [-1.0, -2.0, -3.0, -4.0, -0.5];
-        let groups =
-            Groups { target_starts: &[0, 2, 2, 5], group_starts: &[0, 2, 3], ..Groups::default() };
-        assert_eq!((groups.targets(), groups.len(), groups.is_empty()), (5, 2, false));
-        assert_eq!(groups.groups().collect::<Vec<_>>(), [0..2, 2..3]);
-        assert_eq!(groups.sequences().collect::<Vec<_>>(), [0..2, 2..2, 2..5]);
-        assert_eq!((groups.sum(&logp, 0), groups.mean(&logp, 0)), (-3.0, Some(-1.5)));
-        // A response without supervised tokens has no mean.
-        assert_eq!((groups.sum(&logp, 1), groups.mean(&logp, 1)), (0.0, None));
-        assert_eq!((groups.sum(&logp, 2), groups.mean(&logp, 2)), (-7.5, Some(-2.5)));
-    }
-
-    #[test]
-    fn sequences_alone_are_groups_of_one() {
-        let groups = Groups::alone(&[0, 2, 5]);
-        assert_eq!(groups.groups().collect::<Vec<_>>(), [0..1, 1..2]);
-        assert!(Groups::alone(&[0]).is_empty() && Groups::default().is_empty());
-    }
-
-    #[test]
-    fn the_config_names_its_kind_and_refuses_unknown_keys() {
-        let read = serde_json::from_str::<ObjectiveConfig>;
-        assert_eq!(read(r#"{"kind": "sft"}"#).unwrap(), ObjectiveConfig::default());
-        let error = read(r#"{"kind": "sft", "margin": 1}"#).unwrap_err().to_string();
-        assert!(error.contains("unknown field `margin`"), "{error}");
-    }
 }
