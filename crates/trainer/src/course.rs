@@ -59,9 +59,9 @@ impl<'d> Course<'d> {
 
     /// The batches of the next step.
     pub(crate) fn next_step(&mut self) -> Vec<Batch> {
-        let end = (self.cursor.batch + self.batches_per_step).min(self.plan.len());
-        let batches = (self.cursor.batch..end).map(|batch| self.plan.batch(batch, self.examples));
-        let batches = batches.collect();
+        let step = self.plan.step(self.cursor.batch, self.batches_per_step);
+        let end = step.end;
+        let batches = step.map(|batch| self.plan.batch(batch, self.examples)).collect();
         match end == self.plan.len() {
             true => self.seek(Cursor { epoch: self.cursor.epoch + 1, batch: 0 }),
             false => self.cursor.batch = end,
@@ -78,7 +78,7 @@ impl<'d> Course<'d> {
     /// does, so each is planned; of a part of a pass, the step that completes it is the last. Passes
     /// beyond [`PLANNED`] count as many steps as the mean of those before.
     pub(crate) fn steps_in(&self, epochs: f64) -> u64 {
-        let steps = |epoch: u64| self.plan_of(epoch).len().div_ceil(self.batches_per_step) as u64;
+        let steps = |epoch: u64| self.plan_of(epoch).steps(self.batches_per_step) as u64;
         let planned = (epochs as u64).min(PLANNED);
         let whole = (0..planned).map(steps).sum::<u64>();
         if planned == PLANNED {
@@ -132,6 +132,25 @@ mod tests {
         }
         assert_eq!(course.epochs(), 3.0);
         assert_eq!([1.0, 3.0, 0.25, 1.5].map(|epochs| course.steps_in(epochs)), [2, 6, 1, 3]);
+    }
+
+    #[test]
+    fn a_step_of_so_many_groups_takes_as_many_batches_as_they_need() {
+        let examples = examples();
+        // Two examples a batch, three a step: a batch of two and one of one.
+        let packing = Packing { examples_per_step: Some(3), ..Packing::alone(1, 6, true) };
+        let mut course = Course::new(&examples, packing, 1);
+        let steps = [(); 3].map(|()| course.next_step());
+        let sizes = steps
+            .each_ref()
+            .map(|step| step.iter().map(|batch| batch.examples.len()).collect::<Vec<_>>());
+        assert_eq!(sizes, [vec![2, 1], vec![2, 1], vec![1]]);
+        assert_eq!(course.cursor(), Cursor { epoch: 1, batch: 0 });
+        assert_eq!([1.0, 2.0].map(|epochs| course.steps_in(epochs)), [3, 6]);
+        let (mut resumed, cursor) =
+            (Course::new(&examples, packing, 1), Cursor { epoch: 0, batch: 2 });
+        resumed.seek(cursor);
+        assert_eq!(resumed.next_step(), steps[1]);
     }
 
     #[test]

@@ -70,6 +70,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log-probabilities of the reference that a checkpoint holds do not fit the data.
+    #[error("`{}` is {what}, wanted the log-probabilities that the starting weights give this data", path.display())]
+    Reference {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
     /// The configuration differs from that of the checkpoint in a way that alters the training.
     #[error(
         "the config differs from that of checkpoint `{}` in what alters the training:{}",
@@ -173,6 +181,10 @@ impl Error {
                 return Some(format!(
                     "start a new run from it: `--set model.path={checkpoint} --set run.name=NAME`"
                 ));
+            }
+            Self::Reference { .. } => {
+                "the reference are the weights from before the first step: start afresh with the new \
+                 data, `--resume never` or `--set run.name=NAME`"
             }
             Self::Damaged { .. } => {
                 "`--resume auto` goes on from the newest checkpoint that is complete"

@@ -46,6 +46,14 @@ pub enum Event<'e> {
         /// Where what an abandoned course of this run had written was moved to.
         set_aside: Option<&'e Path>,
     },
+    /// The frozen reference, the model as it is before the first step, is asked for the
+    /// log-probabilities of all responses.
+    Referring {
+        /// Examples done.
+        done: usize,
+        /// Of how many.
+        total: usize,
+    },
     /// A step was made and logged.
     Stepped {
         /// What was logged.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  examples ─Course─► batches ─accumulate(Llama, Objective)─► gradient ─AdamW─► weights
-//!                                       └─► Line ─► metrics.jsonl, TensorBoard    └─► Writer ─► checkpoint
+//!            Reference, once ─┘         └─► Line ─► metrics.jsonl, TensorBoard    └─► Writer ─► checkpoint
 //! ```
 //!
 //! A run is made in this order, and each part can be looked at before the next:
@@ -21,10 +21,12 @@ mod difference;
 mod error;
 mod event;
 mod freeze;
+mod held_out;
 mod manifest;
 mod metrics;
 mod objective;
 mod optimizer;
+mod reference;
 mod resume;
 mod run;
 mod schedule;
@@ -32,6 +34,7 @@ mod setup;
 mod step;
 mod tensorboard;
 mod train;
+mod train_config;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, State};
@@ -51,5 +54,6 @@ pub use optimizer::{AdamW, OptimConfig, OptimKind, StateConfig};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
-pub use setup::{Options, Precision, RecomputeConfig, TrainConfig, Training, TrainingData};
+pub use setup::{Options, Training, TrainingData, suits};
+pub use train_config::{Precision, RecomputeConfig, TrainConfig};
 pub use writer::{Saved, SmallFiles};

@@ -5,165 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albacore_data::{Batch, Encoded, Packing};
-use albacore_kernels::Recompute;
 use albacore_model::Llama;
 use candle_core::{DType, Device};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, OPTIMIZER, State};
-use crate::config::{Problems, only_on_a_gpu};
+use crate::config::only_on_a_gpu;
 use crate::course::Course;
 use crate::difference::{Difference, differences};
-use crate::freeze::{fits, is_trained};
 use crate::metrics::METRICS;
 use crate::objective::Objective;
 use crate::optimizer::{AdamW, OptimConfig};
+use crate::reference::{self, Of, References};
 use crate::run::RunFolder;
 use crate::schedule::{Schedule, ScheduleConfig};
+use crate::train_config::{Precision, TrainConfig};
 use crate::writer::SmallFiles;
 use crate::{Error, Result};
-
-/// What the backward pass computes again instead of keeping it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecomputeConfig {
-    /// Nothing: the most memory.
-    None,
-    /// The outputs of norms, activations and attention, which cost little.
-    #[default]
-    Selective,
-    /// Whole blocks: the least memory, and a third more work.
-    Block,
-}
-
-impl From<RecomputeConfig> for Recompute {
-    fn from(config: RecomputeConfig) -> Self {
-        match config {
-            RecomputeConfig::None => Self::None,
-            RecomputeConfig::Selective => Self::Selective,
-            RecomputeConfig::Block => Self::Block,
-        }
-    }
-}
-
-/// The numbers that a model computes with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32 bits.
-    F32,
-    /// 16 bits with the range of 32, over master weights in f32. Needs a CUDA device.
-    Bf16,
-}
-
-/// `[train]`: how long, with which batches, and which weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainConfig {
-    /// Updates of the weights. Default: as many as `epochs` takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<u64>,
-    /// Passes over the data, 1.5 for one and a half. Default 1 where `steps` is not set. More of
-    /// them fit the data better, in the end too well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub epochs: Option<f64>,
-    /// Batches, each of up to `data.tokens_per_batch` tokens, whose gradients make up one step.
-    /// Default 1. More of them steady a step and take no memory.
-    pub batches_per_step: usize,
-    /// What the backward pass computes again instead of keeping it: `none`, `selective` (the outputs of
-    /// norms, activations and attention) or `block` (all but the input of each block). Default
-    /// `selective`. Later ones take less memory and more time; the results are the same.
-    pub recompute: RecomputeConfig,
-    /// Numbers that the model computes with: `f32` or `bf16`. Default `bf16` on a GPU, where it takes
-    /// half the memory and a fraction of the time, and `f32` on the CPU, which has nothing else.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub precision: Option<Precision>,
-    /// Keep the trained weights in f32 beside the bf16 ones that the model computes with. Default true.
-    /// Without, 4 bytes less for each weight, in bf16 on a GPU only: each update rounds a weight to one
-    /// of its two neighbours by chance, in proportion to the distance, so that small updates add up on
-    /// average; the loss falls a little less evenly. Checkpoints hold the bf16 numbers, frozen tensors
-    /// too.
-    pub master_weights: bool,
-    /// On a GPU whose memory runs out: run each batch in twice as many parts from then on, instead of
-    /// stopping. The mathematics is the same, and the bits differ from those of whole batches.
-    pub auto_micro_batch: bool,
-    /// Tensors that are not trained, by patterns such as `model.embed_tokens.*`, in which `*` is any
-    /// text and `?` any character. Default none. Frozen ones take no memory for moments.
-    pub freeze: Vec<String>,
-    /// If there are any: only tensors that fit one of these patterns are trained, without those of
-    /// `freeze`. Default none.
-    pub train_only: Vec<String>,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            steps: None,
-            epochs: None,
-            batches_per_step: 1,
-            recompute: RecomputeConfig::default(),
-            precision: None,
-            master_weights: true,
-            auto_micro_batch: false,
-            freeze: Vec::new(),
-            train_only: Vec::new(),
-        }
-    }
-}
-
-impl TrainConfig {
-    /// Everything that is wrong with it.
-    pub fn validate(&self) -> Vec<String> {
-        let mut problems = Problems::default();
-        problems.unless(self.steps != Some(0), "train.steps", 0, "1 or more");
-        if let Some(epochs) = self.epochs {
-            let positive = epochs.is_finite() && epochs > 0.0;
-            problems.unless(positive, "train.epochs", epochs, "a number above 0");
-        }
-        if self.steps.is_some() && self.epochs.is_some() {
-            problems.0.push("`train.steps` and `train.epochs` are both set, wanted one".to_owned());
-        }
-        problems.unless(self.batches_per_step > 0, "train.batches_per_step", 0, "1 or more");
-        if !self.master_weights && self.precision == Some(Precision::F32) {
-            problems.0.push(
-                "`train.master_weights` is false, wanted true where `train.precision` is `f32`\n\
-                 hint: weights in f32 have no others beside them: leave it out"
-                    .to_owned(),
-            );
-        }
-        problems.0
-    }
-
-    /// Freezes what it says; the patterns must fit.
-    fn choose_weights(&self, model: &mut Llama) -> Result<()> {
-        let parameters = model.parameters();
-        let parts = parameters.iter().flat_map(|parameter| parameter.parts());
-        let names = parts.map(|part| part.name.clone()).collect::<Vec<_>>();
-        let mut problems = Vec::new();
-        for (key, patterns) in [("freeze", &self.freeze), ("train_only", &self.train_only)] {
-            for pattern in patterns {
-                if !names.iter().any(|name| fits(pattern, name)) {
-                    let like = &names[names.len() / 2];
-                    problems.push(format!(
-                        "`train.{key}` has `{pattern}`, which fits no tensor of the model\n\
-                         hint: its tensors have names like `{like}`; `*` is any text"
-                    ));
-                }
-            }
-        }
-        let trained = |name: &str| is_trained(name, &self.freeze, &self.train_only);
-        if problems.is_empty() && !names.iter().any(|name| trained(name)) {
-            problems
-                .push("`train.freeze` leaves no tensor to train, wanted one or more".to_owned());
-        }
-        if !problems.is_empty() {
-            return Err(Error::Config { problems });
-        }
-        model.parameters_mut().into_iter().for_each(|parameter| parameter.set_trainable(trained));
-        Ok(())
-    }
-}
 
 /// The configuration of a training, composed.
 #[derive(Clone, Debug, Default)]
@@ -178,6 +36,8 @@ pub struct Options {
     pub checkpoint: CheckpointConfig,
     /// Steps between two evaluations; 0 evaluates before the first and after the last only.
     pub evaluate_every: u64,
+    /// Whether a ranking objective measures its terms on the held-out groups too.
+    pub measures_held_out: bool,
     /// The whole effective configuration, saved with each checkpoint and compared on resume.
     pub config: Value,
     /// The same where nothing is set: what a key had that a checkpoint does not know.
@@ -193,9 +53,11 @@ pub struct Options {
 pub struct TrainingData<'a> {
     /// The examples.
     pub examples: &'a [Arc<Encoded>],
+    /// Examples that are never trained on.
+    pub held_out: &'a [Arc<Encoded>],
     /// How they are packed, and the seed of their order.
     pub packing: Packing,
-    /// A digest of the examples.
+    /// A digest of the examples, those held out included.
     pub fingerprint: &'a str,
 }
 
@@ -204,7 +66,13 @@ pub struct Training<'a> {
     pub(crate) run: &'a RunFolder,
     pub(crate) model: &'a Llama,
     pub(crate) data: &'a [Arc<Encoded>],
+    pub(crate) held_out: &'a [Arc<Encoded>],
+    pub(crate) tokens_per_batch: usize,
     pub(crate) objective: &'a dyn Objective,
+    /// What the reference gives the data, once that is known.
+    pub(crate) references: Option<References>,
+    /// The data and weights of which it is to be computed.
+    pub(crate) reference_of: Option<Of>,
     pub(crate) options: Options,
     pub(crate) files: Arc<SmallFiles>,
     pub(crate) course: Course<'a>,
@@ -231,10 +99,18 @@ impl<'a> Training<'a> {
         options: Options,
         resumed: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let problems = options.validate();
+        let problems = [options.validate(), suits(objective, data.examples)].concat();
         if !problems.is_empty() {
             return Err(Error::Config { problems });
         }
+        let reference_of = match objective.needs_reference() && resumed.is_none() {
+            true => Some(Of {
+                data: data.fingerprint.to_owned(),
+                weights: reference::digest(model, options.computes())?,
+                train: 0,
+            }),
+            false => None,
+        };
         options.train.choose_weights(model)?;
         if let Some(gpu) = &options.gpu {
             // After the choice: on the GPU only what is trained keeps its weights in f32.
@@ -245,7 +121,8 @@ impl<'a> Training<'a> {
             model.place(gpu, dtype, options.train.master_weights)?;
         }
         let model = &*model;
-        let mut course = Course::new(data.examples, data.packing, options.train.batches_per_step);
+        let mut course = options.course(data);
+        let mut references = None;
         let steps = options.steps(&course);
         let mut optimizer = AdamW::new(options.optim.clone(), &model.parameters())?;
         let mut state = State::new(
@@ -256,6 +133,11 @@ impl<'a> Training<'a> {
         );
         if let Some(Checkpoint { folder, state: saved }) = resumed {
             options.compare(folder, saved, steps, data.fingerprint)?;
+            if objective.needs_reference() {
+                let both = [data.examples, data.held_out];
+                let found = References::of_checkpoint(folder, data.fingerprint, both)?;
+                references = Some(found);
+            }
             optimizer.load(&folder.join(OPTIMIZER), saved.step)?;
             course.seek(saved.cursor);
             state.go_on_from(saved);
@@ -265,6 +147,10 @@ impl<'a> Training<'a> {
             files: Arc::new(files),
             resumed: resumed.map(|checkpoint| checkpoint.folder.clone()),
             data: data.examples,
+            held_out: data.held_out,
+            tokens_per_batch: data.packing.tokens_per_batch,
+            references,
+            reference_of,
             run,
             model,
             objective,
@@ -310,6 +196,27 @@ impl<'a> Training<'a> {
     }
 }
 
+/// Whether the data are such as the objective learns from: problems as those of `validate`.
+pub fn suits(objective: &dyn Objective, examples: &[Arc<Encoded>]) -> Vec<String> {
+    let is_group = |example: &&Arc<Encoded>| !example.responses.is_empty();
+    match (objective.needs_groups(), examples.iter().find(is_group)) {
+        (true, None) => vec![
+            "`objective.kind` ranks several answers to a prompt, and the data has one to each\n\
+             hint: it takes records of `format = \"tuna\"` or `\"preference\"`; answers without a \
+             rival are learned with `kind = \"sft\"`"
+                .to_owned(),
+        ],
+        (false, Some(group)) => vec![format!(
+            "`objective.kind` learns every answer alike, and {} has {} answers to its prompt, some \
+             better than others\n\
+             hint: rank them with `kind = \"tuna\"` or another ranking objective",
+            group.origin,
+            group.responses.len()
+        )],
+        _ => Vec::new(),
+    }
+}
+
 impl Options {
     /// Everything that is wrong with it.
     pub fn validate(&self) -> Vec<String> {
@@ -325,7 +232,7 @@ impl Options {
 
     /// Steps of a run over this data.
     pub fn steps_over(&self, data: TrainingData<'_>) -> u64 {
-        self.steps(&Course::new(data.examples, data.packing, self.train.batches_per_step))
+        self.steps(&self.course(data))
     }
 
     /// What has changed since a checkpoint, harmless or not.
@@ -341,6 +248,22 @@ impl Options {
             });
         }
         found
+    }
+
+    /// The batches of a run over this data.
+    fn course<'d>(&self, data: TrainingData<'d>) -> Course<'d> {
+        let examples_per_step = self.train.groups_per_step;
+        let packing = Packing { examples_per_step, ..data.packing };
+        Course::new(data.examples, packing, self.train.batches_per_step)
+    }
+
+    /// The numbers that the model computes with, and where.
+    fn computes(&self) -> &'static str {
+        match (&self.gpu, self.train.precision) {
+            (None, _) => "f32 on the CPU",
+            (Some(_), Some(Precision::F32)) => "f32 on a GPU",
+            (Some(_), Some(Precision::Bf16) | None) => "bf16 on a GPU",
+        }
     }
 
     fn steps(&self, course: &Course<'_>) -> u64 {

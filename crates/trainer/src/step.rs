@@ -6,6 +6,50 @@ use albacore_model::{Llama, Packed};
 
 use crate::Result;
 use crate::objective::{Counts, Groups, Objective, Term};
+use crate::reference::Reference;
+
+/// What the loss of a step is made by.
+#[derive(Clone, Copy)]
+pub(crate) struct Aim<'a> {
+    pub(crate) objective: &'a dyn Objective,
+    /// What the frozen reference gives the examples, if the objective asks for it.
+    pub(crate) reference: Option<&'a Reference>,
+}
+
+/// What an objective is told of a batch.
+#[derive(Debug)]
+pub(crate) struct Told {
+    target_starts: Vec<u32>,
+    group_starts: Vec<u32>,
+    scores: Vec<f32>,
+    reference: Vec<f32>,
+}
+
+impl Told {
+    pub(crate) fn of(batch: &Batch, aim: Aim<'_>) -> Self {
+        Self {
+            target_starts: batch.target_starts.clone(),
+            group_starts: batch.group_starts.clone(),
+            scores: batch.scores.clone(),
+            reference: aim.reference.map_or(Vec::new(), |reference| reference.of(&batch.examples)),
+        }
+    }
+
+    pub(crate) fn groups(&self) -> Groups<'_> {
+        Groups {
+            target_starts: &self.target_starts,
+            group_starts: &self.group_starts,
+            scores: &self.scores,
+            reference: &self.reference,
+        }
+    }
+}
+
+/// A batch as the model takes it.
+pub(crate) fn packed(model: &Llama, batch: Batch) -> Result<Packed> {
+    let Batch { ids, starts, is_response, rows, targets, .. } = batch;
+    Ok(Packed::with_responses(model.config(), ids, starts, &is_response, rows, targets)?)
+}
 
 /// What the batches of one step add up to, besides their gradient.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,7 +76,7 @@ enum Said {
     /// It had to be asked, to know the gradient.
     Terms(Vec<Term>),
     /// It will be asked: its gradient was known ahead.
-    Later { logprobs: Later<Vec<f32>>, target_starts: Vec<u32> },
+    Later { logprobs: Later<Vec<f32>>, told: Told },
 }
 
 impl Accumulated {
@@ -44,9 +88,8 @@ impl Accumulated {
             for said in parts {
                 let terms = match said {
                     Said::Terms(terms) => terms,
-                    Said::Later { logprobs, target_starts } => {
-                        let groups = Groups::alone(&target_starts);
-                        objective.loss(&logprobs.get()?, &groups, &self.counts).terms
+                    Said::Later { logprobs, told } => {
+                        objective.loss(&logprobs.get()?, &told.groups(), &self.counts).terms
                     }
                 };
                 share += terms.first().map_or(f64::NAN, Term::mean);
@@ -65,7 +108,7 @@ impl Accumulated {
 /// run in at most `parts` parts, which take as much less memory.
 pub(crate) fn accumulate(
     model: &Llama,
-    objective: &dyn Objective,
+    aim: Aim<'_>,
     batches: &[Batch],
     recompute: Recompute,
     parts: usize,
@@ -73,11 +116,13 @@ pub(crate) fn accumulate(
     debug_assert!(!batches.is_empty(), "a step is made of something");
     model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
     let mut counts = Counts::default();
-    batches.iter().for_each(|batch| counts.add(&objective.count(&groups(batch))));
+    for batch in batches {
+        counts.add(&aim.objective.count(&Told::of(batch, aim).groups()));
+    }
 
     let said = batches.iter().map(|batch| {
         let parts = batch.split(parts).into_iter();
-        parts.map(|part| backward(model, objective, part, &counts, recompute)).collect()
+        parts.map(|part| backward(model, aim, part, &counts, recompute)).collect()
     });
     Ok(Accumulated {
         batches: said.collect::<Result<_>>()?,
@@ -90,25 +135,25 @@ pub(crate) fn accumulate(
 /// Forward and backward of one batch; returns what the objective says about it.
 fn backward(
     model: &Llama,
-    objective: &dyn Objective,
+    aim: Aim<'_>,
     batch: Batch,
     counts: &Counts,
     recompute: Recompute,
 ) -> Result<Said> {
-    let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
-    let groups = Groups::alone(&target_starts);
-    let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
+    let told = Told::of(&batch, aim);
+    let packed = packed(model, batch)?;
     let mut tape = Tape::recording(recompute);
-    let ahead = objective.ahead(&groups, counts);
+    let ahead = aim.objective.ahead(&told.groups(), counts);
     let logprobs = model.logprobs(&mut tape, &packed, ahead.clone())?; // (N,)
     let (said, gradient) = match ahead {
         // Nobody needs to see the log-probabilities for the backward pass to begin.
         Some(gradient) => {
             let logprobs = Later::of(logprobs.tensor(), |logprobs| logprobs)?;
-            (Said::Later { logprobs, target_starts }, gradient)
+            (Said::Later { logprobs, told }, gradient)
         }
         None => {
-            let loss = objective.loss(&storage::to_vec(logprobs.tensor())?, &groups, counts);
+            let numbers = storage::to_vec(logprobs.tensor())?;
+            let loss = aim.objective.loss(&numbers, &told.groups(), counts);
             (Said::Terms(loss.terms), loss.gradient)
         }
     };
@@ -117,12 +162,8 @@ fn backward(
     Ok(said)
 }
 
-fn groups(batch: &Batch) -> Groups<'_> {
-    Groups::alone(&batch.target_starts)
-}
-
 impl Measured {
-    fn add(&mut self, terms: Vec<Term>) {
+    pub(crate) fn add(&mut self, terms: Vec<Term>) {
         if self.terms.is_empty() {
             self.terms = terms;
             return;
@@ -158,18 +199,22 @@ mod tests {
         Batch {
             ids: vec![3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
             starts: vec![0, 5, 7, 11],
+            is_response: vec![false; 3],
             rows: vec![0, 1, 2, 3, 5, 7, 8, 9],
             targets: vec![4, 5, 6, 7, 9, 11, 12, 13],
             examples: vec![0, 1, 2],
             target_starts: vec![0, 4, 5, 8],
+            group_starts: vec![0, 1, 2, 3],
+            scores: vec![0.0; 3],
         }
     }
 
     #[test]
     fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
         let (model, batches) = (model(), [batch()]);
+        let aim = Aim { objective: &Sft, reference: None };
         let run = |parts| {
-            let step = accumulate(&model, &Sft, &batches, Recompute::None, parts).unwrap();
+            let step = accumulate(&model, aim, &batches, Recompute::None, parts).unwrap();
             assert_eq!((step.tokens, step.supervised_tokens), (11, 8));
             let parameters = model.parameters();
             let gradients = parameters.iter().map(|parameter| {

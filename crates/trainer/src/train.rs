@@ -19,9 +19,11 @@ use albacore_model::{Dtype, save};
 
 use crate::checkpoint::{State, last_good, name_of, remove_partial};
 use crate::event::{End, Evaluator, Event, Outcome, When};
+use crate::held_out;
 use crate::metrics::{Line, Metrics, Named};
+use crate::reference::{REFERENCE, References};
 use crate::setup::Training;
-use crate::step::{Accumulated, accumulate};
+use crate::step::{Accumulated, Aim, accumulate};
 use crate::writer::{Contents, Writer};
 use crate::{Error, Result};
 
@@ -95,9 +97,10 @@ impl<'t> Training<'t> {
     }
 
     /// Prepares the run folder: nothing was written before.
-    fn begin<'r>(self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
+    fn begin<'r>(mut self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
         let left_over = remove_partial(&self.run.checkpoints())?;
         let set_aside = self.clear_run_folder()?;
+        self.refer(report)?;
         let State { step, steps, elapsed_s, ref baseline, .. } = self.state;
         let trained = self.optimizer.trained();
         report(Event::Started { step, steps, trained, set_aside: set_aside.as_deref() });
@@ -145,7 +148,7 @@ impl Loop<'_, '_> {
         let (model, recompute) = (training.model, training.options.train.recompute.into());
         let accumulated = loop {
             let parts = training.state.parts;
-            match accumulate(model, training.objective, &batches, recompute, parts) {
+            match accumulate(model, training.aim(), &batches, recompute, parts) {
                 Err(error) if training.may_split(&error, &batches) => {
                     training.state.parts = 2 * parts;
                     let warning =
@@ -225,10 +228,15 @@ impl Loop<'_, '_> {
         evaluator: &mut Option<&mut dyn Evaluator>,
         when: When,
     ) -> Result<Named> {
-        let Some(evaluator) = evaluator else { return Ok(Named::new()) };
         let (since, step) = (Instant::now(), self.training.state.step);
-        let values = evaluator.evaluate(self.training.model, when);
-        let values = values.map_err(|source| Error::Evaluation { step, source })?;
+        let mut values = self.training.held_out_terms()?;
+        if let Some(evaluator) = evaluator {
+            let more = evaluator.evaluate(self.training.model, when);
+            values.extend(more.map_err(|source| Error::Evaluation { step, source })?);
+        }
+        if values.is_empty() {
+            return Ok(values);
+        }
         (self.report)(Event::Evaluated { step, values: &values, took: since.elapsed() });
         if when == When::After {
             self.after.clone_from(&values);
@@ -286,6 +294,39 @@ impl Loop<'_, '_> {
 }
 
 impl Training<'_> {
+    /// Asks the reference, if the objective compares with it; every checkpoint holds what it says.
+    fn refer(&mut self, report: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+        if let Some(of) = self.reference_of.take() {
+            let both = [self.data, self.held_out];
+            let tell = &mut |done, total| report(Event::Referring { done, total });
+            let (run, tokens) = (self.run.path(), self.tokens_per_batch);
+            let found = References::find_or_compute(run, of, self.model, both, tokens, tell)?;
+            self.references = Some(found);
+        }
+        if let Some(references) = &self.references {
+            let file = (REFERENCE.to_owned(), references.bytes.clone());
+            std::sync::Arc::make_mut(&mut self.files).push(file);
+        }
+        Ok(())
+    }
+
+    /// What the loss of a step is made by.
+    fn aim(&self) -> Aim<'_> {
+        let reference = self.references.as_ref().map(|references| &references.train);
+        Aim { objective: self.objective, reference }
+    }
+
+    /// The terms of a ranking objective on the held-out groups; none of another one.
+    fn held_out_terms(&self) -> Result<Named> {
+        let ranks = self.objective.needs_groups() && self.options.measures_held_out;
+        if !ranks || self.held_out.is_empty() {
+            return Ok(Named::new());
+        }
+        let reference = self.references.as_ref().map(|references| &references.held_out);
+        let aim = Aim { objective: self.objective, reference };
+        held_out::measure(self.model, aim, self.held_out, self.tokens_per_batch)
+    }
+
     fn is_finished(&self) -> bool {
         self.state.step >= self.state.steps
     }

@@ -5,6 +5,7 @@
 mod accumulation;
 mod damage;
 mod narrow;
+mod ranking;
 mod resuming;
 mod stopping;
 mod support;

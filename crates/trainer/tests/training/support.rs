@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use albacore_data::{Encoded, Origin, Packing};
+use albacore_data::{Encoded, Origin, Packing, Response};
 use albacore_model::{Llama, LlamaConfig};
 use albacore_trainer::{
     Checkpoint, CheckpointConfig, Evaluator, Event, Named, Objective, OptimConfig, Options,
@@ -61,10 +61,34 @@ pub(crate) fn examples(lengths: &[usize]) -> Vec<Arc<Encoded>> {
     lengths.iter().enumerate().map(one).collect()
 }
 
+/// Groups, each of a prompt of so many tokens and responses of so many, the best of which is the first.
+pub(crate) fn groups(all: &[(usize, &[usize])]) -> Vec<Arc<Encoded>> {
+    let one = |(number, (prompt, responses)): (usize, &(usize, &[usize]))| {
+        let length = prompt + responses.iter().sum::<usize>();
+        let ids = (0..length as u32).map(|i| (i * i + 7 * i + 13 * number as u32) % 40);
+        let mut start = *prompt;
+        let responses = responses.iter().enumerate().map(|(rank, length)| {
+            let response = Response { start, score: -(rank as f32) };
+            start += length;
+            response
+        });
+        Arc::new(Encoded {
+            ids: ids.collect(),
+            learned: (0..length).map(|at| at >= *prompt).collect(),
+            reasons: Vec::new(),
+            origin: Origin::new("data.jsonl", number as u32 + 1),
+            eos_added: false,
+            responses: responses.collect(),
+        })
+    };
+    all.iter().enumerate().map(one).collect()
+}
+
 /// A training in a temporary folder, and what it needs.
 pub(crate) struct Tiny {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) examples: Vec<Arc<Encoded>>,
+    pub(crate) held_out: Vec<Arc<Encoded>>,
     pub(crate) packing: Packing,
     pub(crate) options: Options,
     pub(crate) objective: Box<dyn Objective>,
@@ -83,6 +107,7 @@ pub(crate) struct Tiny {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Told {
     Started { step: u64, steps: u64, set_aside: Option<PathBuf> },
+    Referring { done: usize, total: usize },
     Stepped { loss: f64 },
     Evaluated { step: u64, values: Named },
     Saved(Saved),
@@ -95,6 +120,7 @@ impl Default for Tiny {
         Self {
             folder: tempfile::tempdir().unwrap(),
             examples: examples(&[9, 7, 8, 6, 10, 6]),
+            held_out: Vec::new(),
             packing: Packing::alone(3, 16, true),
             options: Options {
                 optim: OptimConfig { learning_rate: 1e-2, ..Default::default() },
@@ -140,6 +166,7 @@ impl Tiny {
         let files = files(&model);
         let data = TrainingData {
             examples: &self.examples,
+            held_out: &self.held_out,
             packing: self.packing,
             fingerprint: "of the data",
         };
@@ -159,6 +186,7 @@ impl Tiny {
                 Event::Started { step, steps, set_aside, .. } => {
                     Told::Started { step, steps, set_aside: set_aside.map(Path::to_owned) }
                 }
+                Event::Referring { done, total } => Told::Referring { done, total },
                 Event::Stepped { line, .. } => {
                     done.set(line.step);
                     Told::Stepped { loss: line.loss }
