@@ -49,7 +49,7 @@ class Data:
                 tokens = [token - 1 / 64 for token in tokens]  # no token is certain
                 logp += tokens
                 self.target_starts.append(len(logp))
-                self.reference += [sum(tokens) - some(1, -3, 3)[0]]
+                self.reference += [sum(tokens) - some(1, -2, 4)[0]]
             self.group_starts.append(len(self.reference))
         self.logp = torch.tensor(logp, dtype=torch.float64, requires_grad=True)
         self.flat_scores = [score for group in scores for score in group]

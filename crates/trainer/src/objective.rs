@@ -1,6 +1,8 @@
 //! What is minimised: a pure function of the log-probabilities of the supervised tokens.
 //!
-//! An objective never sees a model. For each batch it is asked three questions, in this order:
+//! An objective never sees a model. Before a run it says what it needs: groups of responses with scores
+//! (`needs_groups`), a frozen reference (`needs_reference`). Then for each batch it is asked three
+//! questions, in this order:
 //!
 //! ```text
 //! count(groups)                  how many units does this batch add to the step's mean?

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 /// PyTorch computed in f64, and so do the objectives, which round their gradient to f32: by 6e-8 of
-/// slopes of at most 3. TRL's ORPO computes in f32, in a few tens of operations.
+/// slopes of at most 6. TRL's ORPO computes in f32, in a few tens of operations.
 const TOLERANCE: f64 = 1e-6;
 
 #[derive(Deserialize)]

@@ -156,7 +156,12 @@ mod tests {
     /// The model is still the reference: s is 0 for all, and the ranks are those of the scores.
     #[test]
     fn before_the_first_update_the_ranks_are_those_of_the_scores() {
-        let pair = Groups { target_starts: &[0, 1, 2], group_starts: &[0, 2], ..LIST };
+        let pair = Groups {
+            target_starts: &[0, 1, 2],
+            group_starts: &[0, 2],
+            scores: &[10.0, 30.0],
+            reference: &[-2.0, -2.0],
+        };
         let loss = evaluate(&LipoLambda::default(), &[-2.0, -2.0], &pair);
         let weight = 1.0 / 2f64.ln() - 1.0 / 3f64.ln();
         assert_close(mean(&loss, "loss"), weight * 2f64.ln());

@@ -48,8 +48,14 @@ pub(super) type Valued = (f64, f64);
 
 impl<'a> Responses<'a> {
     pub(super) fn of(logp: &[f32], groups: &Groups<'a>) -> Self {
-        let sums: Vec<_> = (0..groups.sequences().len()).map(|one| groups.sum(logp, one)).collect();
-        Self { groups: *groups, slopes: vec![0.0; sums.len()], sums }
+        let count = groups.sequences().len();
+        for (what, len) in [("scores", groups.scores.len()), ("reference", groups.reference.len())]
+        {
+            assert!(len == 0 || len == count, "{count} responses have {len} numbers in {what}");
+        }
+        assert_eq!(logp.len(), groups.targets(), "each supervised token has a log-probability");
+        let sums: Vec<_> = (0..count).map(|one| groups.sum(logp, one)).collect();
+        Self { groups: *groups, slopes: vec![0.0; count], sums }
     }
 
     fn tokens(&self, response: usize) -> f64 {
@@ -69,7 +75,9 @@ impl<'a> Responses<'a> {
 
     /// `log p(y | x) - log p_ref(y | x)`.
     pub(super) fn log_ratio(&self, response: usize) -> Valued {
-        (self.sums[response] - f64::from(self.groups.reference[response]), 1.0)
+        let reference = self.groups.reference.get(response);
+        let reference = reference.expect("the trainer gives the reference that is asked for");
+        (self.sums[response] - f64::from(*reference), 1.0)
     }
 
     /// `log p(y | x) - log p_ref(y | x)` per token of the response, which has some.
