@@ -8,6 +8,8 @@
 mod bootstrap;
 mod load;
 mod model;
+#[cfg(test)]
+mod objective;
 
 use std::path::PathBuf;
 
@@ -58,6 +60,7 @@ impl Settings for Config {
             self.run.validate(),
             self.model.validate(),
             self.data.validate().iter().map(ToString::to_string).collect(),
+            self.objective.validate(),
             self.optim.validate(),
             self.schedule.validate(),
             self.train.validate(),

@@ -11,7 +11,7 @@ use serde::de::{
     Unexpected, Visitor,
 };
 
-use crate::tree::{Node, Place, Step, Tree};
+use crate::tree::{Entry, Node, Place, Step, Tree, spell};
 
 /// What does not fit, and where.
 #[derive(Clone, Debug)]
@@ -67,6 +67,12 @@ pub fn decode<T: DeserializeOwned>(tree: &Tree) -> (Option<T>, Vec<Mismatch>) {
                 // An enum's own table reports its keys from outside: find the key by its name.
                 let missing_step = cause.last() != Some(&Step::Key(key.clone()));
                 if missing_step {
+                    if let Some(Node::Table(entries)) =
+                        tree.get(&spell(&cause)).map(|table| &table.node)
+                    {
+                        let written = entries.iter().find(|entry| entry.key == *key);
+                        mismatch.place = written.map(|entry| entry.place).or(mismatch.place);
+                    }
                     cause.push(Step::Key(key.clone()));
                     mismatch.path.clone_from(&cause);
                 }
@@ -83,7 +89,12 @@ pub fn decode<T: DeserializeOwned>(tree: &Tree) -> (Option<T>, Vec<Mismatch>) {
                     continue;
                 }
             }
-            _ => {}
+            _ => {
+                if let Some((key, place)) = culprit::<T>(&tree, &mismatch) {
+                    cause.push(Step::Key(key));
+                    mismatch = Mismatch { path: cause.clone(), place: Some(place), ..mismatch };
+                }
+            }
         }
         mismatches.push(mismatch);
         if cause.is_empty() {
@@ -91,6 +102,26 @@ pub fn decode<T: DeserializeOwned>(tree: &Tree) -> (Option<T>, Vec<Mismatch>) {
         }
         tree.remove(&cause);
     }
+}
+
+/// The key of a table without which its mistake would be another, or none, and where its value is.
+///
+/// serde copies the table of an enum that is told by its `kind` before it reads it: what does not fit
+/// has lost its key.
+fn culprit<T: DeserializeOwned>(tree: &Tree, mismatch: &Mismatch) -> Option<(String, Place)> {
+    let Node::Table(entries) = &tree.get(&spell(&mismatch.path))?.node else { return None };
+    let told = |other: &Mismatch| {
+        (&other.path, other.to_string()) == (&mismatch.path, mismatch.to_string())
+    };
+    let guilty = |entry: &&Entry| {
+        let mut rest = tree.clone();
+        rest.remove(&[&mismatch.path[..], &[Step::Key(entry.key.clone())]].concat());
+        !T::deserialize(&rest).is_err_and(|other| told(&other))
+    };
+    // Without its `kind` every mistake is another one.
+    let (kind, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.key == "kind");
+    let found = others.into_iter().chain(kind).find(guilty)?;
+    Some((found.key.clone(), found.value.place))
 }
 
 impl de::Error for Mismatch {
@@ -217,8 +248,8 @@ fn word(text: &str) -> StrDeserializer<'_, Mismatch> {
 }
 
 struct Entries<'de> {
-    rest: std::slice::Iter<'de, crate::tree::Entry>,
-    value: Option<&'de crate::tree::Entry>,
+    rest: std::slice::Iter<'de, Entry>,
+    value: Option<&'de Entry>,
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
@@ -269,7 +300,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::tree::spell;
 
     #[derive(Debug, Default, Deserialize)]
     #[serde(deny_unknown_fields, default)]
