@@ -118,8 +118,10 @@ mod tests {
     #[test]
     fn the_reference_names_every_key() {
         // Everything that may be missing is set here.
-        let source = "{ path = \"a\", format = \"alpaca\", cap = 1, fields = { output = \"b\" } }";
-        let text = format!("data.sources = [{source}]\ntrain = {{ steps = 1, epochs = 1 }}\n");
+        let source = "{ path = \"a\", format = \"alpaca\", cap = 1, original = \"record\", fields = { output = \"b\" } }";
+        let text = format!(
+            "data.sources = [{source}]\ntrain = {{ steps = 1, epochs = 1, groups_per_step = 1 }}\n"
+        );
         let (config, mismatches) = decode::<Config>(&Tree::parse(&text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");
         let known = keys(Config::REFERENCE);

@@ -21,22 +21,26 @@ pub struct HeldOut<'a> {
     tokenizer: &'a Tokenizer,
     examples: &'a [Arc<Encoded>],
     tokens_per_batch: usize,
+    /// Whether the trainer measures its own objective on them.
+    ranks: bool,
     terminal: &'a Terminal,
     /// The first answers of the model before the run, and after.
     pub samples: [Vec<Answer>; 2],
 }
 
 impl<'a> HeldOut<'a> {
-    /// Measures what `config` says.
+    /// Measures what `config` says. Where the objective `ranks`, the loss is its own, which the trainer
+    /// measures.
     pub fn new(
         config: &'a EvalConfig,
         tokenizer: &'a Tokenizer,
         examples: &'a [Arc<Encoded>],
         tokens_per_batch: usize,
+        ranks: bool,
         terminal: &'a Terminal,
     ) -> Self {
         let samples = Default::default();
-        Self { config, tokenizer, examples, tokens_per_batch, terminal, samples }
+        Self { config, tokenizer, examples, tokens_per_batch, ranks, terminal, samples }
     }
 
     /// Generation takes long: it is for the two ends of a run.
@@ -65,7 +69,7 @@ impl<'a> HeldOut<'a> {
         when: When,
     ) -> Result<Named, Box<dyn Error + Send + Sync>> {
         let mut named = Named::new();
-        if self.config.metrics.contains(&Metric::Loss) {
+        if self.config.metrics.contains(&Metric::Loss) && !self.ranks {
             let loss = held_out_loss(model, self.examples, self.tokens_per_batch)?;
             named.push(("held_out_loss".into(), loss.mean()));
         }

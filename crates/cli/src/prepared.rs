@@ -34,7 +34,7 @@ impl Prepared {
         let shape = LlamaConfig::load(&folder).or_refuse()?;
         let tokenizer = tokenizer(&folder, shape.vocab_size)?;
         let dataset = prepare(config, &tokenizer, cache, terminal)?;
-        for surprise in surprises(&dataset, &shape) {
+        for surprise in surprises(&dataset, &shape, config.data.tokens_per_batch) {
             terminal.warn(&surprise);
         }
         Ok(Self { folder, shape, tokenizer, dataset })
@@ -53,6 +53,13 @@ impl Prepared {
         losses.extend(report.truncated.iter().map(|lost| {
             format!(
                 "cut off {} at `data.max_tokens`: their end is not learned ({})",
+                of(lost),
+                first(lost)
+            )
+        }));
+        losses.extend(report.fewer.iter().map(|lost| {
+            format!(
+                "left out some responses of {}: longer than `data.max_tokens` with their prompt ({})",
                 of(lost),
                 first(lost)
             )
@@ -100,7 +107,7 @@ fn prepare(
 }
 
 /// What else may surprise.
-fn surprises(dataset: &Dataset, shape: &LlamaConfig) -> Vec<String> {
+fn surprises(dataset: &Dataset, shape: &LlamaConfig, budget: usize) -> Vec<String> {
     let report = &dataset.report;
     let mut surprises = Vec::new();
     if report.eos_added > 0 {
@@ -114,6 +121,25 @@ fn surprises(dataset: &Dataset, shape: &LlamaConfig) -> Vec<String> {
             "the longest example has {} tokens, the model was made for {}",
             count(report.longest),
             count(shape.max_position_embeddings)
+        ));
+    }
+    if let Some(tied) = &report.tied {
+        surprises.push(format!(
+            "all responses have the same score in {} of {} records: nothing but the order of the file \
+             ranks them ({})",
+            count(tied.count),
+            count(report.records),
+            first(tied)
+        ));
+    }
+    let largest = dataset.train.iter().max_by_key(|example| example.len());
+    if let Some(group) = largest.filter(|largest| largest.len() > budget) {
+        surprises.push(format!(
+            "a prompt and its responses are never parted: the largest have {} tokens, more than the {} of \
+             `data.tokens_per_batch` ({})",
+            count(group.len()),
+            count(budget),
+            group.origin
         ));
     }
     if let Some(error) = &dataset.cache_failure {

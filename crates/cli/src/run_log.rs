@@ -18,6 +18,8 @@ pub struct RunLog {
     waiting: Vec<String>,
     terminal: Terminal,
     progress: Option<Progress>,
+    /// While the frozen reference is asked, before the first step.
+    referring: Option<Progress>,
     first_step: u64,
     /// Seconds of training before this process.
     before_s: Option<f64>,
@@ -32,6 +34,7 @@ impl RunLog {
             waiting: Vec::new(),
             terminal: *terminal,
             progress: None,
+            referring: None,
             first_step: 0,
             before_s: None,
         }
@@ -68,6 +71,16 @@ impl RunLog {
                     steps - step
                 ));
                 self.progress = Some(Progress::new(&self.terminal, "step", *step, *steps));
+            }
+            Event::Referring { done, total } => {
+                let total = *total as u64;
+                let shown = self.referring.get_or_insert_with(|| {
+                    Progress::new(&self.terminal, "asking the reference", 0, total)
+                });
+                shown.set(*done as u64, "prompts");
+                if *done as u64 == total {
+                    self.referring = None;
+                }
             }
             Event::Stepped { line, steps } => self.stepped(line, *steps),
             Event::Evaluated { step, values, took } => {

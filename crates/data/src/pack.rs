@@ -225,6 +225,37 @@ impl Batch {
         self.is_response.push(is_response);
     }
 
+    /// The same with a copy of the prompt before each response, for those who share none: the targets
+    /// and whose they are stay the same.
+    pub fn with_copies(&self) -> Self {
+        let (ids, is_response, rows) = Default::default();
+        let mut out = Self { ids, is_response, rows, starts: vec![0], ..self.clone() };
+        let (mut prompt, mut of) = (0..0, 0);
+        for (sequence, &is_response) in self.is_response.iter().enumerate() {
+            let own = self.starts[sequence] as usize..self.starts[sequence + 1] as usize;
+            if self.is_response.get(sequence + 1) == Some(&true) && !is_response {
+                prompt = own;
+                continue;
+            }
+            let before = if is_response { prompt.clone() } else { own.start..own.start };
+            let first = out.ids.len();
+            out.ids.extend([&self.ids[before.clone()], &self.ids[own.clone()]].concat());
+            out.end_sequence(false);
+            let targets = self.target_starts[of] as usize..self.target_starts[of + 1] as usize;
+            out.rows.extend(self.rows[targets].iter().map(|&row| {
+                let row = row as usize;
+                let behind = if own.contains(&row) {
+                    before.len() + row - own.start
+                } else {
+                    row - before.start
+                };
+                (first + behind) as u32
+            }));
+            of += 1;
+        }
+        out
+    }
+
     /// The same examples in order, in at most `parts` batches of about as many tokens each.
     pub fn split(&self, parts: usize) -> Vec<Self> {
         let (count, tokens) = (self.examples.len(), self.tokens());

@@ -79,6 +79,7 @@ fn alters(key: &str, same_rates: bool) -> Option<&'static str> {
         "train" if key == "train.precision" || key == "train.master_weights" => {
             "the numbers would be rounded otherwise"
         }
+        "train" if key == "train.share_prompts" => "the numbers would be rounded otherwise",
         "train" => "steps would be made of other batches",
         "run" => "the examples would come in another order",
         "data" => "the examples would be others",

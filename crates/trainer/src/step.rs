@@ -14,6 +14,8 @@ pub(crate) struct Aim<'a> {
     pub(crate) objective: &'a dyn Objective,
     /// What the frozen reference gives the examples, if the objective asks for it.
     pub(crate) reference: Option<&'a Reference>,
+    /// Whether responses share one copy of their prompt.
+    pub(crate) share_prompts: bool,
 }
 
 /// What an objective is told of a batch.
@@ -141,6 +143,7 @@ fn backward(
     recompute: Recompute,
 ) -> Result<Said> {
     let told = Told::of(&batch, aim);
+    let batch = if aim.share_prompts { batch } else { batch.with_copies() };
     let packed = packed(model, batch)?;
     let mut tape = Tape::recording(recompute);
     let ahead = aim.objective.ahead(&told.groups(), counts);
@@ -212,7 +215,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
         let (model, batches) = (model(), [batch()]);
-        let aim = Aim { objective: &Sft, reference: None };
+        let aim = Aim { objective: &Sft, reference: None, share_prompts: true };
         let run = |parts| {
             let step = accumulate(&model, aim, &batches, Recompute::None, parts).unwrap();
             assert_eq!((step.tokens, step.supervised_tokens), (11, 8));

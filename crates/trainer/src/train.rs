@@ -313,7 +313,8 @@ impl Training<'_> {
     /// What the loss of a step is made by.
     fn aim(&self) -> Aim<'_> {
         let reference = self.references.as_ref().map(|references| &references.train);
-        Aim { objective: self.objective, reference }
+        let share_prompts = self.options.train.share_prompts;
+        Aim { objective: self.objective, reference, share_prompts }
     }
 
     /// The terms of a ranking objective on the held-out groups; none of another one.
@@ -323,7 +324,7 @@ impl Training<'_> {
             return Ok(Named::new());
         }
         let reference = self.references.as_ref().map(|references| &references.held_out);
-        let aim = Aim { objective: self.objective, reference };
+        let aim = Aim { reference, ..self.aim() };
         held_out::measure(self.model, aim, self.held_out, self.tokens_per_batch)
     }
 

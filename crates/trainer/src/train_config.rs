@@ -60,6 +60,9 @@ pub struct TrainConfig {
     /// `batches_per_step`. More of them steady a step and take no memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups_per_step: Option<usize>,
+    /// Whether the responses of a group are computed behind one copy of their prompt. Default true. False
+    /// gives each a copy of its own: the same up to rounding, slower by what sharing saves.
+    pub share_prompts: bool,
     /// What the backward pass computes again instead of keeping it: `none`, `selective` (the outputs of
     /// norms, activations and attention) or `block` (all but the input of each block). Default
     /// `selective`. Later ones take less memory and more time; the results are the same.
@@ -92,6 +95,7 @@ impl Default for TrainConfig {
             epochs: None,
             batches_per_step: 1,
             groups_per_step: None,
+            share_prompts: true,
             recompute: RecomputeConfig::default(),
             precision: None,
             master_weights: true,

@@ -27,6 +27,7 @@ pub fn show(
     terminal: &Terminal,
 ) -> Result<()> {
     let Prepared { folder, shape, dataset, .. } = prepared;
+    let packing = Packing { examples_per_step: config.train.groups_per_step, ..packing };
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
     let place = Place::of(&config.train, on_gpu);
     let memory = memory(shape, &config.train, &config.optim, packing.tokens_per_batch, place);
@@ -49,7 +50,11 @@ pub fn show(
         }
         None => "starts afresh".into(),
     };
-    let TrainConfig { batches_per_step, freeze, train_only, .. } = &config.train;
+    let TrainConfig { batches_per_step, groups_per_step, freeze, train_only, .. } = &config.train;
+    let each = match groups_per_step {
+        Some(groups) => format!("{groups} groups, in batches of"),
+        None => format!("{batches_per_step} x"),
+    };
     // Without frozen tensors there are fewer gradients and moments.
     let about = if freeze.is_empty() && train_only.is_empty() { "about" } else { "less than" };
     let beside = match offloaded {
@@ -57,7 +62,7 @@ pub fn show(
         bytes => format!(", and {} of the host's, page-locked", size(bytes)),
     };
     Ok(terminal.print(&format!(
-        "model      {}, {} parameters\nrun        {}, {start}\n{}steps      {}, each of {batches_per_step} x at most {} tokens\n\
+        "model      {}, {} parameters\nrun        {}, {start}\n{}steps      {}, each of {each} at most {} tokens\n\
          memory     {about} {} at its peak{beside}\n\nThe config as it takes effect:\n\n{}",
         folder.display(),
         count(parameters(shape)),

@@ -19,6 +19,7 @@ pub fn run(configured: &Configured, seed: Option<u64>, terminal: &Terminal) -> R
     let Prepared { dataset, .. } = Prepared::new(&config, None, terminal)?;
     let budget = config.data.tokens_per_batch;
     let packing = Packing::alone(config.run.seed, budget, config.data.shuffle);
+    let packing = Packing { examples_per_step: config.train.groups_per_step, ..packing };
     let batches = Plan::new(packing, 0, &dataset.lengths()).len();
     if terminal.json {
         let held_out = dataset.held_out.iter().map(|example| example.origin.to_string());
@@ -44,10 +45,22 @@ pub fn table(report: &Report, batches: usize, budget: usize) -> String {
         let note = format!("at `data.max_tokens` ({})", first(truncated));
         rows.push(("truncated", count(truncated.count), note));
     }
+    if let Some(fewer) = &report.fewer {
+        let note = format!("prompts, of responses beyond `data.max_tokens` ({})", first(fewer));
+        rows.push(("shortened", count(fewer.count), note));
+    }
+    if let Some(tied) = &report.tied {
+        let note = format!("prompts whose responses all have one score ({})", first(tied));
+        rows.push(("tied", count(tied.count), note));
+    }
     if report.held_out > 0 {
         rows.push(("held out", count(report.held_out), "examples, never trained on".into()));
     }
     rows.push(("train", count(report.train), "examples an epoch".into()));
+    if report.responses > 0 {
+        let note = "that share their prompt, an epoch".into();
+        rows.push(("responses", count(report.responses), note));
+    }
     let longest = match &report.longest_origin {
         Some(origin) => {
             format!("an epoch; the longest example has {} ({origin})", count(report.longest))
@@ -87,6 +100,9 @@ mod tests {
             kept: 1000,
             dropped: vec![long],
             truncated: None,
+            fewer: None,
+            tied: Some(Dropped { reason: "tied".into(), count: 1, first: vec![origin(9)] }),
+            responses: 3600,
             eos_added: 0,
             held_out: 100,
             train: 900,
@@ -98,8 +114,10 @@ mod tests {
         insta::assert_snapshot!(table(&report, 31, 4096), @r"
         records      1,012  read
         left out        12  too long (a.jsonl:1, 2, 3, …)
+        tied             1  prompts whose responses all have one score (a.jsonl:9)
         held out       100  examples, never trained on
         train          900  examples an epoch
+        responses    3,600  that share their prompt, an epoch
         tokens     123,456  an epoch; the longest example has 812 (a.jsonl:77)
         learned     61,728  tokens of them, 50.0 %
         batches         31  an epoch, of at most 4,096 tokens, 97 % full

@@ -26,7 +26,10 @@ pub fn run(options: &Preview, seed: Option<u64>, terminal: &Terminal) -> Result 
     for example in dataset.train.iter().take(options.examples) {
         let tokens = preview(tokenizer, example).or_refuse()?;
         if terminal.json {
-            let line = serde_json::json!({ "origin": example.origin, "tokens": tokens });
+            let mut line = serde_json::json!({ "origin": example.origin, "tokens": tokens });
+            if !example.responses.is_empty() {
+                line["responses"] = serde_json::json!(example.responses);
+            }
             terminal.print(&line.to_string())?;
         } else {
             terminal.print(&format!("{}\n", render(example, &tokens, colour)))?;
@@ -38,10 +41,25 @@ pub fn run(options: &Preview, seed: Option<u64>, terminal: &Terminal) -> Result 
     Ok(Outcome::Done)
 }
 
-/// One example: tokens that are learned alike for the same reason stand together, a bar between two.
+/// One example: its tokens, or those of its prompt and then of each response.
 fn render(example: &Encoded, tokens: &[PreviewToken], colour: bool) -> String {
+    let (prompt, count) = (example.prompt().len(), example.responses.len());
     let mut text =
         format!("{}: {} tokens, {} learned\n", example.origin, example.len(), example.supervised());
+    if count == 0 {
+        return text + &rows(tokens, colour);
+    }
+    text += &rows(&tokens[..prompt], colour);
+    for (index, response) in example.responses.iter().enumerate() {
+        text += &format!(" response {} of {count}, score {}\n", index + 1, response.score);
+        text += &rows(&tokens[example.response(index)], colour);
+    }
+    text
+}
+
+/// Tokens that are learned alike for the same reason stand together, a bar between two.
+fn rows(tokens: &[PreviewToken], colour: bool) -> String {
+    let mut text = String::new();
     for group in tokens.chunk_by(|a, b| (a.learned, a.reason) == (b.learned, b.reason)) {
         let learned = group[0].learned;
         let reason = group[0].reason.to_string();
@@ -100,7 +118,7 @@ fn legend(tokenizer: &Tokenizer, colour: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use albacore_data::{Origin, Reason};
+    use albacore_data::{Origin, Reason, Response};
 
     use super::*;
 
@@ -136,6 +154,27 @@ mod tests {
           read     beginning of text <s>
           read     prompt            How│ many│?\n
           learned  answer            Three
+          learned  end of answer     </s>
+        ");
+    }
+
+    #[test]
+    fn a_prompt_is_shown_once_and_each_response_with_its_score() {
+        let (mut example, mut tokens) = example();
+        tokens.extend([token("3", true, Reason::Answer), token("</s>", true, Reason::AnswerEnd)]);
+        example.ids = vec![0; 8];
+        example.learned = tokens.iter().map(|token| token.learned).collect();
+        example.responses =
+            [(4, 0.5), (6, -1.0)].map(|(start, score)| Response { start, score }).to_vec();
+        insta::assert_snapshot!(render(&example, &tokens, false), @r"
+        a.jsonl:3: 8 tokens, 4 learned
+          read     beginning of text <s>
+          read     prompt            How│ many│?\n
+         response 1 of 2, score 0.5
+          learned  answer            Three
+          learned  end of answer     </s>
+         response 2 of 2, score -1
+          learned  answer            3
           learned  end of answer     </s>
         ");
     }

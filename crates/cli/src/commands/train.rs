@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use albacore_data::Packing;
-use albacore_eval::EvalConfig;
+use albacore_eval::{EvalConfig, Metric};
 use albacore_model::Llama;
 use albacore_trainer::{
     Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, State, Training,
-    TrainingData, find,
+    TrainingData, find, suits,
 };
 use anyhow::Context;
 use candle_core::Device;
@@ -89,6 +89,11 @@ impl Job<'_> {
         if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
             log.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
         }
+        let objective = self.config.objective.build();
+        let problems = suits(objective.as_ref(), &self.prepared.dataset.train);
+        if !problems.is_empty() {
+            return Err(albacore_trainer::Error::Config { problems }).or_refuse();
+        }
         let steps = options.steps_over(self.data());
         let resumed = self.announce(&found, &options, steps, &mut log);
         if self.options.dry_run {
@@ -104,7 +109,6 @@ impl Job<'_> {
         };
 
         let mut model = self.model(resumed)?;
-        let objective = self.config.objective.build();
         let Prepared { folder, shape, tokenizer, dataset } = self.prepared;
         let files = companions::of_training(folder, shape, tokenizer, &self.config.data.template)
             .or_refuse()?;
@@ -133,6 +137,7 @@ impl Job<'_> {
             tokenizer,
             &dataset.held_out,
             self.config.data.tokens_per_batch,
+            objective.needs_groups(),
             self.terminal,
         );
         let measures: Option<&mut dyn Evaluator> =
@@ -245,6 +250,7 @@ impl Job<'_> {
             train,
             checkpoint,
             evaluate_every: eval.every as u64,
+            measures_held_out: eval.metrics.contains(&Metric::Loss),
             config: serde_json::to_value(self.config)?,
             defaults: serde_json::to_value(Config::default())?,
             gpu: (!self.device.is_cpu()).then(|| self.device.clone()),
@@ -257,6 +263,7 @@ impl Job<'_> {
         let dataset = &self.prepared.dataset;
         TrainingData {
             examples: &dataset.train,
+            held_out: &dataset.held_out,
             packing: Packing::alone(run.seed, data.tokens_per_batch, data.shuffle),
             fingerprint: &dataset.fingerprint,
         }

@@ -67,6 +67,15 @@ fn responses_share_their_prompt_whose_last_row_predicts_the_first_token_of_each(
     };
     assert_eq!(batch, expected);
     assert_eq!(batch.split(2).len(), 2);
+    let copies = Batch {
+        ids: vec![100, 101, 102, 110, 111, 100, 101, 102, 120, 9, 8],
+        starts: vec![0, 5, 9, 11],
+        is_response: vec![false; 3],
+        rows: vec![2, 3, 7, 9],
+        ..expected
+    };
+    assert_eq!(batch.with_copies(), copies);
+    assert_eq!(copies.with_copies(), copies);
 }
 
 #[test]
