@@ -1,6 +1,7 @@
 //! CPO: a better response is to be more probable than a worse one; the best is learned. No reference.
 //!
-//! Xu et al., "Contrastive Preference Optimization" (arXiv 2401.08417), equations 3 to 5:
+//! Xu et al., "Contrastive Preference Optimization" (arXiv 2401.08417), equation 3, and the cross entropy of
+//! the best response:
 //!
 //! ```text
 //! loss = mean_pairs -log σ(beta * (log p(better) - log p(worse))) + mle_weight * mean_tokens(-log p(best))

@@ -1,7 +1,7 @@
 //! LiPO-λ: pairs of a list as in DPO, weighted by what exchanging the two would do to its DCG.
 //!
 //! Liu et al., "LiPO: Listwise Preference Optimization through Learning-to-Rank" (arXiv 2402.01878),
-//! section 3.4 (LambdaLoss):
+//! its lambda loss:
 //!
 //! ```text
 //! s(y) = beta * (log p(y | x) - log p_ref(y | x))
@@ -9,8 +9,9 @@
 //! τ(y) = rank of s(y) in the group, from 1,   D(τ) = log(1 + τ)
 //! loss = mean_groups Σ_(ψ_i > ψ_j) |G_i - G_j| |1 / D(τ_i) - 1 / D(τ_j)| log(1 + e^-(s_i - s_j))
 //! ```
-//! No gradient goes through the ranks. Equal `s` (all are, before the first update) rank in the order of
-//! the scores. The mean is over the groups whose scores are not all equal. TRL has no such loss.
+//! No gradient goes through the ranks. Equal `s` rank in the order of the scores; before the first update
+//! all are equal but for rounding, so that rounding decides. The mean is over the groups whose scores are
+//! not all equal. TRL has no such loss.
 
 use serde::{Deserialize, Serialize};
 
@@ -153,9 +154,9 @@ mod tests {
         assert_close(mean(&loss, "loss"), wanted(2f64.sqrt() - 1.0));
     }
 
-    /// The model is still the reference: s is 0 for all, and the ranks are those of the scores.
+    /// The model is still the reference, to the bit: s is 0 for all.
     #[test]
-    fn before_the_first_update_the_ranks_are_those_of_the_scores() {
+    fn responses_of_equal_s_rank_by_their_scores() {
         let pair = Groups {
             target_starts: &[0, 1, 2],
             group_starts: &[0, 2],

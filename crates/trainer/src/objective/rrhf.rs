@@ -1,15 +1,16 @@
 //! RRHF: a better response is not to be less probable than a worse one; the best is learned.
 //!
 //! Yuan et al., "RRHF: Rank Responses to Align Language Models with Human Feedback without tears"
-//! (arXiv 2304.05302), equations 2 to 5:
+//! (arXiv 2304.05302), section 3:
 //!
 //! ```text
 //! s_k   mean log-probability of the tokens of response k
 //! loss = rank_weight * mean_groups Σ_(score_i < score_j) max(0, s_i - s_j)
 //!        + mle_weight * mean_tokens(-log p(best))
 //! ```
-//! The published code (GanjinZero/RRHF, `train.py`) has one group a device, adds up its pairs, and
-//! calls `rank_weight` `rrhf_weight`; the mean over groups is that of its accumulated steps.
+//! The mean is over the groups whose scores are not all equal. The published code (GanjinZero/RRHF,
+//! `train.py`), which calls `rank_weight` `rrhf_weight`, adds up the pairs of a micro-batch instead: with one
+//! group in each, the two are the same.
 
 use serde::{Deserialize, Serialize};
 

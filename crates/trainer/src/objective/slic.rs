@@ -1,7 +1,6 @@
 //! SLiC-HF: a better response is to be more probable than a worse one by a margin; the best is learned.
 //!
-//! Zhao et al., "SLiC-HF: Sequence Likelihood Calibration with Human Feedback" (arXiv 2305.10425),
-//! equation 1:
+//! Zhao et al., "SLiC-HF: Sequence Likelihood Calibration with Human Feedback" (arXiv 2305.10425):
 //!
 //! ```text
 //! loss = mean_pairs max(0, margin - log p(better) + log p(worse)) + mle_weight * mean_tokens(-log p(best))

@@ -2,7 +2,7 @@
 //! apart the ranks are; beside it the cross entropy, for regularisation.
 //!
 //! Li et al., "Tuna: Instruction Tuning using Feedback from Large Language Models"
-//! (arXiv 2310.13385), section 2.3, as published in microsoft/LMOps, `tuna/src/custom.py`:
+//! (arXiv 2310.13385), as published in microsoft/LMOps, `tuna/src/custom.py`:
 //!
 //! ```text
 //! s_k   mean log-probability of the tokens of the response at rank k (0 is the best)
