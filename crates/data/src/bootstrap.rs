@@ -8,10 +8,12 @@
 
 mod config;
 mod finetuning;
+mod folder;
 mod foretell;
 mod instances;
 mod instructions;
 mod lines;
+mod parquet;
 mod prompts;
 mod python;
 mod records;
@@ -23,9 +25,11 @@ mod writer;
 
 pub use config::{BootstrapConfig, Method};
 pub use finetuning::{PromptRecord, lay_out};
+pub use folder::RunFolder;
 pub use foretell::Foretold;
 pub use instances::{Instance, Parsed, Unused, parse_classification, parse_generation};
 pub use instructions::{NewInstruction, Rejected};
+pub use parquet::{Row, write_parquet};
 pub use prompts::{Prompts, Shown};
 pub use records::{RawInstances, Split, Task, finetuning_records, parse_task};
 pub use run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Recipe, Run, Stage};

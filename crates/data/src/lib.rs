@@ -41,6 +41,7 @@ mod stream;
 mod template;
 mod tokenizer;
 mod turns;
+mod verb_noun;
 mod vocabulary;
 
 pub use chat::{ChatTemplate, Rendering};
@@ -74,4 +75,5 @@ pub use statistics::Statistics;
 pub use stream::TextStream;
 pub use template::{Patterns, Template, TemplateChoice};
 pub use tokenizer::{Tokenizer, Tokens};
+pub use verb_noun::verb_and_object;
 pub use vocabulary::Vocabulary;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Completion;
+use crate::{Completion, Effort, Usage};
 
 /// Counts of requests and of what they took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,15 +33,20 @@ pub struct Statistics {
 impl Statistics {
     /// Counts an answer that has come, and its cost if that is known.
     pub fn add(&mut self, answer: &Completion, cost: Option<f64>) {
-        self.answers += 1;
-        self.retries += u64::from(answer.effort.attempts.saturating_sub(1));
-        self.prompt_tokens += answer.usage.prompt_tokens;
-        self.completion_tokens += answer.usage.completion_tokens;
-        self.estimated += u64::from(answer.effort.usage_is_estimated);
-        self.seconds += answer.effort.seconds;
+        self.count(&answer.usage, &answer.effort);
         if let Some(cost) = cost {
             *self.cost.get_or_insert(0.0) += cost;
         }
+    }
+
+    /// Counts an answer of which only this is known.
+    pub(crate) fn count(&mut self, usage: &Usage, effort: &Effort) {
+        self.answers += 1;
+        self.retries += u64::from(effort.attempts.saturating_sub(1));
+        self.prompt_tokens += usage.prompt_tokens;
+        self.completion_tokens += usage.completion_tokens;
+        self.estimated += u64::from(effort.usage_is_estimated);
+        self.seconds += effort.seconds;
     }
 
     /// Adds what another run of requests took.
