@@ -144,6 +144,13 @@ pub enum Command {
         --rouge-l comes last: a text is compared with those of --against and with all that were kept."
     )]
     Filter(Filter),
+    /// Show what a data run has come to: a page, a data card, Parquet files
+    #[command(after_help = "Example:\n  albacore report runs/data --parquet\n  \
+        albacore report runs/small runs/large --output compared.html\n\n\
+        The page needs no network and no other file. A run may be under way: the page shows what there is.\n\
+        Once a run is complete its data card, README.md, is written too, as Hugging Face reads it; one\n\
+        that was changed by hand stays. --seed draws other samples.")]
+    Report(Report),
     /// Print every config key with its default, or a config as it takes effect
     #[command(after_help = "Example:\n  albacore config > my.toml\n  \
         albacore config my.toml --set optim.learning_rate=1e-5\n  \
@@ -388,6 +395,23 @@ pub struct Filter {
 fn share(text: &str) -> Result<f64, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "wanted a number between 0 and 1".into())
+}
+
+/// `albacore report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Folders of data runs; of several, the page shows the numbers side by side
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Where to write the page [default: RUN/report.html]
+    #[arg(long, short, value_name = "PAGE.html")]
+    pub output: Option<PathBuf>,
+    /// Also write records, train and held_out as Parquet, beside the JSON lines
+    #[arg(long)]
+    pub parquet: bool,
+    /// Open the page in the browser
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// A command that reads a config.

@@ -23,6 +23,7 @@ mod prepared;
 mod profile;
 mod program;
 mod progress;
+mod report;
 mod run_log;
 mod signals;
 mod summary;
@@ -76,6 +77,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Bootstrap(options) => commands::bootstrap::run(options, seed, device, terminal),
         Command::Seeds(options) => commands::seeds::run(options, terminal),
         Command::Filter(options) => commands::filter::run(options, terminal),
+        Command::Report(options) => commands::report::run(options, seed, terminal),
         Command::Config(options) => commands::config::run(options, seed, terminal),
     }
 }

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod import;
 pub mod prepare;
 pub mod preview;
+pub mod report;
 pub mod score;
 pub mod seeds;
 pub mod train;
