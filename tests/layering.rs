@@ -25,10 +25,12 @@ const ALLOWED: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates that only some floors may use: what they stand for belongs there alone.
-const RESERVED: [(&str, &[&str]); 6] = [
+const RESERVED: [(&str, &[&str]); 8] = [
     ("anyhow", &["albacore"]),
     ("clap", &["albacore"]),
     ("indicatif", &["albacore"]),
+    ("maud", &["albacore"]),
+    ("parquet", &["albacore-data"]),
     ("tokenizers", &["albacore-data"]),
     ("minijinja", &["albacore-data"]),
     ("gemm", &["albacore-kernels"]),

@@ -81,6 +81,11 @@ fn begins_a_clause(words: &[String], at: usize) -> bool {
 
 /// The head of the noun phrase with which these words begin.
 fn object(words: &[String]) -> Option<String> {
+    // "compare and contrast the two": what the second verb acts on, the first does too
+    let words = match words {
+        [and, verb, rest @ ..] if and == "and" && is(&VERBS, verb) => rest,
+        words => words,
+    };
     let mut words = words.iter().map(String::as_str).peekable();
     while words.next_if(|word| is(&PARTICLES, word)).is_some() {}
     // "give me a list": the object is the second of the two

@@ -33,20 +33,26 @@ pub struct Sunburst {
 pub struct Branch {
     /// Its name.
     pub name: String,
-    /// Its size, that of all its leaves at least.
+    /// How much there is of it in all, for the table.
     pub count: u64,
-    /// Names and sizes of the outer ring's parts; what they leave of the branch stays empty.
+    /// Names and sizes of the outer ring's parts: the branch is drawn as wide as all of them.
     pub leaves: Vec<(String, u64)>,
+}
+
+impl Branch {
+    fn width(&self) -> u64 {
+        self.leaves.iter().map(|(_, size)| size).sum()
+    }
 }
 
 impl Sunburst {
     /// The chart as HTML, its numbers in a table below.
     pub fn markup(&self) -> Markup {
-        let whole = self.branches.iter().map(|branch| branch.count).sum::<u64>().max(1);
+        let whole = self.branches.iter().map(Branch::width).sum::<u64>().max(1);
         let angle = |count: u64| TAU * count as f64 / whole as f64;
         let starts = self.branches.iter().scan(0, |start, branch| {
             let here = *start;
-            *start += branch.count;
+            *start += branch.width();
             Some(here)
         });
         // The golden angle keeps neighbours apart, however many there are.
@@ -57,7 +63,7 @@ impl Sunburst {
                 svg role="img" aria-label=(self.title) viewBox="-310 -310 620 620" {
                     @for (number, (branch, start)) in self.branches.iter().zip(starts).enumerate() {
                         g style=(hue(number)) {
-                            (part("inner", (INNER, MIDDLE), angle(start), angle(branch.count), &branch.name, branch.count))
+                            (part("inner", (INNER, MIDDLE), angle(start), angle(branch.width()), &branch.name, branch.count))
                             @for (at, (name, size)) in branch.leaves.iter().enumerate() {
                                 @let before = branch.leaves[..at].iter().map(|(_, size)| size).sum::<u64>();
                                 (part("outer", (MIDDLE, OUTER), angle(start + before), angle(*size), name, *size))

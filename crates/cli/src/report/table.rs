@@ -56,12 +56,12 @@ impl Cell {
         }
     }
 
-    fn markup(&self, is_name: bool) -> Markup {
+    fn markup(&self, is_name: bool, is_among_numbers: bool) -> Markup {
         let words = self.words();
         html! {
             @match self {
                 Self::Text(_) if is_name => th scope="row" { (shown(&words)) },
-                Self::Text(_) => td { (shown(&words)) },
+                Self::Text(_) => td.right[is_among_numbers] { (shown(&words)) },
                 Self::Bar(share) => td.bar {
                     svg aria-hidden="true" width="100%" height="10" {
                         rect.mark width=(format!("{:.2}%", 100.0 * share.clamp(0.0, 1.0))) height="10" rx="2" {}
@@ -97,7 +97,7 @@ impl Table {
                         }
                     } }
                     tbody { @for row in &self.rows {
-                        tr { @for (column, cell) in row.iter().enumerate() { (cell.markup(column == 0)) } }
+                        tr { @for (column, cell) in row.iter().enumerate() { (cell.markup(column == 0, is_number(column))) } }
                     } }
                 }
             }

@@ -32,6 +32,8 @@ fn instructions_ask_for_a_verb_and_its_object() {
         ("Write a poem describing the sea.", "write poem"),
         ("Write a wedding greeting for a friend.", "write greeting"),
         ("Compare cats and dogs.", "compare cat"),
+        ("Compare and contrast the two poems.", "compare poem"),
+        ("Edit this sentence for grammar.", "edit sentence"),
         ("Name three rivers of Europe.", "name river"),
         ("Write one or two sentences about tea.", "write sentence"),
         ("Rewrite the sentence's ending so that it rhymes.", "rewrite ending"),

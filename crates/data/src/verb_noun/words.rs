@@ -76,7 +76,7 @@ pub(super) const PARTICLES: &str =
     "out up down off back as for to at on over through into in about";
 
 /// Objects by themselves, unless another follows.
-pub(super) const PRONOUNS: &str = "me us him her it them you this that these those yourself myself";
+pub(super) const PRONOUNS: &str = "me us him it them you yourself myself";
 
 /// Words with which a noun phrase begins.
 pub(super) const DETERMINERS: &str = "

@@ -28,6 +28,8 @@ pub struct Numbers {
     /// How often each verb occurs with each object.
     #[serde(skip)]
     pub verbs: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Whether it was asked which tasks are classification.
+    pub has_classification: bool,
     /// Whether stage 4 has seen all instructions.
     pub has_records: bool,
 }
@@ -62,6 +64,7 @@ impl Numbers {
         }
         let funnel = folder.funnel();
         let has_records = folder.funnel.as_ref() == Some(&funnel);
+        let has_classification = folder.classified.is_some();
         let mean_highest_similarity = mean(
             folder
                 .accepted
@@ -76,6 +79,7 @@ impl Numbers {
             mean_highest_similarity,
             with_verb,
             verbs,
+            has_classification,
             has_records,
         }
     }
@@ -85,6 +89,12 @@ impl Numbers {
         let Self { funnel, total, .. } = self;
         let records =
             |number: usize| if self.has_records { Cell::Count(number as u64) } else { Cell::None };
+        // Without a journal nothing is known of requests.
+        let took = |number: u64| if total.answers > 0 { Cell::Count(number) } else { Cell::None };
+        let share = match self.has_classification {
+            true => Cell::share(funnel.classification, funnel.accepted),
+            false => Cell::None,
+        };
         let number = |value: Option<f64>, digits| {
             value.map_or(Cell::None, |value| Cell::Number(value, digits))
         };
@@ -94,7 +104,7 @@ impl Numbers {
             ("instructions written", Cell::Count(funnel.written)),
             ("instructions accepted", Cell::Count(funnel.accepted)),
             ("accepted share", Cell::share(funnel.accepted, funnel.written)),
-            ("classification share", Cell::share(funnel.classification, funnel.accepted)),
+            ("classification share", share),
             ("tasks", records(funnel.tasks)),
             ("instances", records(funnel.instances)),
             ("instances without input", records(funnel.without_input)),
@@ -106,11 +116,14 @@ impl Numbers {
             ("highest ROUGE-L, mean", number(self.mean_highest_similarity, 3)),
             ("different verbs", Cell::Count(self.verbs.len() as u64)),
             ("different verbs with their objects", Cell::Count(pairs as u64)),
-            ("requests", Cell::Count(total.answers)),
-            ("requests asked again", Cell::Count(total.retries)),
-            ("tokens of prompts", Cell::Count(total.prompt_tokens)),
-            ("tokens of answers", Cell::Count(total.completion_tokens)),
-            ("seconds of waiting for answers", Cell::Number(total.seconds, 1)),
+            ("requests", took(total.answers)),
+            ("requests asked again", took(total.retries)),
+            ("tokens of prompts", took(total.prompt_tokens)),
+            ("tokens of answers", took(total.completion_tokens)),
+            (
+                "seconds of waiting for answers",
+                number((total.answers > 0).then_some(total.seconds), 1),
+            ),
             ("cost", number(total.cost, 2)),
         ]
     }

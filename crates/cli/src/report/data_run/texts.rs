@@ -74,6 +74,7 @@ pub fn verbs(numbers: &Numbers) -> Option<Section> {
             Branch { name: verb.clone(), count: objects.values().sum(), leaves: leaves.collect() }
         })
         .collect::<Vec<_>>();
+    branches.retain(|branch| !branch.leaves.is_empty());
     branches.sort_by_key(|branch| (Reverse(branch.count), branch.name.clone()));
     branches.truncate(VERBS);
     if branches.is_empty() {
@@ -90,8 +91,10 @@ pub fn verbs(numbers: &Numbers) -> Option<Section> {
         share(shown)
     );
     let columns = ["verb".to_owned(), "most frequent objects".to_owned()];
-    let title =
-        format!("The {} most frequent verbs and up to {OBJECTS} objects of each", branches.len());
+    let title = format!(
+        "The {} most frequent verbs with an object, and the {OBJECTS} most frequent objects of each",
+        branches.len()
+    );
     let chart = Sunburst { title, columns, branches }.markup();
     Some(Section::new("Verbs and their objects", vec![paragraph(&note), chart]))
 }
