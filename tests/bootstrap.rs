@@ -27,7 +27,7 @@ fn seed(number: usize, instruction: &str, input: &str, output: &str) -> Value {
 
 /// Templates short enough for a tiny model.
 fn write_prompts(place: &Place) {
-    fs::create_dir(place.path("prompts")).unwrap();
+    fs::create_dir(place.path("prompts")).expect("a folder");
     let list = "{% for task in tasks %}{{ loop.index }}. {{ task }}\n{% endfor %}{{ tasks | length + 1 }}.";
     let question = "Task: {{ instruction }}\nIs it classification?";
     place.write("prompts/instructions.jinja", list);
@@ -64,12 +64,15 @@ fn place() -> Place {
 /// The quickstart's records, and what a model reads that is to write such itself.
 fn write_lessons(place: &Place) -> usize {
     let text = include_str!("../data/quickstart/instructions.jsonl");
-    let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let records = text.lines().map(|line| serde_json::from_str(line).expect("a record"));
     let records: Vec<Value> = records
-        .filter(|record: &Value| record["instruction"].as_str().unwrap().split(' ').count() > 3)
+        .filter(|record: &Value| {
+            record["instruction"].as_str().expect("text").split(' ').count() > 3
+        })
         .collect();
-    let of =
-        |index: usize, field: &str| records[index * 37 % records.len()][field].as_str().unwrap();
+    let of = |index: usize, field: &str| {
+        records[index * 37 % records.len()][field].as_str().expect("text")
+    };
     let lessons = (0..1000).flat_map(|number| {
         let task = |offset| of(5 * number + offset, "instruction");
         let list = (0..3).map(|offset| format!("{}. {}\n", offset + 1, task(offset)));

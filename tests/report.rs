@@ -7,7 +7,9 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use albacore_data::bootstrap::{BootstrapConfig, Ended, Instance, Prompts, Run, SeedTask, Stage};
+use albacore_data::bootstrap::{
+    BootstrapConfig, Ended, Instance, Prompts, Recipe, Run, SeedTask, Stage,
+};
 use albacore_data::{
     Completion, CompletionRequest, Effort, FinishReason, HeldOut, LanguageModel, OnReply, Prompt,
     Random, Usage,
@@ -90,12 +92,13 @@ fn data_run(folder: &Path, last: Stage) {
     };
     let run = Run {
         folder,
-        config: &config,
-        seed: 5,
-        seeds: &seeds,
-        prompts: &Prompts::load(None).unwrap(),
+        recipe: Recipe {
+            config: &config,
+            seed: 5,
+            seeds: &seeds,
+            prompts: &Prompts::load(None).unwrap(),
+        },
         model: &Rote,
-        rule: &|text: &str| text.contains("Draw").then(|| "keyword=draw".to_owned()),
         stop: &|| false,
         progress: &|_| {},
     };

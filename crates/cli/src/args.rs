@@ -1,12 +1,15 @@
 //! The command line: what can be typed, and its help.
 
+mod data;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use albacore_data::Rules;
 use albacore_model::Dtype;
 use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use data::{Bootstrap, CheckSeeds, Drawn, Filter, Report, Seeds, SeedsAction, Stage};
 
 /// Everything that was typed after `albacore`.
 #[derive(Debug, Parser)]
@@ -285,133 +288,6 @@ pub struct Complete {
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-}
-
-/// `albacore bootstrap`.
-#[derive(Args, Debug)]
-pub struct Bootstrap {
-    /// One stage alone; those before it must be complete
-    #[command(subcommand)]
-    pub stage: Option<Stage>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub all: Option<Drawn>,
-}
-
-/// What is drawn from a model, by a config.
-#[derive(Args, Clone, Debug)]
-pub struct Drawn {
-    /// The config, a TOML file
-    pub config: PathBuf,
-    /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Show a prompt of each stage and say how much will be asked, and ask nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-impl Drawn {
-    /// The config, and what replaces some of its values.
-    // Not flattened: in an `Option`, clap finds arguments only one level deep.
-    pub fn configured(&self) -> Configured {
-        Configured { config: self.config.clone(), set: self.set.clone() }
-    }
-}
-
-/// The stages of `albacore bootstrap`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Stage {
-    /// New instructions, from seed tasks
-    Instructions(Drawn),
-    /// Whether each asks for classification
-    Classification(Drawn),
-    /// Inputs and outputs of each
-    Instances(Drawn),
-    /// What is kept, laid out to train on: asks nothing
-    Records(Drawn),
-}
-
-/// `albacore seeds`.
-#[derive(Args, Debug)]
-pub struct Seeds {
-    /// What to do with them
-    #[command(subcommand)]
-    pub action: SeedsAction,
-}
-
-/// What can be done with seed tasks.
-#[derive(Debug, Subcommand)]
-pub enum SeedsAction {
-    /// Format, near duplicates and balance
-    Check(CheckSeeds),
-}
-
-/// `albacore seeds check`.
-#[derive(Args, Debug)]
-pub struct CheckSeeds {
-    /// The seed tasks: a JSON array, or one JSON object a line
-    pub file: PathBuf,
-    /// Two instructions whose ROUGE-L F measure is above T are too alike
-    #[arg(long, value_name = "T", value_parser = share, default_value_t = 0.7)]
-    pub rouge_l: f64,
-    /// Words of all scripts for ROUGE-L, and not only of ASCII letters and digits
-    #[arg(long)]
-    pub unicode: bool,
-}
-
-/// `albacore filter`.
-#[derive(Args, Debug)]
-pub struct Filter {
-    /// The records: a JSON array, or one JSON object a line
-    #[arg(value_name = "IN")]
-    pub input: PathBuf,
-    /// Texts to compare with, files like IN; may be given several times
-    #[arg(long, value_name = "POOL", num_args = 1..)]
-    pub against: Vec<PathBuf>,
-    /// The field that holds the text
-    #[arg(long, value_name = "NAME", default_value = "instruction")]
-    pub field: String,
-    /// Drop a text whose ROUGE-L F measure with a kept one is above T, between 0 and 1
-    #[arg(long, value_name = "T", value_parser = share)]
-    pub rouge_l: Option<f64>,
-    /// Drop a text that a rule rejects; may be given several times
-    #[arg(long = "rule", value_name = "NAME[=…]")]
-    pub rules: Vec<Rules>,
-    /// Where to write the records that are kept, in the form of IN
-    #[arg(long, value_name = "KEPT")]
-    pub output: PathBuf,
-    /// Where to write the records that are not, JSON lines with the reason
-    #[arg(long, value_name = "D")]
-    pub dropped: Option<PathBuf>,
-    /// Drop nothing: write all pairs above T to KEPT instead, JSON lines
-    #[arg(long, requires = "rouge_l", conflicts_with_all = ["rules", "dropped"])]
-    pub all_pairs: bool,
-    /// Words of all scripts for ROUGE-L, and not only of ASCII letters and digits
-    #[arg(long)]
-    pub unicode: bool,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "wanted a number between 0 and 1".into())
-}
-
-/// `albacore report`.
-#[derive(Args, Debug)]
-pub struct Report {
-    /// Folders of data runs; of several, the page shows the numbers side by side
-    #[arg(value_name = "RUN", required = true)]
-    pub runs: Vec<PathBuf>,
-    /// Where to write the page [default: RUN/report.html]
-    #[arg(long, short, value_name = "PAGE.html")]
-    pub output: Option<PathBuf>,
-    /// Also write records, train and held_out as Parquet, beside the JSON lines
-    #[arg(long)]
-    pub parquet: bool,
-    /// Open the page in the browser
-    #[arg(long)]
-    pub open: bool,
 }
 
 /// A command that reads a config.

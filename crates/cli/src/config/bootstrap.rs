@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn every_config_that_is_shipped_is_understood() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/bootstrap");
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/bootstrap");
         let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
         let texts: Vec<_> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
         assert_eq!(texts.len(), 3);
