@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, REFERENCE, keys};
+use super::load::{Settings, keys};
+use super::Config;
 use crate::decode::decode;
 use crate::diagnose::Origin;
 use crate::tree::Tree;
@@ -25,14 +26,14 @@ fn values(block: &str) -> Vec<&str> {
 
 /// What the reference says of each kind, as a table of its own.
 fn described() -> BTreeMap<String, String> {
-    let start = REFERENCE.find("[objective]").unwrap();
-    let end = REFERENCE.find("[optim]").unwrap();
+    let start = Config::REFERENCE.find("[objective]").unwrap();
+    let end = Config::REFERENCE.find("[optim]").unwrap();
     let table = |block: &str| {
         let values = values(block);
         let kind = values[0].strip_prefix("kind = ").unwrap().trim_matches('"').to_owned();
         (kind, format!("[objective]\n{}\n", values.join("\n")))
     };
-    let blocks = REFERENCE[start..end].split("\n\n").skip(1);
+    let blocks = Config::REFERENCE[start..end].split("\n\n").skip(1);
     blocks.filter(|block| !block.is_empty()).map(table).collect()
 }
 
@@ -49,14 +50,14 @@ fn the_reference_holds_the_defaults_of_every_kind() {
 
 #[test]
 fn the_reference_names_every_key_of_every_kind() {
-    let known = keys();
+    let known = keys(Config::REFERENCE);
     for (kind, text) in described() {
         let objective = match read(&text) {
             ObjectiveConfig::Kto(kto) => ObjectiveConfig::Kto(Kto { threshold: Some(0.5), ..kto }),
             other => other,
         };
         let table = serde_json::to_value(objective).unwrap();
-        for key in table.as_object().unwrap().keys() {
+        for key in table.as_object().unwrap().keys(Config::REFERENCE) {
             assert!(known.contains(&format!("objective.{key}")), "{kind}: {key}");
             assert!(text.contains(&format!("\n{key} = ")), "{kind}: {key}");
         }
@@ -76,7 +77,7 @@ fn mistakes_are_told_by_their_key_and_place() {
     let problems = |text: &str| {
         let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
         let (_, mismatches) = decode::<Config>(&Tree::parse(text).unwrap());
-        let told = mismatches.iter().map(|mismatch| origin.explain(mismatch, &keys()));
+        let told = mismatches.iter().map(|mismatch| origin.explain(mismatch, &keys(Config::REFERENCE)));
         told.map(|problem| problem.refusal.message).collect::<Vec<_>>()
     };
     let text = "[objective]\nkind = \"tuna\"\nmargin = \"wide\"\nties = \"keep\"\nmargn = 1\n";
