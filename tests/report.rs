@@ -161,6 +161,13 @@ fn a_run_under_way_is_shown_as_far_as_it_is() {
     let page = words(&place.read("data/report.html"));
     assert!(page.contains("Not complete: `classification`, `instances`, `records`."), "{page}");
     assert!(!page.contains("Samples to rate"), "{page}");
+    place.replace("data/config.toml", "instructions = 12", "instructions = 1200");
+    assert_eq!(place.run(&["report", "data", "--quiet"]).code, 0);
+    let page = words(&place.read("data/report.html"));
+    assert!(
+        page.contains("Not complete: `instructions` (12 of 1,200), `classification`"),
+        "{page}"
+    );
     assert!(!place.path("data/README.md").exists() && !place.path("data/records.parquet").exists());
 }
 

@@ -110,11 +110,7 @@ fn object(words: &[String]) -> Option<String> {
             "," | "/" | "or" | "and" if head.is_none() => continue,
             _ if is(&ENDS, word) || !word.starts_with(char::is_alphanumeric) => break,
             // "a poem describing the sea", and not "a wedding greeting"
-            _ if head.is_some() && word.len() > 4 && word.ends_with("ing") => {
-                if is(&DETERMINERS, next) || is_number(next) {
-                    break;
-                }
-            }
+            _ if head.is_some() && is_participle(word, next) => break,
             _ => {}
         }
         head = Some(word);
@@ -124,6 +120,11 @@ fn object(words: &[String]) -> Option<String> {
 
 fn is(list: &HashSet<&str>, word: &str) -> bool {
     list.contains(word)
+}
+
+/// Whether a word says what the one before it does: something follows that it acts on.
+fn is_participle(word: &str, next: &str) -> bool {
+    word.len() > 4 && word.ends_with("ing") && (is(&DETERMINERS, next) || is_number(next))
 }
 
 fn is_number(word: &str) -> bool {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::Report;
 use crate::failure::{OrRefuse, Outcome, Refusal, Result};
+use crate::progress::Progress;
 use crate::report::card::{self, card};
 use crate::report::data_run::{DataRun, page};
 use crate::terminal::Terminal;
@@ -20,13 +21,18 @@ use crate::terminal::Terminal;
 /// fails if a file cannot be written.
 pub fn run(options: &Report, seed: Option<u64>, terminal: &Terminal) -> Result {
     let output = output(options)?;
-    let runs = read(&options.runs)?;
+    let steps = 2 * options.runs.len() as u64 + 1;
+    let progress = Progress::new(terminal, "reporting", 0, steps);
+    let runs = read(&options.runs, &progress)?;
     let mut written = Vec::new();
-    for run in &runs {
+    for (done, run) in (runs.len() as u64..).zip(&runs) {
+        progress.set(done, &format!("writing beside {}", run.name));
         written.push(write_beside(run, options.parquet, terminal)?);
     }
+    progress.set(steps - 1, "writing the page");
     let page = page(&runs, seed.unwrap_or_default());
     replace(&output, &page.html())?;
+    drop(progress);
     terminal.print(&told(&output, &runs, &written, terminal.json))?;
     if options.open
         && let Err(error) = open::that_detached(&output)
@@ -51,8 +57,12 @@ fn output(options: &Report) -> Result<PathBuf> {
 }
 
 /// Reads all runs; those whose folders have one name are called by their paths.
-fn read(paths: &[PathBuf]) -> Result<Vec<DataRun>> {
-    let mut runs = paths.iter().map(|path| DataRun::read(path)).collect::<Result<Vec<_>>>()?;
+fn read(paths: &[PathBuf], progress: &Progress) -> Result<Vec<DataRun>> {
+    let read = (0..).zip(paths).map(|(done, path)| {
+        progress.set(done, &format!("reading {}", path.display()));
+        DataRun::read(path)
+    });
+    let mut runs = read.collect::<Result<Vec<_>>>()?;
     let names = runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>();
     for (run, path) in runs.iter_mut().zip(paths) {
         if names.iter().filter(|name| **name == run.name).count() > 1 {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::load::{Settings, keys};
 use super::Config;
+use super::load::{Settings, keys};
 use crate::decode::decode;
 use crate::diagnose::Origin;
 use crate::tree::Tree;
@@ -57,7 +57,7 @@ fn the_reference_names_every_key_of_every_kind() {
             other => other,
         };
         let table = serde_json::to_value(objective).unwrap();
-        for key in table.as_object().unwrap().keys(Config::REFERENCE) {
+        for key in table.as_object().unwrap().keys() {
             assert!(known.contains(&format!("objective.{key}")), "{kind}: {key}");
             assert!(text.contains(&format!("\n{key} = ")), "{kind}: {key}");
         }
@@ -77,7 +77,8 @@ fn mistakes_are_told_by_their_key_and_place() {
     let problems = |text: &str| {
         let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
         let (_, mismatches) = decode::<Config>(&Tree::parse(text).unwrap());
-        let told = mismatches.iter().map(|mismatch| origin.explain(mismatch, &keys(Config::REFERENCE)));
+        let told =
+            mismatches.iter().map(|mismatch| origin.explain(mismatch, &keys(Config::REFERENCE)));
         told.map(|problem| problem.refusal.message).collect::<Vec<_>>()
     };
     let text = "[objective]\nkind = \"tuna\"\nmargin = \"wide\"\nties = \"keep\"\nmargn = 1\n";

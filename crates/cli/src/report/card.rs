@@ -60,7 +60,7 @@ fn head(run: &DataRun, ending: &str) -> String {
     };
     if funnel.train + funnel.held_out > 0 {
         let splits = [("train", "train", funnel.train), ("held_out", "held_out", funnel.held_out)];
-        config("finetuning", &splits);
+        config("finetuning\n  default: true", &splits);
     }
     if funnel.instances > 0 {
         config("records", &[("train", "records", funnel.instances)]);

@@ -55,14 +55,37 @@ impl DataRun {
 
     /// The stages that it has not run to their end.
     pub fn missing(&self) -> Vec<Stage> {
-        self.folder.missing(self.settings.is_alpaca(&self.folder))
+        let mut missing = self.folder.missing(self.settings.is_alpaca(&self.folder));
+        // The first stage may have ended with fewer than were wanted: then a later one has been run.
+        let has_later = self.folder.classified.is_some() || self.folder.funnel.is_some();
+        if self.wanted().is_some() && !has_later && !missing.contains(&Stage::Instructions) {
+            missing.insert(0, Stage::Instructions);
+        }
+        missing
+    }
+
+    /// The instructions that are wanted, if they are more than there are.
+    fn wanted(&self) -> Option<usize> {
+        let wanted = self.settings.bootstrap.as_ref()?.instructions;
+        (self.folder.accepted.len() < wanted).then_some(wanted)
+    }
+
+    /// What is said of a stage that is not complete.
+    fn told(&self, stage: Stage) -> String {
+        match (stage, self.wanted()) {
+            (Stage::Instructions, Some(wanted)) => {
+                let accepted = count(self.folder.accepted.len());
+                format!("`{}` ({accepted} of {})", stage.name(), count(wanted))
+            }
+            _ => format!("`{}`", stage.name()),
+        }
     }
 
     /// Everything about it.
     fn sections(&self, seed: u64) -> (Vec<Markup>, Vec<Section>) {
         let mut first = Vec::new();
-        let missing =
-            self.missing().iter().map(|stage| format!("`{}`", stage.name())).collect::<Vec<_>>();
+        let missing = self.missing().into_iter().map(|stage| self.told(stage));
+        let missing = missing.collect::<Vec<_>>();
         if !missing.is_empty() {
             let text = format!(
                 "Not complete: {}. What follows is what there is so far.",

@@ -7,6 +7,10 @@ use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
 use super::shown;
+use crate::progress::count;
+
+/// Characters of a field that are shown: enough to judge it.
+const LONGEST: usize = 8000;
 
 /// Records and what is asked about each.
 #[derive(Debug)]
@@ -56,11 +60,11 @@ impl Samples {
         let id = sample.id();
         html! {
             article.sample data-id=(id) data-record=(sample.number) {
-                p.number { "Record " (sample.number) }
+                p.number { "Record " (count(sample.number)) }
                 dl {
                     @for (name, text) in &sample.fields {
                         dt { (name) }
-                        @if text.is_empty() { dd.empty { "(empty)" } } @else { dd { (shown(text)) } }
+                        @if text.is_empty() { dd.empty { "(empty)" } } @else { dd { (shown(text).up_to(LONGEST)) } }
                     }
                 }
                 @for Question { key, text } in &self.questions {

@@ -124,7 +124,7 @@ impl Numbers {
                 "seconds of waiting for answers",
                 number((total.answers > 0).then_some(total.seconds), 1),
             ),
-            ("cost", number(total.cost, 2)),
+            ("cost", number(total.cost, if total.cost < Some(1.0) { 4 } else { 2 })),
         ]
     }
 }

@@ -3,6 +3,7 @@
 use albacore_data::bootstrap::RunFolder;
 use albacore_data::{Random, shuffled};
 
+use crate::progress::count;
 use crate::report::{Question, Sample, Samples, Section, paragraph};
 
 /// How many.
@@ -32,7 +33,13 @@ pub fn section(name: &str, folder: &RunFolder, seed: u64) -> Option<Section> {
         let fields = fields.map(|(name, text)| (name, text.clone())).into();
         Sample { number: at as usize + 1, fields }
     });
-    let note = "Drawn at random. Verdicts stay in this browser until they are saved as a file or forgotten.";
-    let samples = Samples { name: name.into(), questions: questions(), samples: samples.collect() };
-    Some(Section::new("Samples to rate", vec![paragraph(note), samples.markup()]))
+    let samples = samples.collect::<Vec<_>>();
+    let note = format!(
+        "{} of {} records, drawn at random. Verdicts stay in this browser until they are saved as a file or \
+         forgotten.",
+        samples.len(),
+        count(records.len())
+    );
+    let samples = Samples { name: name.into(), questions: questions(), samples };
+    Some(Section::new("Samples to rate", vec![paragraph(&note), samples.markup()]))
 }

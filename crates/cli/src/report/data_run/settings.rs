@@ -47,7 +47,7 @@ impl Settings {
         let server = config.values().find_map(server);
         let writer = match &server {
             Some(server) => Some(server.model.clone()),
-            None => text("model", "path"),
+            None => text("model", "path").map(|path| without_folders(&path)),
         };
         let prices = server.and_then(|server| {
             let prompt = server.price_per_million_prompt_tokens?;
@@ -89,6 +89,13 @@ impl Settings {
     }
 }
 
+/// What a model is called: a page and a card are given on, and where it lies on this machine is no
+/// one's business. A hub id and a path from here stay whole.
+fn without_folders(path: &str) -> String {
+    let name = Path::new(path).file_name().filter(|_| Path::new(path).is_absolute());
+    name.map_or(path.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
 /// The table that names a server, here or one table deeper.
 fn server(value: &Value) -> Option<HttpConfig> {
     let table = value.as_table()?;
@@ -122,6 +129,8 @@ mod tests {
         assert_eq!(deeper.writer.as_deref(), Some("deep"));
         let own = of("[model]\npath = 'models/base'\n[writer]\nendpoint = ''\nmodel = ''");
         assert_eq!(own.writer.as_deref(), Some("models/base"));
+        let absolute = of("[model]\npath = '/home/me/models/base/'");
+        assert_eq!(absolute.writer.as_deref(), Some("base"));
         assert_eq!(of("").about(), "Instruction data written by a model.");
     }
 }
