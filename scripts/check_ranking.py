@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import torch_tuna
 
-STEPS, GROUPS, CANDIDATES, LONGEST = 10, 4, 4, 72
+STEPS, GROUPS, CANDIDATES, LONGEST = 10, 2, 4, 48
 OPTIMIZER = {"learning_rate": 5e-5, "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.0, "max_grad_norm": 1.0}
 failures = 0
 
@@ -68,7 +68,7 @@ def train(arguments, name, share):
     tables = {
         "run": {"dir": str(arguments.work), "name": name},
         "model": {"path": str(arguments.model)},
-        "data": {"tokens_per_batch": 700, "max_tokens": 512, "shuffle": False},
+        "data": {"tokens_per_batch": 250, "max_tokens": 128, "shuffle": False},
         "[data.sources]": {"path": str(arguments.work / "groups.jsonl"), "format": "tuna"},
         "objective": {"kind": "tuna"},
         "optim": {"kind": "adamw", **OPTIMIZER},

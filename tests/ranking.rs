@@ -27,7 +27,7 @@ fn ranked_answers_are_shown_behind_their_prompt_and_counted() {
     let shown = place.run(&["preview", "config.toml", "-n", "1"]);
     assert_eq!(shown.code, 0, "{}", shown.stderr);
     for line in [
-        "data.jsonl:1: 20 tokens, 9 learned",
+        "data.jsonl:1: 16 tokens, 10 learned",
         "  read     prompt            S│a│y│ │0│:",
         " response 1 of 3, score 1",
         "  learned  answer            0",
