@@ -99,7 +99,7 @@ mod tests {
     fn parse(text: &str, sets: &[&str]) -> Result<Config, Vec<String>> {
         let sets = sets.iter().map(|set| (*set).to_owned()).collect();
         let origin = Origin { file: "configs/mine.toml".into(), sets };
-        let problems = parse_any::<Config>(text, &origin, None);
+        let problems = parse_any::<Config>(text, &origin, None, None);
         problems.map_err(|problems| {
             problems.into_iter().map(|problem| problem.refusal.message).collect()
         })

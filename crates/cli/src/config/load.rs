@@ -41,11 +41,23 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     /// # Errors
     /// Everything that is wrong, each problem an error of its own.
     fn load(configured: &Configured, seed: Option<u64>) -> Result<Self> {
+        Self::load_with(configured, seed, None)
+    }
+
+    /// As [`load`](Self::load); what it names inside the folder `promised` need not be there yet.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_with(
+        configured: &Configured,
+        seed: Option<u64>,
+        promised: Option<&Path>,
+    ) -> Result<Self> {
         let file = configured.config.as_path();
         let text =
             fs::read_to_string(file).map_err(|error| unreadable(file, &error)).or_refuse()?;
         let origin = Origin { file: file.to_owned(), sets: configured.set.clone() };
-        parse(&text, &origin, seed).map_err(|mut problems| {
+        parse(&text, &origin, seed, promised).map_err(|mut problems| {
             // In the order of the file; those of no place are last.
             problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
             let errors = problems.into_iter().map(|problem| problem.refusal.into());
@@ -78,11 +90,12 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     }
 }
 
-/// As [`Settings::load`], from text.
+/// As [`Settings::load_with`], from text.
 pub(super) fn parse<S: Settings>(
     text: &str,
     origin: &Origin,
     seed: Option<u64>,
+    promised: Option<&Path>,
 ) -> Result<S, Vec<Problem>> {
     let mut tree = Tree::parse(text).map_err(|errors| {
         let problem = |(place, message): (_, String)| origin.problem(Some(place), &message, None);
@@ -107,7 +120,7 @@ pub(super) fn parse<S: Settings>(
     let reported = mismatches.iter().map(|mismatch| format!("`{}`", spell(&mismatch.path)));
     let reported: Vec<_> = reported.collect();
     let fresh = |problem: &String| !reported.iter().any(|key| problem.contains(key));
-    let found = config.validate().into_iter().chain(missing_files(&config)).filter(fresh);
+    let found = config.validate().into_iter().chain(missing_files(&config, promised)).filter(fresh);
     problems.extend(found.map(|problem| origin.locate(&problem, &tree)));
     if !problems.is_empty() {
         problems.extend(unknown_models(&config).map(|problem| origin.locate(&problem, &tree)));
@@ -139,12 +152,14 @@ fn name_run(run: &mut RunConfig, tree: &Tree, file: &Path) {
     }
 }
 
-/// The files that the config names and that are not there.
-fn missing_files(config: &impl Settings) -> Vec<String> {
+/// The files that the config names and that are not there, nor promised.
+fn missing_files(config: &impl Settings, promised: Option<&Path>) -> Vec<String> {
     let named = config.models().into_iter().filter(|(_, path)| !path.is_empty());
     let folders = named.filter(|(_, path)| !is_hub_id(path));
     let folders = folders.map(|(key, path)| (key.to_owned(), PathBuf::from(path), "a folder"));
-    let missing = folders.chain(config.files()).filter(|(_, path, _)| !path.exists());
+    let missing = folders.chain(config.files()).filter(|(_, path, _)| {
+        !path.exists() && !promised.is_some_and(|folder| path.starts_with(folder))
+    });
     missing.map(|(key, path, wanted)| absent(&key, &path, wanted)).collect()
 }
 
