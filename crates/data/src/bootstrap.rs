@@ -12,7 +12,6 @@ mod folder;
 mod foretell;
 mod instances;
 mod instructions;
-mod lines;
 mod parquet;
 mod prompts;
 mod python;

@@ -21,7 +21,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Completion, CompletionRequest, Effort, Error, LanguageModel, Result, Usage};
 
+mod ask_each;
 mod journaled;
+pub(crate) use ask_each::ask_each;
 pub use journaled::journaled;
 
 /// How long an answer may stand in the system's memory alone: what a power cut can lose.

@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::lines::{self, Appended};
 use super::{BootstrapConfig, Candidate, Instance, SeedTask, Shown};
+use crate::lines::{self, Appended};
 use crate::random::shuffled;
 use crate::{Novelty, Random, Result, Rule};
 

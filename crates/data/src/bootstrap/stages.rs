@@ -1,14 +1,13 @@
 //! What each stage does.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use super::instructions::Pool;
 use super::run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
-use super::{Method, NewInstruction, RawInstances, Task, finetuning_records, lines, parse_task};
+use super::{Method, NewInstruction, RawInstances, Task, finetuning_records, parse_task};
+use crate::journal::ask_each;
 use crate::{
-    Completion, CompletionRequest, Decoding, Error, Journal, NoCompletion, Prompt, Random, Result,
-    Statistics, journaled,
+    Completion, CompletionRequest, Decoding, Journal, Prompt, Random, Result, Statistics, lines,
 };
 
 /// What a round of requests has come to.
@@ -194,27 +193,13 @@ impl Run<'_> {
         progress: &dyn Fn(u64),
     ) -> Result<Answers> {
         let mut answers: Vec<Option<Completion>> = vec![None; count];
-        let (mut done, mut failures, mut first) = (0, 0, None::<NoCompletion>);
-        let mut on_reply = |key: &str, reply: crate::Reply| {
-            let number = key.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
-            match reply {
-                Ok(answer) => {
-                    let number = number.expect("keys end in the number of their request");
-                    answers[number] = Some(answer);
-                    done += 1;
-                    progress(done);
-                }
-                Err(failure) => {
-                    failures += 1;
-                    first.get_or_insert(failure);
-                }
-            }
-            if (self.stop)() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let mut done = 0;
+        let mut on_answer = |number: usize, answer| {
+            answers[number] = Some(answer);
+            done += 1;
+            progress(done);
         };
-        let statistics = journaled(self.model, journal, requests, &mut on_reply)?;
-        if let Some(first) = first {
-            return Err(Error::Unanswered { failures, first });
-        }
+        let statistics = ask_each(self.model, journal, requests, self.stop, &mut on_answer)?;
         match answers.into_iter().collect::<Option<Vec<_>>>() {
             Some(answers) => Ok(Answers::All(answers, statistics)),
             None => Ok(Answers::Stopped),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::{Error, Origin, Result};
 
 /// Reads the lines of a file. One that a kill has cut short ends it: it has no line feed.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -28,7 +28,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 }
 
 /// Replaces a file by these lines, all at once: what was there stays until all of it is written.
-pub(super) fn replace<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> Result<()> {
+pub(crate) fn replace<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> Result<()> {
     let partial = partial(path);
     let written = File::create(&partial).and_then(|file| {
         let mut file = BufWriter::new(file);
@@ -49,14 +49,14 @@ pub(super) fn partial(path: &Path) -> PathBuf {
 }
 
 /// A file to which lines are appended, many at a time.
-pub(super) struct Appended {
+pub(crate) struct Appended {
     path: PathBuf,
     file: File,
 }
 
 impl Appended {
     /// Opens the file and cuts off all lines but the first `kept`.
-    pub(super) fn after(path: &Path, kept: usize) -> Result<Self> {
+    pub(crate) fn after(path: &Path, kept: usize) -> Result<Self> {
         let open = || {
             let mut file =
                 File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -75,7 +75,7 @@ impl Appended {
     }
 
     /// Appends lines by one call, and waits until they are on the disk.
-    pub(super) fn append<T: Serialize>(&mut self, lines: &[T]) -> Result<()> {
+    pub(crate) fn append<T: Serialize>(&mut self, lines: &[T]) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }
