@@ -130,6 +130,24 @@ pub enum Error {
         /// The first ones.
         shown: Vec<BadRecord>,
     },
+    /// Sets of candidates, prompts or scores that cannot be used.
+    #[error("{bad} of {records} records cannot be used{}{}", lines(shown), rest(shown.len(), *bad).unwrap_or_default())]
+    Candidates {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        records: usize,
+        /// The first ones, each with its place and what is wrong.
+        shown: Vec<String>,
+    },
+    /// No set could be ranked.
+    #[error("none of {sets} sets could be ranked{}", lines(reasons))]
+    NothingRanked {
+        /// How many there are.
+        sets: usize,
+        /// Why not, with how many, and the first ids.
+        reasons: Vec<String>,
+    },
     /// Records longer than allowed, with `too_long = "error"`.
     #[error(
         "{long} of {records} records are longer than `data.max_tokens` = {max_tokens}{}",
@@ -340,12 +358,19 @@ impl Error {
                 let again = "the same command asks for these alone";
                 first.hint.as_ref().map_or(again.into(), |hint| format!("{hint}; then {again}"))
             }
+            Self::NothingRanked { reasons, .. } => {
+                let cure = |(reason, cure): &(&str, &'static str)| {
+                    let is = |found: &String| found.contains(&format!(": {reason} ("));
+                    reasons.iter().any(is).then_some(*cure)
+                };
+                return CURES.iter().find_map(cure).map(str::to_owned);
+            }
             Self::Seeds { .. } => {
                 "`albacore seeds check FILE` shows all that is wrong with it".into()
             }
             Self::PromptName { .. } => "rename the file, or take it out of the folder".into(),
-            Self::Prompt { .. } => "`data/prompts/self_instruct` in the source holds the prompts \
-                                    that it replaces, with what each is given"
+            Self::Prompt { .. } => "`data/prompts` in the source holds the prompts that it \
+                                    replaces, with what each is given"
                 .into(),
             Self::Endpoint { hint, .. } => return hint.clone(),
             Self::Journal { hint, .. } => hint.clone(),
@@ -361,6 +386,15 @@ impl Error {
             _ => return None,
         };
         Some(hint)
+    }
+
+    /// Of records that cannot be used: none is `Ok`; the first ones are shown.
+    pub(crate) fn records(mut problems: Vec<String>, records: usize) -> Result<()> {
+        /// More are not read by anyone.
+        const SHOWN: usize = 10;
+        let bad = problems.len();
+        problems.truncate(SHOWN);
+        if bad == 0 { Ok(()) } else { Err(Self::Candidates { bad, records, shown: problems }) }
     }
 
     /// Joins errors: none is `Ok`, one is itself.
@@ -380,6 +414,24 @@ impl Error {
         Self::NoFile { path: path.into(), nearest: nearest_file(path) }
     }
 }
+
+/// What to do where nothing could be ranked, by the reason.
+const CURES: [(&str, &str); 4] = [
+    (
+        "no log-probability",
+        "`rank.teacher = \"model\"` lets a model read the answers; `albacore sample` records them where the model \
+         tells them",
+    ),
+    (
+        "no original answer",
+        "candidates have it as `original`: `albacore sample` takes it from the records",
+    ),
+    ("no score", "`rank.scores` names a file of scores"),
+    (
+        "the judge's reply cannot be read",
+        "`unranked.jsonl` has the replies: take a stronger judge, or templates of your own (`rank.prompts`)",
+    ),
+];
 
 /// What to do where nothing of any record is learned.
 const LEARN: &str = "`data.learn` says what is learned: `\"answers\"`, `\"last\"`, `\"all\"` or \

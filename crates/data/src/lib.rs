@@ -5,6 +5,8 @@
 //!                   └ prepare: all sources, in parallel, counted, split, cached ┘
 //!
 //!  texts ─Filter: rules, duplicates, Novelty(ROUGE-L)─► kept, and why the others are not
+//!
+//!  prompts ─sample─► CandidateSet ─rank─► RankedRecord: several answers to each, and their order
 //! ```
 //!
 //! Legend: an *id* is a number of the vocabulary; a token is *learned* if the model is trained to
@@ -14,6 +16,7 @@
 
 pub mod bootstrap;
 mod cache;
+pub mod candidates;
 mod chat;
 mod config;
 mod dataset;
@@ -30,11 +33,13 @@ mod novelty;
 mod pack;
 mod preview;
 mod random;
+pub mod rank;
 mod ranked;
 mod read;
 mod record;
 mod report;
 mod rouge;
+pub mod sample;
 mod script;
 mod settings;
 mod split;

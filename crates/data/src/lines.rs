@@ -42,7 +42,7 @@ pub(crate) fn replace<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>)
     written.map_err(|source| Error::Write { path: path.into(), source })
 }
 
-pub(super) fn partial(path: &Path) -> PathBuf {
+pub(crate) fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     path.with_file_name(name)

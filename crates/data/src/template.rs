@@ -113,8 +113,19 @@ impl Template {
         tokenizer: &Tokenizer,
         date: Option<jiff::civil::DateTime>,
     ) -> Result<Self> {
-        Ok(match choice {
-            TemplateChoice::Chat => Self::Chat(ChatTemplate::of(tokenizer, date)?.into()),
+        match Self::without_model(choice)? {
+            Some(template) => Ok(template),
+            None => Ok(Self::Chat(ChatTemplate::of(tokenizer, date)?.into())),
+        }
+    }
+
+    /// As [`load`](Self::load), where there is no model: `None` for its chat template.
+    ///
+    /// # Errors
+    /// If the file is missing or malformed.
+    pub fn without_model(choice: &TemplateChoice) -> Result<Option<Self>> {
+        Ok(Some(match choice {
+            TemplateChoice::Chat => return Ok(None),
             TemplateChoice::Alpaca => Self::Patterns(Patterns::alpaca(), "alpaca".into()),
             TemplateChoice::None => Self::None,
             TemplateChoice::File(path) => match Patterns::load(path) {
@@ -122,7 +133,7 @@ impl Template {
                 Err(Error::NoFile { path, nearest }) => return Err(no_template(&path, nearest)),
                 patterns => Self::Patterns(patterns?, path.display().to_string()),
             },
-        })
+        }))
     }
 
     /// What decides the text, for a hash.

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{
-    AlpacaRecord, Classified, Funnel, NewInstruction, PromptRecord, Rejected, Stage, lines,
-};
-use crate::{Effort, Error, Origin, Result, Statistics, Usage};
+use super::{AlpacaRecord, Classified, Funnel, NewInstruction, PromptRecord, Rejected, Stage};
+use crate::{Effort, Error, Origin, Result, Statistics, Usage, lines};
 
 /// What a run has written so far. A file that its stage has not written yet is `None`.
 #[derive(Debug)]

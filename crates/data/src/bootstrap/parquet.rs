@@ -11,7 +11,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use super::{AlpacaRecord, PromptRecord, lines};
+use super::{AlpacaRecord, PromptRecord};
+use crate::lines;
 use crate::{Error, Result};
 
 /// Rows that are compressed together, and that a reader needs in memory at once.

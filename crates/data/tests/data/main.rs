@@ -15,6 +15,7 @@ mod journal_crashes;
 mod mock_server;
 mod pack;
 mod ranked;
+mod ranking;
 mod real_server;
 mod records;
 mod self_instruct;
