@@ -9,7 +9,7 @@ use albacore_model::Dtype;
 use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use data::{Bootstrap, CheckSeeds, Drawn, Filter, Report, Seeds, SeedsAction, Stage};
+pub use data::{Bootstrap, CheckSeeds, Drawn, Filter, Rank, Report, Seeds, SeedsAction, Stage};
 
 /// Everything that was typed after `albacore`.
 #[derive(Debug, Parser)]
@@ -122,6 +122,19 @@ pub enum Command {
         RUN/train.jsonl (`prompt`) are sources that `albacore train` reads."
     )]
     Bootstrap(Bootstrap),
+    /// Let a model answer every prompt several times, in ways that differ
+    #[command(after_help = "Example:\n  albacore sample configs/tuna/sample.toml --dry-run\n  \
+        albacore sample configs/tuna/sample.toml\n\n\
+        `albacore config --for sample` prints every key of the config. Run the same command again after a\n\
+        stop: it goes on after the last answer, and asks nothing twice. `albacore rank` reads\n\
+        RUN/candidates.jsonl.")]
+    Sample(Drawn),
+    /// Put the answers to each prompt in order: by likelihood, a judge, a reference or scores
+    #[command(after_help = "Example:\n  albacore rank configs/tuna/rank-probabilistic.toml\n  \
+        albacore rank configs/tuna/rank-contextual.toml --against runs/by-likelihood/ranked.jsonl\n\n\
+        `albacore config --for rank` prints every key of the config. RUN/ranked.jsonl (`tuna`) is a source that\n\
+        `albacore train` reads; RUN/unranked.jsonl says why the other sets are not in it.")]
+    Rank(Rank),
     /// Look a file of seed tasks over
     #[command(after_help = "Example:\n  albacore seeds check my_seeds.jsonl")]
     Seeds(Seeds),
@@ -297,6 +310,10 @@ pub enum ConfigOf {
     Train,
     /// `bootstrap`.
     Bootstrap,
+    /// `sample`.
+    Sample,
+    /// `rank`.
+    Rank,
 }
 
 /// `albacore config`.
@@ -307,7 +324,7 @@ pub struct ShowConfig {
     /// The command whose config it is
     #[arg(
         long = "for",
-        value_name = "train|bootstrap",
+        value_name = "train|bootstrap|sample|rank",
         default_value = "train",
         hide_possible_values = true
     )]

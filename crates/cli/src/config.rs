@@ -10,6 +10,8 @@ mod load;
 mod model;
 #[cfg(test)]
 mod objective;
+mod rank;
+mod sample;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use bootstrap::{Bootstrap, WriterConfig};
 pub use load::Settings;
 pub use model::{Init, ModelConfig};
+pub use rank::Rank;
+pub use sample::Sample;
 
 /// The config of `train` as it takes effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

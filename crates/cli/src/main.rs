@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod companions;
 mod config;
+mod data_run;
 mod decode;
 mod device;
 mod diagnose;
@@ -25,6 +26,7 @@ mod program;
 mod progress;
 mod report;
 mod run_log;
+mod scoring;
 mod signals;
 mod summary;
 mod terminal;
@@ -75,6 +77,8 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Score(options) => commands::score::run(options, device, terminal),
         Command::Complete(options) => commands::complete::run(options, seed, device, terminal),
         Command::Bootstrap(options) => commands::bootstrap::run(options, seed, device, terminal),
+        Command::Sample(options) => commands::sample::run(options, seed, device, terminal),
+        Command::Rank(options) => commands::rank::run(options, seed, device, terminal),
         Command::Seeds(options) => commands::seeds::run(options, terminal),
         Command::Filter(options) => commands::filter::run(options, terminal),
         Command::Report(options) => commands::report::run(options, seed, terminal),

@@ -82,7 +82,10 @@ impl Writer<'_> {
 
 /// What tells a model's files from those of another, wherever they lie: their names and sizes, the small
 /// ones whole, and 256 pages of each large one.
-fn identity(folder: &Path) -> std::io::Result<String> {
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn identity(folder: &Path) -> std::io::Result<String> {
     const PAGE: usize = 4096;
     const PAGES: u64 = 256;
     let mut files = std::fs::read_dir(folder)?

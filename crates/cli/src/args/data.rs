@@ -39,6 +39,20 @@ impl Drawn {
     }
 }
 
+/// `albacore rank`.
+#[derive(Args, Clone, Debug)]
+pub struct Rank {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub configured: Configured,
+    /// Compare with another ranking of the same answers; replaces `rank.against`
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// Say what would be ranked and asked, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// The stages of `albacore bootstrap`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Stage {

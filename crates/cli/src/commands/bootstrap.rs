@@ -3,22 +3,21 @@
 mod foretold;
 mod told;
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use albacore_data::LanguageModel;
 use albacore_data::Statistics;
 use albacore_data::bootstrap::{
     Ended, Prompts, Recipe, Run, SeedTask, Stage, our_seeds, read_seeds,
 };
-use albacore_data::{Error, LanguageModel};
 use albacore_trainer::RunFolder;
-use anyhow::Context;
 use candle_core::Device;
 
 use crate::args::{self, Drawn};
 use crate::config::{Bootstrap, Settings};
-use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
+use crate::data_run::{refuse_training_run, refused, write_config};
+use crate::failure::{OrRefuse, Outcome, Refusal, Result};
 use crate::run_log::RunLog;
 use crate::signals::stop_flag;
 use crate::terminal::Terminal;
@@ -68,17 +67,6 @@ fn stages(options: &args::Bootstrap) -> (&'static [Stage], &Drawn) {
         (None, None) => unreachable!("the command line wants a config or a stage"),
     };
     (&Stage::ALL[index..=index], drawn)
-}
-
-/// A folder in which a model was trained is no place for data.
-fn refuse_training_run(folder: &Path) -> Result<()> {
-    let trained =
-        [albacore_trainer::METRICS, "checkpoints"].iter().any(|name| folder.join(name).exists());
-    if !trained {
-        return Ok(());
-    }
-    let message = format!("`{}` holds a training run, wanted a folder for data", folder.display());
-    Err(Refusal::new(message, "give this run another `run.name`")).or_refuse()
 }
 
 /// What a run is made of.
@@ -155,19 +143,4 @@ impl Job<'_> {
         self.terminal.print(&told::summary(folder, stages, &all, self.terminal.json)?)?;
         Ok(Outcome::Done)
     }
-}
-
-/// A run that began with other settings is refused; all else fails while running.
-fn refused(error: Error) -> Failure {
-    match error {
-        Error::Settings { .. } | Error::StageBefore { .. } => Failure::Refused(error.into()),
-        _ => Failure::Failed(error.into()),
-    }
-}
-
-/// Writes the config beside the run; what was there stays until all of it is written.
-fn write_config(run: &Path, config: &Bootstrap) -> Result<()> {
-    let (path, partial) = (run.join("config.toml"), run.join("config.toml.partial"));
-    let written = fs::write(&partial, config.to_toml()).and_then(|()| fs::rename(&partial, &path));
-    Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }

@@ -5,11 +5,9 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use albacore_data::{
-    Batch, Body, Defect, Encoded, Encoder, Learn, Message, Objects, Origin, Packing, Plan, Reason,
-    Record, read_objects,
+    Body, Defect, Encoded, Encoder, Learn, Message, Objects, Origin, Reason, Record, read_objects,
 };
-use albacore_kernels::{Tape, storage};
-use albacore_model::{Llama, Packed};
+use albacore_model::Llama;
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use serde::Deserialize;
@@ -20,10 +18,9 @@ use crate::args::Score;
 use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::loaded::Loaded;
 use crate::progress::Progress;
+use crate::scoring::{Scoring, sum};
 use crate::terminal::Terminal;
 
-/// Tokens that go through the model at once: enough to fill its matrix products.
-const TOKENS_PER_BATCH: usize = 4096;
 /// Bad lines that are named; the rest are counted.
 const SHOWN: usize = 10;
 
@@ -141,7 +138,15 @@ fn field<T: DeserializeOwned>(object: &mut Map<String, Value>, name: &str) -> an
 }
 
 /// Ids are taken as they are: nothing is added.
-fn given(prompt: &[u32], response: &[u32], origin: Origin, rows: usize) -> anyhow::Result<Encoded> {
+///
+/// # Errors
+/// If there are none on one side, or one is none of the model's `rows`.
+pub fn given(
+    prompt: &[u32],
+    response: &[u32],
+    origin: Origin,
+    rows: usize,
+) -> anyhow::Result<Encoded> {
     let empty = |name: &str| anyhow!("`{name}` is empty, wanted at least one id");
     if prompt.is_empty() {
         return Err(empty("prompt_ids"));
@@ -176,19 +181,16 @@ fn write(
     let partial = PathBuf::from(partial);
     let cannot = || format!("cannot write `{}`", options.output.display());
     let mut out = BufWriter::new(File::create(&partial).with_context(cannot)?);
-    let lengths: Vec<_> = responses.iter().map(|response| response.example.len()).collect();
-    let plan = Plan::new(Packing::alone(0, TOKENS_PER_BATCH, false), 0, &lengths);
+    let scoring = Scoring::new(responses.iter().map(|response| &response.example));
     let progress = Progress::new(terminal, "scoring", 0, responses.len() as u64);
     let mut done = 0;
-    for batch in 0..plan.len() {
-        let numbers = plan.examples(batch);
+    for batch in 0..scoring.batches() {
+        let numbers = scoring.examples(batch);
         let of = |number: &u32| &responses[*number as usize];
-        let examples = numbers.iter().map(|number| (*number as usize, &of(number).example));
-        let scores = score(model, Batch::of(examples))?;
-        for (response, scores) in numbers.iter().map(of).zip(scores) {
+        for (response, scores) in numbers.iter().map(of).zip(scoring.score(model, batch)?) {
             let line = json!({
                 "id": response.id,
-                "logprob": scores.iter().map(|score| f64::from(*score)).sum::<f64>(),
+                "logprob": sum(&scores),
                 "tokens": scores.len(),
                 "token_logprobs": scores,
             });
@@ -202,14 +204,4 @@ fn write(
         .and_then(|file| file.sync_all())
         .with_context(cannot)?;
     Ok(fs::rename(&partial, &options.output).with_context(cannot)?)
-}
-
-/// The log-probability of each token of each response.
-fn score(model: &Llama, batch: Batch) -> Result<Vec<Vec<f32>>> {
-    let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
-    let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
-    let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
-    let logprobs = storage::to_vec(logprobs.tensor())?;
-    let of = |pair: &[u32]| logprobs[pair[0] as usize..pair[1] as usize].to_vec();
-    Ok(target_starts.windows(2).map(of).collect())
 }

@@ -48,7 +48,7 @@ impl Default for WriterConfig {
 }
 
 /// What is wrong with the tables that say who writes. Exactly one of them is wanted.
-fn writer_problems(model: &WriterConfig, server: Option<&HttpConfig>) -> Vec<String> {
+pub(super) fn writer_problems(model: &WriterConfig, server: Option<&HttpConfig>) -> Vec<String> {
     let mut problems = Vec::new();
     match (model.path.is_empty(), server) {
         (true, None) => problems.push(

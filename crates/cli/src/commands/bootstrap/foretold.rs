@@ -4,6 +4,7 @@ use albacore_data::bootstrap::{Foretold, Stage};
 use serde_json::json;
 
 use super::Job;
+use crate::data_run::cost;
 use crate::failure::Result;
 use crate::progress::count;
 use crate::writer::refuse_too_long;
@@ -38,11 +39,7 @@ impl Job<'_> {
         let requests = sum(|stage| stage.requests);
         let (prompts, answers) =
             (sum(|stage| stage.prompt_tokens), sum(|stage| stage.completion_tokens));
-        let cost = self.config.server.as_ref().and_then(|server| {
-            let price = |tokens: u64, price: Option<f64>| Some(tokens as f64 / 1e6 * price?);
-            let prompts = price(prompts, server.price_per_million_prompt_tokens)?;
-            Some((prompts, prompts + price(answers, server.price_per_million_completion_tokens)?))
-        });
+        let cost = cost(self.config.server.as_ref(), prompts, answers);
         if self.terminal.json {
             let stage = |stage: &&Foretold| {
                 json!({

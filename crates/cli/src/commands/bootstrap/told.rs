@@ -4,16 +4,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use albacore_data::Statistics;
 use albacore_data::bootstrap::{Funnel, Progress, Stage};
 use anyhow::Context;
 use serde_json::json;
 
+use crate::data_run::took;
 use crate::failure::Result;
 use crate::program::program;
-use crate::progress::{self, count, time};
+use crate::progress::{self, count};
 use crate::terminal::Terminal;
 
 /// Shows how far each stage is.
@@ -75,29 +76,6 @@ pub fn ended(stage: Stage, statistics: &Statistics) -> String {
         0 => format!("stage `{}` is complete", stage.name()),
         _ => format!("stage `{}` is complete: {}", stage.name(), took(statistics)),
     }
-}
-
-fn took(statistics: &Statistics) -> String {
-    let Statistics { answers, retries, prompt_tokens, completion_tokens, cost, .. } = statistics;
-    let number = |number: &u64| count(*number as usize);
-    let mut text = format!(
-        "{} requests, {} prompt and {} answer tokens",
-        number(answers),
-        number(prompt_tokens),
-        number(completion_tokens)
-    );
-    if statistics.estimated > 0 {
-        text += " (estimated)";
-    }
-    if *retries > 0 {
-        text += &format!(", {} asked again", number(retries));
-    }
-    if let Some(cost) = cost {
-        text += &format!(", cost {cost:.2}");
-    }
-    let each =
-        Duration::try_from_secs_f64(statistics.seconds / *answers as f64).unwrap_or_default();
-    text + &format!(", {} each", time(each))
 }
 
 /// What came of a run: the funnel if the last stage was run, and what to type next.
