@@ -135,6 +135,12 @@ pub enum Command {
         `albacore config --for rank` prints every key of the config. RUN/ranked.jsonl (`tuna`) is a source that\n\
         `albacore train` reads; RUN/unranked.jsonl says why the other sets are not in it.")]
     Rank(Rank),
+    /// Run a whole recipe: finetune, sample, rank, train on the ranking
+    #[command(after_help = "Example:\n  albacore tuna configs/tuna/tuna.toml --dry-run\n  \
+        albacore tuna configs/tuna/tuna.toml\n\n\
+        Each stage is a command with a config of its own; --dry-run shows them as one would type them. Run the\n\
+        same command again after a stop: stages that are done stay, and the one that was stopped goes on.")]
+    Tuna(Drawn),
     /// Look a file of seed tasks over
     #[command(after_help = "Example:\n  albacore seeds check my_seeds.jsonl")]
     Seeds(Seeds),
@@ -314,6 +320,8 @@ pub enum ConfigOf {
     Sample,
     /// `rank`.
     Rank,
+    /// `tuna`.
+    Tuna,
 }
 
 /// `albacore config`.
@@ -324,7 +332,7 @@ pub struct ShowConfig {
     /// The command whose config it is
     #[arg(
         long = "for",
-        value_name = "train|bootstrap|sample|rank",
+        value_name = "train|bootstrap|sample|rank|tuna",
         default_value = "train",
         hide_possible_values = true
     )]

@@ -79,6 +79,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Bootstrap(options) => commands::bootstrap::run(options, seed, device, terminal),
         Command::Sample(options) => commands::sample::run(options, seed, device, terminal),
         Command::Rank(options) => commands::rank::run(options, seed, device, terminal),
+        Command::Tuna(options) => commands::tuna::run(options, seed, device, terminal),
         Command::Seeds(options) => commands::seeds::run(options, terminal),
         Command::Filter(options) => commands::filter::run(options, terminal),
         Command::Report(options) => commands::report::run(options, seed, terminal),

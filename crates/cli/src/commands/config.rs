@@ -1,7 +1,7 @@
 //! `albacore config`: every key with its default, or a config as it takes effect.
 
 use crate::args::{ConfigOf, Configured, ShowConfig};
-use crate::config::{Bootstrap, Config, Rank, Sample, Settings};
+use crate::config::{Bootstrap, Config, Rank, Recipe, Sample, Settings};
 use crate::failure::{Outcome, Result};
 use crate::terminal::Terminal;
 
@@ -15,6 +15,7 @@ pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Resu
         ConfigOf::Bootstrap => show::<Bootstrap>(options, seed, terminal),
         ConfigOf::Sample => show::<Sample>(options, seed, terminal),
         ConfigOf::Rank => show::<Rank>(options, seed, terminal),
+        ConfigOf::Tuna => show::<Recipe>(options, seed, terminal),
     }
 }
 

@@ -15,3 +15,4 @@ pub mod sample;
 pub mod score;
 pub mod seeds;
 pub mod train;
+pub mod tuna;

@@ -271,7 +271,7 @@ impl Job<'_> {
 }
 
 /// What the last step of a run's metrics says about the held-out examples.
-fn last_measured(run: &Path) -> Named {
+pub fn last_measured(run: &Path) -> Named {
     let text = fs::read_to_string(run.join(METRICS)).unwrap_or_default();
     let last =
         text.lines().last().and_then(|line| serde_json::from_str::<Map<_, Value>>(line).ok());

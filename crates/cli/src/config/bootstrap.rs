@@ -145,22 +145,6 @@ mod tests {
     }
 
     #[test]
-    fn every_config_that_is_shipped_is_understood() {
-        let folder =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/bootstrap");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-        let texts: Vec<_> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
-        assert_eq!(texts.len(), 3);
-        for text in texts {
-            let (config, mismatches) = decode::<Bootstrap>(&Tree::parse(&text).unwrap());
-            assert!(mismatches.is_empty(), "{mismatches:?}");
-            let mut config = config.unwrap();
-            config.run.name = "named by its file".into();
-            assert!(config.validate().is_empty(), "{:?}", config.validate());
-        }
-    }
-
-    #[test]
     fn one_writer_is_wanted() {
         assert!(problems("")[0].contains("`model.path` is missing"));
         let both = "[model]\npath = \"src\"\n[server]\nendpoint = \"http://h/v1\"\nmodel = \"m\"\n";

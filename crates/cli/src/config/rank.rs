@@ -107,7 +107,7 @@ mod tests {
 
     fn problems(text: &str) -> Vec<String> {
         let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
-        let problems = parse::<Rank>(text, &origin, None).err().unwrap_or_default();
+        let problems = parse::<Rank>(text, &origin, None, None).err().unwrap_or_default();
         problems.into_iter().map(|problem| problem.refusal.message).collect()
     }
 

@@ -106,7 +106,7 @@ mod tests {
     fn templates_that_nobody_knows_are_refused() {
         let problems = |text: &str| {
             let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
-            let problems = parse::<Sample>(text, &origin, None).err().unwrap_or_default();
+            let problems = parse::<Sample>(text, &origin, None, None).err().unwrap_or_default();
             let messages = problems.into_iter().map(|problem| problem.refusal.message);
             messages.collect::<Vec<_>>()
         };
