@@ -52,11 +52,11 @@ pub fn lay_out(
     end: &str,
     random: &mut Random,
 ) -> PromptRecord {
-    let mut input = instance.input.as_str();
+    let mut input = instance.input.clone();
+    // Both by the same toss, as in the published code.
     if random.below(2) == 0 {
-        input = without_its_only_field(input);
+        input = without_its_only_field(&input).replace("\n\n", "\n");
     }
-    let input = input.replace("\n\n", "\n");
     let (instruction, input, output) = (strip(instruction), strip(&input), strip(&instance.output));
     let layouts: &[Layout] = if input.is_empty() { &WITHOUT_INPUT } else { &WITH_INPUT };
     let (prompt, before) = layouts[random.below(layouts.len())];
@@ -98,9 +98,17 @@ mod tests {
         };
         assert!(without.contains(&record("Count. Output:", " seven<end>")));
         assert!(without.contains(&record("Task: Count.\n\n", "seven<end>")));
-        let with = all_layouts("a\n\nb {I}");
+        let with = all_layouts("a {I}");
         assert_eq!(with.len(), 7);
-        assert!(with.contains(&record("Count.\nInput: a\nb {I}\nOutput:", " seven<end>")));
+        assert!(with.contains(&record("Count.\nInput: a {I}\nOutput:", " seven<end>")));
+    }
+
+    #[test]
+    fn blank_lines_of_an_input_are_taken_out_half_of_the_time() {
+        let prompts = all_layouts("a\n\nb").into_iter().map(|record| record.prompt);
+        let prompts = prompts.collect::<HashSet<_>>();
+        assert!(prompts.contains("Count.\nInput: a\nb\nOutput:"), "{prompts:?}");
+        assert!(prompts.contains("Count.\nInput: a\n\nb\nOutput:"), "{prompts:?}");
     }
 
     #[test]
