@@ -45,13 +45,13 @@ impl Writer for Instructions<'_> {
         self.prompts.instructions(tasks, self.classification_only)
     }
 
-    fn parse(&self, completion: &Completion, _: usize) -> Vec<Candidate> {
+    fn parse(&self, completion: &Completion, shown: usize) -> Vec<Candidate> {
         static NUMBER: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\n\d+\s?\. ").expect("the pattern is valid"));
         if completion.finish_reason == FinishReason::Length {
             return Vec::new();
         }
-        let pieces = NUMBER.split(&completion.text);
+        let pieces = NUMBER.split(without_head(&completion.text, &format!("{}.", shown + 1)));
         let instructions = pieces.map(|piece| capitalize(&one_line(piece)));
         instructions.map(|instruction| Candidate { instruction, instance: None }).collect()
     }
@@ -70,7 +70,8 @@ impl Writer for Alpaca<'_> {
     }
 
     fn parse(&self, completion: &Completion, shown: usize) -> Vec<Candidate> {
-        let text = format!("{}. Instruction:{}", shown + 1, completion.text);
+        let head = format!("{}. Instruction:", shown + 1);
+        let text = format!("{head}{}", without_head(&completion.text, &head));
         let mut blocks = text.split("###").collect::<Vec<_>>();
         if completion.finish_reason == FinishReason::Length {
             blocks.pop();
@@ -78,6 +79,13 @@ impl Writer for Alpaca<'_> {
         let numbered = (shown + 1..).zip(blocks);
         numbered.filter_map(|(number, block)| triple(number, block)).collect()
     }
+}
+
+/// An answer without the words that the prompt ends in: a model that answers a message, instead of going
+/// on with a text, says them again.
+fn without_head<'t>(text: &'t str, head: &str) -> &'t str {
+    let rest = strip(text).strip_prefix(head);
+    rest.filter(|rest| !rest.starts_with(|next: char| next.is_ascii_digit())).unwrap_or(text)
 }
 
 /// The three fields of block `number`, each once and in order, or nothing.
@@ -128,6 +136,21 @@ mod tests {
         let wanted = ["Explain what a phd is.", "Name three rivers.", "Ask. 12.not split.", ""];
         assert_eq!(instructions(text, FinishReason::Stop), wanted);
         assert!(instructions(text, FinishReason::Length).is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_begins_with_its_own_number_is_read_without_it() {
+        let wanted = ["Name three rivers.", "Ask a question."];
+        assert_eq!(
+            instructions("9. Name three rivers.\n10. Ask a question.", FinishReason::Stop),
+            wanted
+        );
+        // Another number is text, and so is a decimal.
+        assert_eq!(instructions("7. Name it.", FinishReason::Stop), ["7. name it."]);
+        assert_eq!(instructions(" 9.5 is a number.", FinishReason::Stop), ["9.5 is a number."]);
+        let found =
+            triples("4. Instruction: Say it.\n4. Input:\nx\n4. Output:\nIt.", FinishReason::Stop);
+        assert_eq!(found, [("Say it.".into(), "x".into(), "It.".into())]);
     }
 
     fn triples(text: &str, finish_reason: FinishReason) -> Vec<(String, String, String)> {
