@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use albacore_data::{Error, HttpConfig, Statistics};
+use albacore_data::{Error, HttpConfig, Statistics, Usage};
 use anyhow::Context;
 
 use crate::config::Settings;
@@ -45,9 +45,10 @@ pub fn write_config(run: &Path, config: &impl Settings) -> Result<()> {
 
 /// What so many tokens cost by the prices of a server: those of the prompts alone, and all.
 pub fn cost(server: Option<&HttpConfig>, prompts: u64, answers: u64) -> Option<(f64, f64)> {
-    let price = |tokens: u64, price: Option<f64>| Some(tokens as f64 / 1e6 * price?);
-    let prompts = price(prompts, server?.price_per_million_prompt_tokens)?;
-    Some((prompts, prompts + price(answers, server?.price_per_million_completion_tokens)?))
+    let cost = |completion_tokens| {
+        server?.cost(&Usage { prompt_tokens: prompts, completion_tokens })
+    };
+    cost(0).zip(cost(answers))
 }
 
 /// What requests took, in a line.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use ureq::http::Uri;
 
-use crate::Problem;
+use crate::{Problem, Usage};
 
 /// A server that speaks the OpenAI API (vLLM, llama.cpp, a cloud), and how it is asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -231,6 +231,16 @@ impl HttpConfig {
             unless(false, "omit", message, None);
         }
         problems
+    }
+
+    /// What tokens cost, where a price is known; what has no price is free.
+    pub fn cost(&self, usage: &Usage) -> Option<f64> {
+        let prices =
+            [self.price_per_million_prompt_tokens, self.price_per_million_completion_tokens];
+        let tokens = [usage.prompt_tokens, usage.completion_tokens];
+        let known = prices.iter().any(Option::is_some);
+        let cost = |(price, tokens): (Option<f64>, u64)| price.unwrap_or(0.0) * tokens as f64 / 1e6;
+        known.then(|| prices.into_iter().zip(tokens).map(cost).sum())
     }
 
     /// The address that requests go to.

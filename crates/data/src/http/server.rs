@@ -68,14 +68,7 @@ impl Server {
 
     /// What tokens cost, where a price is known.
     pub(super) fn cost(&self, usage: &Usage) -> Option<f64> {
-        let prices = [
-            self.config.price_per_million_prompt_tokens,
-            self.config.price_per_million_completion_tokens,
-        ];
-        let tokens = [usage.prompt_tokens, usage.completion_tokens];
-        let known = prices.iter().any(Option::is_some);
-        let cost = |(price, tokens): (Option<f64>, u64)| price.unwrap_or(0.0) * tokens as f64 / 1e6;
-        known.then(|| prices.into_iter().zip(tokens).map(cost).sum())
+        self.config.cost(usage)
     }
 
     /// Asks until there is an answer or no more sense in asking; `None` if stopped on the way.

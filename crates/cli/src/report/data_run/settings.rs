@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use albacore_data::HttpConfig;
 use albacore_data::bootstrap::{BootstrapConfig, Method, RunFolder};
+use albacore_data::{HttpConfig, Usage};
 use toml::{Table, Value};
 
 use crate::failure::{OrRefuse, Refusal, Result};
@@ -14,8 +14,8 @@ use crate::failure::{OrRefuse, Refusal, Result};
 pub struct Settings {
     /// The model that wrote.
     pub writer: Option<String>,
-    /// Prices of a million tokens of prompts and of answers.
-    pub prices: Option<(f64, f64)>,
+    /// The server that wrote, which knows its prices.
+    pub server: Option<HttpConfig>,
     /// The seed of everything random.
     pub seed: Option<i64>,
     /// How tasks were written.
@@ -49,13 +49,9 @@ impl Settings {
             Some(server) => Some(server.model.clone()),
             None => text("model", "path").map(|path| without_folders(&path)),
         };
-        let prices = server.and_then(|server| {
-            let prompt = server.price_per_million_prompt_tokens?;
-            Some((prompt, server.price_per_million_completion_tokens?))
-        });
         let seed = config.get("run").and_then(|run| run.get("seed")?.as_integer());
         let bootstrap = config.get("bootstrap").and_then(|table| table.clone().try_into().ok());
-        Self { writer, prices, seed, bootstrap }
+        Self { writer, server, seed, bootstrap }
     }
 
     /// Whether tasks are written with their instances.
@@ -68,13 +64,12 @@ impl Settings {
 
     /// Whether cost is known.
     pub fn has_prices(&self) -> bool {
-        self.prices.is_some()
+        self.cost(0, 0).is_some()
     }
 
     /// What tokens of prompts and answers cost.
     pub fn cost(&self, prompt_tokens: u64, completion_tokens: u64) -> Option<f64> {
-        let (prompt, completion) = self.prices?;
-        Some((prompt_tokens as f64 * prompt + completion_tokens as f64 * completion) / 1e6)
+        self.server.as_ref()?.cost(&Usage { prompt_tokens, completion_tokens })
     }
 
     /// The run in a sentence.
@@ -125,6 +120,8 @@ mod tests {
         assert_eq!((known.writer.as_deref(), known.seed), (Some("big"), Some(7)));
         assert_eq!(known.cost(2_000_000, 500_000), Some(2.0));
         assert_eq!(of(server).cost(1, 1), None);
+        let answers_alone = of(&format!("{server}price_per_million_completion_tokens = 2\n"));
+        assert_eq!(answers_alone.cost(2_000_000, 500_000), Some(1.0));
         let deeper = of("[writer.http]\nendpoint = 'http://h/v1'\nmodel = 'deep'");
         assert_eq!(deeper.writer.as_deref(), Some("deep"));
         let own = of("[model]\npath = 'models/base'\n[writer]\nendpoint = ''\nmodel = ''");
