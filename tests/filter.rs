@@ -200,3 +200,15 @@ fn a_hostile_text_stays_data() {
     let dropped: Value = serde_json::from_str(&place.read("d.jsonl")).unwrap();
     assert_eq!(dropped["record"]["instruction"], text);
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_never_replaced_by_one() {
+    use std::os::unix::fs::FileTypeExt;
+    let place = place();
+    let path = place.path("socket");
+    let _open = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let run = place.run(&["filter", "raw.jsonl", "--output", "socket"]);
+    assert!(run.code == 2 && run.stderr.contains("is no file"), "{}", told(&run));
+    assert!(fs::metadata(&path).expect("it is there").file_type().is_socket());
+}

@@ -48,6 +48,13 @@ pub fn refuse_overwriting(options: &Filter) -> Result<()> {
             let message = format!("`{}` is a folder, wanted a file to write", output.display());
             return Err(Refusal::new(message, "name a file in it")).or_refuse();
         }
+        // What is written takes the place of what is there, be it a device or a pipe.
+        let is_there = fs::metadata(output);
+        if output.starts_with("/dev") || is_there.is_ok_and(|there| !there.is_file()) {
+            let message = format!("`{}` is no file, wanted one to write", output.display());
+            return Err(Refusal::new(message, "name a file: it is written whole or not at all"))
+                .or_refuse();
+        }
     }
     Ok(())
 }
