@@ -86,6 +86,10 @@ impl Settings for Bootstrap {
         self.model.place = Some(place);
     }
 
+    fn defaults() -> Self {
+        Self { server: Some(HttpConfig::default()), ..Self::default() }
+    }
+
     fn validate(&self) -> Vec<String> {
         let writer = writer_problems(&self.model, self.server.as_ref());
         [self.run.validate(), writer, self.bootstrap.validate()].concat()
@@ -134,6 +138,7 @@ mod tests {
         (bootstrap.seeds, bootstrap.prompts) = (Some("a".into()), Some("b".into()));
         (bootstrap.tasks_per_prompt, bootstrap.machine_tasks_per_prompt) = (Some(1), Some(1));
         bootstrap.subset = Some(1);
+        bootstrap.rules = Some(Vec::new());
         bootstrap.instruction_decoding = Some(Default::default());
         bootstrap.instance_decoding = Some(Default::default());
         let known = keys(Bootstrap::REFERENCE);
@@ -142,6 +147,19 @@ mod tests {
                 assert!(known.contains(&format!("{table}.{key}")), "{table}.{key}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_server_only_what_is_not_the_default_is_told() {
+        let server = HttpConfig { concurrency: 3, ..HttpConfig::new("http://h/v1", "m") };
+        let config = Bootstrap { server: Some(server), ..Bootstrap::default() };
+        let told = config.changed();
+        let lines = told.lines().skip(1).map(str::trim).collect::<Vec<_>>();
+        let wanted =
+            ["server.concurrency = 3", "server.endpoint = \"http://h/v1\"", "server.model = \"m\""];
+        let mut found = lines.clone();
+        found.sort_unstable();
+        assert_eq!(found, wanted, "{told}");
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     /// Told where the config names the model of this key.
     fn placed(&mut self, _key: &str, _place: String) {}
 
+    /// The defaults, those of tables that may be missing included.
+    fn defaults() -> Self {
+        Self::default()
+    }
+
     /// All that is wrong and can be seen without touching a file.
     fn validate(&self) -> Vec<String>;
 
@@ -71,7 +76,7 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
             Ok(serde_json::Value::Object(tables)) => tables,
             _ => unreachable!("a config is a table of tables"),
         };
-        let defaults = tables(&Self::default());
+        let defaults = tables(&Self::defaults());
         let mut lines = vec!["config, where it is not the default:".to_owned()];
         for (table, values) in tables(self) {
             for (key, value) in values.as_object().into_iter().flatten() {
