@@ -230,6 +230,8 @@ fn a_run_with_other_settings_and_a_training_run_are_not_gone_on_with() {
         ),
     );
     assert_eq!(place.run(&["bootstrap", "data.toml", "--quiet"]).code, 1);
+    // Where nothing was answered, other settings are as good.
+    place.write("runs/data/requests.jsonl", "{}\n");
     let before = place.read("runs/data/config.toml");
     let run =
         place.run(&["bootstrap", "data.toml", "--set", "bootstrap.novelty=0.5", "--seed", "3"]);

@@ -161,6 +161,7 @@ pub enum Command {
         refusal                   one of 24 phrases with which models refuse [or a list of yours]\n  \
         self-instruct             empty, words=4..150, keyword, start, punctuation-start and\n                            \
         non-ascii-start: what Self-Instruct asks of an instruction\n  \
+        alpaca                    self-instruct with 5 more keywords: what Alpaca asks of one\n  \
         duplicate                 the same as an earlier text but for case and blanks;\n                            \
         duplicate=exact: to the byte. Asked after all rules above\n\
         --rouge-l comes last: a text is compared with those of --against and with all that were kept."

@@ -44,11 +44,15 @@ pub(crate) fn check(folder: &Path, now: &Map<String, Value>) -> Result<()> {
 /// # Errors
 /// If they cannot be written.
 pub(crate) fn keep(folder: &Path, settings: &Map<String, Value>) -> Result<()> {
-    let path = folder.join(NAME);
-    if path.exists() {
-        return Ok(());
-    }
-    lines::replace(&path, std::iter::once(settings))
+    if folder.join(NAME).exists() { Ok(()) } else { write(folder, settings) }
+}
+
+/// Writes the settings down, whatever was there.
+///
+/// # Errors
+/// If they cannot be written.
+pub(crate) fn write(folder: &Path, settings: &Map<String, Value>) -> Result<()> {
+    lines::replace(&folder.join(NAME), std::iter::once(settings))
 }
 
 /// Stands for a value that is too long to be written down.

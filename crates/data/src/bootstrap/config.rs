@@ -50,8 +50,10 @@ pub struct BootstrapConfig {
     /// A lower one keeps fewer, more different ones.
     pub novelty: f64,
     /// What else a new instruction is asked, in this order, as `albacore filter --rule` names it. Default
-    /// `["self-instruct"]`: not empty, 4 to 150 words, none of 13 keywords, no odd beginning.
-    pub rules: Vec<String>,
+    /// `["self-instruct"]`: not empty, 4 to 150 words, none of 13 keywords, no odd beginning; for `alpaca`
+    /// `["alpaca"]`, with five more keywords.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<String>>,
     /// Count words of all scripts for ROUGE-L, and not only ASCII letters and digits. Default false, as
     /// published; without it a text in another script is like no other.
     pub unicode: bool,
@@ -92,7 +94,7 @@ impl Default for BootstrapConfig {
             patience: 50,
             classification_only: false,
             novelty: 0.7,
-            rules: vec!["self-instruct".into()],
+            rules: None,
             unicode: false,
             instances_per_task: 5,
             subset: None,
@@ -133,7 +135,7 @@ impl BootstrapConfig {
         unless(machine <= all, "machine_tasks_per_prompt", machine.to_string(), &wanted);
         let share = (0.0..=1.0).contains(&self.novelty);
         unless(share, "novelty", self.novelty.to_string(), "a number from 0 to 1");
-        for (number, rule) in self.rules.iter().enumerate() {
+        for (number, rule) in self.rule_names().iter().enumerate() {
             if let Err(wanted) = parse_rule(rule) {
                 problems.push(format!("`bootstrap.rules[{number}]` is `{rule}`: {wanted}"));
             }
@@ -169,7 +171,15 @@ impl BootstrapConfig {
     /// The rules on a single instruction. Those that are malformed, which
     /// [`validate`](Self::validate) tells of, are left out.
     pub fn rules(&self) -> Vec<Rule> {
-        self.rules.iter().filter_map(|rule| parse_rule(rule).ok()).flatten().collect()
+        self.rule_names().iter().filter_map(|rule| parse_rule(rule).ok()).flatten().collect()
+    }
+
+    /// Their names.
+    pub fn rule_names(&self) -> Vec<String> {
+        self.rules.clone().unwrap_or_else(|| match self.method {
+            Method::SelfInstruct => vec!["self-instruct".into()],
+            Method::Alpaca => vec!["alpaca".into()],
+        })
     }
 
     /// What ROUGE-L takes for words.
@@ -235,6 +245,13 @@ mod tests {
         assert_eq!(config.rules(), Rule::self_instruct());
         let alpaca = BootstrapConfig { method: Method::Alpaca, ..config };
         assert_eq!((alpaca.tasks_per_prompt(), alpaca.machine_tasks_per_prompt()), (3, 0));
+        let rejects = |config: &BootstrapConfig| {
+            config
+                .rules()
+                .iter()
+                .any(|rule| rule.rejects("Describe the music of Vienna.").is_some())
+        };
+        assert_eq!((rejects(&BootstrapConfig::default()), rejects(&alpaca)), (false, true));
     }
 
     #[test]
@@ -243,7 +260,7 @@ mod tests {
             instructions: 0,
             tasks_per_prompt: Some(1),
             novelty: 1.5,
-            rules: vec!["refusal".into(), "duplicate".into()],
+            rules: Some(vec!["refusal".into(), "duplicate".into()]),
             instance_decoding: Some(Decoding { temperature: -1.0, ..Decoding::default() }),
             ..BootstrapConfig::default()
         };

@@ -1,5 +1,7 @@
 //! What a run's texts follow from: see [`crate::settings`].
 
+use std::fs;
+
 use serde_json::{Map, Value, json};
 
 use super::{Recipe, Run, Stage};
@@ -12,7 +14,10 @@ impl Run<'_> {
     /// # Errors
     /// If its run has other settings, which are named, or the stage before was not run.
     pub fn check(&self, stage: Stage) -> Result<()> {
-        settings::check(self.folder, &self.settings())?;
+        // A run that was refused at its first question may go on with settings that are right.
+        if self.has_answers() {
+            settings::check(self.folder, &self.settings())?;
+        }
         match stage.needs(self.recipe.config.method) {
             Some((name, before)) if !self.path(name).exists() => {
                 Err(Error::StageBefore { path: self.path(name), stage: before.name() })
@@ -21,12 +26,23 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the settings down, if the run is new.
+    /// Whether anything follows from the settings yet.
+    fn has_answers(&self) -> bool {
+        ["requests.jsonl", "instructions.jsonl"]
+            .iter()
+            .any(|name| fs::metadata(self.path(name)).is_ok_and(|file| file.len() > 0))
+    }
+
+    /// Writes the settings down, unless the run has answers that follow from those that are there.
     ///
     /// # Errors
     /// If they cannot be written.
     pub(super) fn keep_settings(&self) -> Result<()> {
-        settings::keep(self.folder, &self.settings())
+        if self.has_answers() {
+            settings::keep(self.folder, &self.settings())
+        } else {
+            settings::write(self.folder, &self.settings())
+        }
     }
 
     /// Of long ones a digest. What only the last stage asks for is not among them: it begins anew each
@@ -44,7 +60,7 @@ impl Run<'_> {
             "prompts_per_round": config.prompts_per_round,
             "classification_only": config.classification_only,
             "novelty": config.novelty,
-            "rules": config.rules,
+            "rules": config.rule_names(),
             "unicode": config.unicode,
             "instruction_decoding": config.instruction_decoding(),
             "classification_decoding": config.classification_decoding,

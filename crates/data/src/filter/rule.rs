@@ -42,6 +42,9 @@ const KEYWORDS: [&str; 13] = [
     "draw", "plot", "go to",
 ];
 
+/// What Alpaca adds to them.
+const MORE_KEYWORDS_OF_ALPACA: [&str; 5] = ["video", "audio", "music", "flowchart", "diagram"];
+
 /// Self-Instruct's start of instructions that leave open whether the program is to be run.
 const START: &str = "Write a program";
 
@@ -85,6 +88,17 @@ impl Rule {
             Self::PunctuationStart,
             Self::NonAsciiStart,
         ]
+    }
+
+    /// The rules of Alpaca (`generate_instruction.py`): those of Self-Instruct with five more keywords.
+    pub fn alpaca() -> Vec<Self> {
+        let mut rules = Self::self_instruct();
+        for rule in &mut rules {
+            if let Self::Keyword(keywords) = rule {
+                keywords.extend(owned(&MORE_KEYWORDS_OF_ALPACA));
+            }
+        }
+        rules
     }
 
     /// What is wrong with a text, if anything is: a count, a share, or what was found in it.
@@ -229,6 +243,7 @@ impl FromStr for Rules {
             "self-instruct" => {
                 return Ok(Self { rules: Rule::self_instruct(), duplicates: None });
             }
+            "alpaca" => return Ok(Self { rules: Rule::alpaca(), duplicates: None }),
             _ => return Err(unknown(name)),
         };
         Ok(Self { rules: vec![rule], duplicates: None })
@@ -236,7 +251,8 @@ impl FromStr for Rules {
 }
 
 fn unknown(name: &str) -> String {
-    const PLAIN: [&str; 4] = ["empty", "punctuation-start", "non-ascii-start", "self-instruct"];
+    const PLAIN: [&str; 5] =
+        ["empty", "punctuation-start", "non-ascii-start", "self-instruct", "alpaca"];
     if PLAIN.contains(&name) {
         return format!("`{name}` takes no value");
     }
@@ -245,7 +261,7 @@ fn unknown(name: &str) -> String {
     }
     "wanted `empty`, `words=MIN..MAX`, `characters=MIN..MAX`, `keyword[=WORD,…]`, `start[=TEXT,…]`, \
      `punctuation-start`, `non-ascii-start`, `script=NAME[:SHARE]`, `repetition[=WORDS:SHARE]`, \
-     `refusal[=PHRASE,…]`, `duplicate[=exact]` or `self-instruct`"
+     `refusal[=PHRASE,…]`, `duplicate[=exact]`, `self-instruct` or `alpaca`"
         .into()
 }
 
