@@ -4,9 +4,10 @@
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::Place;
 
@@ -109,4 +110,29 @@ fn a_second_signal_stops_at_once() {
     let status = child.wait_with_output().expect("it ends").status;
     assert_ne!(status.code(), Some(75), "it did not wait for the step");
     assert!(!status.success());
+}
+
+#[test]
+fn a_data_run_stops_though_its_server_says_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = server.local_addr().expect("its address");
+    let place = Place::new();
+    place.write(
+        "data.toml",
+        &format!("[server]\nendpoint = \"http://{address}/v1\"\nmodel = \"m\"\n"),
+    );
+    let child = Command::new(assert_cmd::cargo::cargo_bin!("albacore"))
+        .current_dir(place.path(""))
+        .args(["bootstrap", "data.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let _asked = server.accept().expect("a question, which is never answered");
+    let began = Instant::now();
+    signal(&child, "INT");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    // A request is given up after 300 s.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }

@@ -28,7 +28,9 @@ pub fn refuse_training_run(folder: &Path) -> Result<()> {
 /// A run that began with other settings is refused; all else fails while running.
 pub fn refused(error: Error) -> Failure {
     match error {
-        Error::Settings { .. } | Error::StageBefore { .. } => Failure::Refused(error.into()),
+        Error::Settings { .. } | Error::StageBefore { .. } | Error::StageBehind { .. } => {
+            Failure::Refused(error.into())
+        }
         _ => Failure::Failed(error.into()),
     }
 }
@@ -45,9 +47,8 @@ pub fn write_config(run: &Path, config: &impl Settings) -> Result<()> {
 
 /// What so many tokens cost by the prices of a server: those of the prompts alone, and all.
 pub fn cost(server: Option<&HttpConfig>, prompts: u64, answers: u64) -> Option<(f64, f64)> {
-    let cost = |completion_tokens| {
-        server?.cost(&Usage { prompt_tokens: prompts, completion_tokens })
-    };
+    let cost =
+        |completion_tokens| server?.cost(&Usage { prompt_tokens: prompts, completion_tokens });
     cost(0).zip(cost(answers))
 }
 

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use albacore_data::{
@@ -28,6 +30,8 @@ pub struct LocalModel<'m> {
     /// For conversations, if the model has a chat template.
     chat: Option<Encoder<'m>>,
     generator: RefCell<Generator<'m>>,
+    /// Becomes true when nobody wants any answer more.
+    stop: Arc<AtomicBool>,
 }
 
 impl<'m> LocalModel<'m> {
@@ -47,7 +51,13 @@ impl<'m> LocalModel<'m> {
         };
         let generator = RefCell::new(Generator::new(&loaded.model, capacity));
         let (identity, answers) = (name.to_owned(), false);
-        Ok(Self { name: name.to_owned(), identity, answers, loaded, chat, generator })
+        let (name, stop) = (name.to_owned(), Arc::default());
+        Ok(Self { name, identity, answers, loaded, chat, generator, stop })
+    }
+
+    /// Gives up what it is writing as soon as `stop` becomes true: an answer may take long.
+    pub fn stop_when(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = stop;
     }
 
     /// Whatever tells it from other models, wherever it lies. Default: its name.
@@ -221,6 +231,7 @@ impl Desk<'_, '_> {
     }
 
     fn on_event(&mut self, index: usize, event: Event) -> ControlFlow<()> {
+        self.enough |= self.model.stop.load(Ordering::Relaxed);
         // One that failed is no longer open.
         if !self.enough
             && let Some(open) = self.open.get_mut(&index)

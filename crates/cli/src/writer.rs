@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use albacore_data::{Api, HttpConfig, HttpModel, LanguageModel};
 use albacore_model::{Capacity, LlamaConfig};
@@ -27,7 +29,7 @@ pub struct Writer<'c> {
 }
 
 impl Writer<'_> {
-    /// Opens it for `act`.
+    /// Opens it for `act`. As soon as `stop` becomes true, it gives up what it is at.
     ///
     /// # Errors
     /// Refused if there is no such model, it cannot be used, or a server's key is missing. The server
@@ -36,10 +38,12 @@ impl Writer<'_> {
         &self,
         device: &Device,
         terminal: &Terminal,
+        stop: &Arc<AtomicBool>,
         act: impl FnOnce(&dyn LanguageModel) -> Result<T>,
     ) -> Result<T> {
         if let Some(server) = self.server {
-            return act(&HttpModel::new(server.clone()).or_refuse()?);
+            let model = HttpModel::new(server.clone()).or_refuse()?;
+            return act(&model.stop_when(Arc::clone(stop)));
         }
         let place = self.model.place.as_deref();
         let folder = model_folder::resolve(&self.model.path, terminal);
@@ -51,6 +55,7 @@ impl Writer<'_> {
         let name = self.model.path.as_str();
         let mut model = LocalModel::new(name, &loaded, Capacity { slots, ..capacity })?;
         model.identify(identity);
+        model.stop_when(Arc::clone(stop));
         if self.model.api == Api::Chat {
             model.answer().map_err(|failure| failure.at(place))?;
         }

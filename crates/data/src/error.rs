@@ -82,6 +82,18 @@ pub enum Error {
         /// The stage.
         stage: &'static str,
     },
+    /// A stage before has not seen all that there is now.
+    #[error("`{}` has {found} of {wanted} instructions: the stage `{stage}` has not been run since there are more", path.display())]
+    StageBehind {
+        /// The file that it writes.
+        path: PathBuf,
+        /// The stage.
+        stage: &'static str,
+        /// Instructions in the file.
+        found: usize,
+        /// Instructions that there are.
+        wanted: usize,
+    },
     /// A run is to go on with other settings than it began with.
     #[error("`{}` holds a run with other settings{}", folder.display(), lines(changed))]
     Settings {
@@ -346,7 +358,7 @@ impl Error {
             Self::Line { .. } => "something else has written into the file: restore it, or begin \
                                   a run in a folder of its own"
                 .into(),
-            Self::StageBefore { stage, .. } => {
+            Self::StageBefore { stage, .. } | Self::StageBehind { stage, .. } => {
                 format!(
                     "run it first: `albacore bootstrap {stage} CONFIG`, or all stages: `albacore bootstrap CONFIG`"
                 )

@@ -20,9 +20,11 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -39,7 +41,12 @@ use crate::{
 pub struct HttpModel {
     /// Shared with workers that are still waiting for an answer nobody wants any more.
     server: Arc<Server>,
+    /// Becomes true when nobody wants any answer more.
+    stop: Arc<AtomicBool>,
 }
+
+/// How long a stop may go unseen while no answer comes.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl HttpModel {
     /// A model of a server, not asked yet.
@@ -53,7 +60,25 @@ impl HttpModel {
             let message = problems.collect::<Vec<_>>().join("\n");
             return Err(Error::Endpoint { message, hint: None });
         }
-        Ok(Self { server: Arc::new(Server::new(config)?) })
+        Ok(Self { server: Arc::new(Server::new(config)?), stop: Arc::default() })
+    }
+
+    /// Gives up what it waits for as soon as `stop` becomes true: a server may be silent for long.
+    pub fn stop_when(mut self, stop: Arc<AtomicBool>) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// The next reply, however long it takes; `None` if the model is to stop.
+    fn wait(&self, replies: &Receiver<(usize, Reply)>) -> Option<(usize, Reply)> {
+        loop {
+            match replies.recv_timeout(LOOK_EVERY) {
+                Ok(reply) => return Some(reply),
+                Err(RecvTimeoutError::Timeout) if !self.stop.load(Ordering::Relaxed) => {}
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender"),
+            }
+        }
     }
 
     /// Its settings.
@@ -108,7 +133,7 @@ impl LanguageModel for HttpModel {
             if waiting == 0 {
                 return;
             }
-            let (number, reply): (usize, Reply) = replies.recv().expect("the crew holds a sender");
+            let Some((number, reply)) = self.wait(&replies) else { return };
             waiting -= 1;
             let fatal = matches!(&reply, Err(failure) if failure.fatal);
             if on_reply(number, reply).is_break() || fatal {

@@ -4,7 +4,7 @@ mod foretold;
 mod told;
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::LanguageModel;
 use albacore_data::Statistics;
@@ -53,7 +53,8 @@ pub fn run(
     if drawn.dry_run {
         return Ok(Outcome::Done);
     }
-    writer.open(device, terminal, |model| job.run(&folder, stages, model))
+    let stop = stop_flag(*terminal, "the answers that have come are kept")?;
+    writer.open(device, terminal, &stop, |model| job.run(&folder, stages, model, &stop))
 }
 
 /// What was asked for: some stages, and by which options.
@@ -105,10 +106,15 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn run(&self, folder: &Path, stages: &[Stage], model: &dyn LanguageModel) -> Result {
+    fn run(
+        &self,
+        folder: &Path,
+        stages: &[Stage],
+        model: &dyn LanguageModel,
+        stop: &AtomicBool,
+    ) -> Result {
         let mut log = RunLog::new(folder, self.terminal);
         let teller = Teller::new(self.terminal);
-        let stop = stop_flag(*self.terminal, "the answers that have come are kept")?;
         let run = Run {
             folder,
             recipe: self.recipe(),

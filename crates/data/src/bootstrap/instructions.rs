@@ -84,7 +84,12 @@ impl<'s> Pool<'s> {
         let mut rejected: Vec<Rejected> = lines::read(rejected_path)?;
         let last = accepted.last().map(|line| line.request_idx);
         let last = last.max(rejected.last().map(|line| line.request_idx));
-        let round = last.unwrap_or(0);
+        let mut round = last.unwrap_or(0);
+        let before = accepted.iter().filter(|line| line.request_idx < round).count();
+        if before >= config.instructions {
+            // More than are wanted now: nothing is made again, and what there is stays.
+            round += 1;
+        }
         accepted.retain(|line| line.request_idx < round);
         rejected.retain(|line| line.request_idx < round);
         let mut novelty = Novelty::new(config.novelty, config.tokenization());

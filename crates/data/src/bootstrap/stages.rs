@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
+
 use super::instructions::Pool;
 use super::run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
-use super::{Method, NewInstruction, RawInstances, Task, finetuning_records, parse_task};
+use super::{Method, NewInstruction, RawInstances, Task, Unused, finetuning_records, parse_task};
 use crate::journal::ask_each;
 use crate::{
-    Completion, CompletionRequest, Decoding, Journal, Prompt, Random, Result, Statistics, lines,
+    Completion, CompletionRequest, Decoding, Entry, Error, FinishReason, Journal, Prompt, Random,
+    Result, Statistics, lines,
 };
 
 /// What a round of requests has come to.
@@ -24,15 +27,23 @@ impl Run<'_> {
         let (accepted, rejected) = (self.path("instructions.jsonl"), self.path("rejected.jsonl"));
         let seeds = self.recipe.eligible_seeds();
         let mut pool = Pool::open(&accepted, &rejected, &seeds, self.recipe.config)?;
-        let mut statistics = Statistics::default();
+        let (mut statistics, mut cut_off) = self.rounds_before(journal, pool.round())?;
         let patience = self.recipe.config.patience as u64;
         while pool.accepted().len() < self.recipe.config.instructions {
             if patience > 0 && pool.rounds_in_vain() >= patience {
-                let warning = format!(
+                let mut warning = format!(
                     "{patience} rounds brought no new instruction: stage 1 ends with {} of {}",
                     pool.accepted().len(),
                     self.recipe.config.instructions
                 );
+                if cut_off > 0 {
+                    warning += &format!(
+                        "; {cut_off} of {} answers were cut off: `bootstrap.instruction_decoding` \
+                         has a `max_tokens` of {}",
+                        statistics.answers,
+                        self.recipe.config.instruction_decoding().max_tokens
+                    );
+                }
                 return Ok(Ended::Complete { statistics, warning: Some(warning) });
             }
             let (round, prompts) = (pool.round(), self.round_prompts(&pool)?);
@@ -56,6 +67,7 @@ impl Run<'_> {
                 return Ok(Ended::Stopped);
             };
             statistics.join(&took);
+            cut_off += answers.iter().filter(|answer| is_cut_off(answer)).count();
             let candidates = answers.iter().zip(&prompts).enumerate();
             let candidates = candidates.flat_map(|(number, (answer, (_, shown)))| {
                 let candidates = self.recipe.with_writer(|writer| writer.parse(answer, *shown));
@@ -64,6 +76,25 @@ impl Run<'_> {
             pool.finish_round(candidates.collect())?;
         }
         Ok(Ended::Complete { statistics, warning: None })
+    }
+
+    /// What the requests of the rounds before this one took, and how many of their answers were cut off.
+    fn rounds_before(&self, journal: &mut Journal, round: u64) -> Result<(Statistics, usize)> {
+        let (mut statistics, mut cut_off) = (Statistics::default(), 0);
+        if round == 0 {
+            return Ok((statistics, cut_off));
+        }
+        for entry in journal.entries() {
+            let Entry { key, completion, .. } = entry?;
+            let mut parts = key.split('/');
+            let is_ours = parts.next() == Some(Stage::Instructions.name());
+            let number = parts.next().and_then(|round| round.parse::<u64>().ok());
+            if is_ours && number.is_some_and(|number| number < round) {
+                statistics.add(&completion, self.model.cost(&completion.usage));
+                cut_off += usize::from(is_cut_off(&completion));
+            }
+        }
+        Ok((statistics, cut_off))
     }
 
     /// The prompts of the next round, each with the number of tasks that it shows.
@@ -105,6 +136,8 @@ impl Run<'_> {
     /// Stage 3.
     pub(super) fn instances(&self, journal: &mut Journal) -> Result<Ended> {
         let tasks: Vec<Classified> = lines::read(&self.path("classification.jsonl"))?;
+        let accepted: Vec<IgnoredAny> = lines::read(&self.path("instructions.jsonl"))?;
+        self.refuse_behind(Stage::Instances, tasks.len(), accepted.len())?;
         let mut failed = None;
         let mut requests = tasks.iter().enumerate().map_while(|(number, task)| {
             let key = format!("instances/{number}");
@@ -141,12 +174,19 @@ impl Run<'_> {
         let tasks = match self.recipe.config.method {
             Method::SelfInstruct => self.parsed(&mut funnel)?,
             Method::Alpaca => {
-                let task = |line: NewInstruction| {
-                    let instances = line.instance.into_iter().collect::<Vec<_>>();
-                    (!instances.is_empty())
-                        .then_some(Task { instruction: line.instruction, instances })
+                // The published code keeps what has no output; training refuses it.
+                let has_output = |line: &NewInstruction| {
+                    line.instance.as_ref().is_some_and(|instance| !instance.output.is_empty())
                 };
-                accepted.into_iter().filter_map(task).collect()
+                let (good, empty): (Vec<_>, Vec<_>) = accepted.into_iter().partition(has_output);
+                if !empty.is_empty() {
+                    funnel.unused_instances.insert(Unused::EmptyOutput, empty.len());
+                }
+                let task = |line: NewInstruction| Task {
+                    instruction: line.instruction,
+                    instances: line.instance.into_iter().collect(),
+                };
+                good.into_iter().map(task).collect()
             }
         };
         let instances = tasks
@@ -176,12 +216,24 @@ impl Run<'_> {
     /// What stage 3 wrote, parsed.
     fn parsed(&self, funnel: &mut Funnel) -> Result<Vec<Task>> {
         let raw: Vec<RawInstances> = lines::read(&self.path("instances.jsonl"))?;
+        self.refuse_behind(Stage::Records, raw.len(), funnel.accepted as usize)?;
         funnel.classification = raw.iter().filter(|raw| raw.is_classification).count() as u64;
         let most = self.recipe.config.instances_per_task;
         let tasks = (0u64..).zip(&raw).filter_map(|(number, raw)| {
             parse_task(raw, most, self.recipe.seed, number, &mut funnel.unused_instances)
         });
         Ok(tasks.collect())
+    }
+
+    /// Refuses to go on from a file with fewer instructions than there are: stage 1 has been run for more.
+    fn refuse_behind(&self, stage: Stage, found: usize, wanted: usize) -> Result<()> {
+        match stage.needs(self.recipe.config.method) {
+            Some((name, before)) if found < wanted => {
+                let (path, stage) = (self.path(name), before.name());
+                Err(Error::StageBehind { path, stage, found, wanted })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Asks for all of these, and waits for all answers.
@@ -216,4 +268,8 @@ impl Run<'_> {
         let rejected = &BTreeMap::new();
         (self.progress)(Progress { stage, done: answers, total: total as u64, rejected, answers });
     }
+}
+
+fn is_cut_off(answer: &Completion) -> bool {
+    answer.finish_reason == FinishReason::Length
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use albacore_data::bootstrap::{
-    BootstrapConfig, Ended, Funnel, Instance, Method, Prompts, Recipe, Run, SeedTask, Stage,
+    BootstrapConfig, Ended, Funnel, Instance, Method, Prompts, Recipe, Run, SeedTask, Stage, Unused,
 };
 use albacore_data::{
     Completion, CompletionRequest, Effort, Error, FinishReason, LanguageModel, NoCompletion,
@@ -18,6 +18,8 @@ struct Rote {
     asked: Cell<u64>,
     /// Fails at this request.
     fails_at: Option<u64>,
+    /// Never comes to the end of an answer.
+    is_cut_off: bool,
 }
 
 const VERBS: [&str; 6] = ["Describe", "Compare", "List", "Translate", "Count", "Explain"];
@@ -46,8 +48,9 @@ impl Rote {
         }
         if prompt.ends_with("Instruction:") {
             let (one, two) = (task(), task());
+            let output = if random.below(4) == 0 { "" } else { "y" };
             return format!(
-                " {one}\n4. Input:\n<noinput>\n4. Output:\nDone.\n###\n5. Instruction: {two}\n5. Input:\nx\n5. Output:\ny\n###"
+                " {one}\n4. Input:\n<noinput>\n4. Output:\nDone.\n###\n5. Instruction: {two}\n5. Input:\nx\n5. Output:\n{output}\n###"
             );
         }
         if prompt.ends_with('.') && !prompt.ends_with("Task: .") {
@@ -90,7 +93,9 @@ impl LanguageModel for Rote {
                     let message = "the server is asleep".to_owned();
                     Err(NoCompletion { message, hint: None, fatal: false })
                 } else {
-                    let (text, finish_reason) = (Self::answer(request), FinishReason::Stop);
+                    let ends = [FinishReason::Stop, FinishReason::Length];
+                    let finish_reason = ends[usize::from(self.is_cut_off)].clone();
+                    let text = Self::answer(request);
                     let (usage, effort) = (Usage::default(), Effort::default());
                     Ok(Completion { text, finish_reason, logprobs: None, usage, effort })
                 };
@@ -121,6 +126,21 @@ fn run(
     model: &Rote,
     stop_after: Option<u64>,
 ) -> Result<bool, Error> {
+    let mut is_whole = true;
+    for stage in Stage::ALL {
+        is_whole =
+            is_whole && run_stage(folder, config, model, stop_after, stage)? != Ended::Stopped;
+    }
+    Ok(is_whole)
+}
+
+fn run_stage(
+    folder: &Path,
+    config: &BootstrapConfig,
+    model: &Rote,
+    stop_after: Option<u64>,
+    stage: Stage,
+) -> Result<Ended, Error> {
     let (seeds, prompts) = (seeds(), Prompts::load(None).unwrap());
     let run = Run {
         folder,
@@ -129,12 +149,7 @@ fn run(
         stop: &|| stop_after.is_some_and(|after| model.asked.get() >= after),
         progress: &|_| {},
     };
-    for stage in Stage::ALL {
-        if run.stage(stage)? == Ended::Stopped {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    run.stage(stage)
 }
 
 const FILES: [&str; 8] = [
@@ -210,8 +225,70 @@ fn alpaca_s_way_needs_one_request_a_task() {
     let rote = Rote::default();
     assert!(run(folder.path(), &config, &rote, None).unwrap());
     let text = fs::read_to_string(folder.path().join("records.jsonl")).unwrap();
-    assert!(text.lines().count() >= 40, "{text}");
     assert!(text.lines().any(|line| line.contains(r#""input":"","output":"Done.""#)), "{text}");
+    // What has no output is no record: training refuses it.
+    let funnel = fs::read(folder.path().join("funnel.json")).unwrap();
+    let funnel: Funnel = serde_json::from_slice(&funnel).unwrap();
+    let empty = funnel.unused_instances[&Unused::EmptyOutput];
+    assert!(funnel.accepted >= 40 && text.lines().count() == funnel.instances, "{funnel:?}");
+    assert_eq!(funnel.accepted as usize, funnel.instances + empty);
+    assert!(empty > 0 && !text.contains(r#""output":"""#), "{text}");
+}
+
+#[test]
+fn fewer_instructions_than_there_are_leave_them_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &config(), &Rote::default(), None).unwrap());
+    let before = outputs(folder.path());
+    for instructions in [3, 3, 40] {
+        let fewer = BootstrapConfig { instructions, ..config() };
+        let rote = Rote::default();
+        assert!(run(folder.path(), &fewer, &rote, None).unwrap());
+        assert!(outputs(folder.path()) == before, "{instructions}");
+        assert_eq!(rote.asked.get(), 0);
+    }
+}
+
+#[test]
+fn a_stage_refuses_to_go_on_from_fewer_instructions_than_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(folder.path(), &config(), &Rote::default(), None).unwrap());
+    let more = BootstrapConfig { instructions: 60, ..config() };
+    let stage = |stage| run_stage(folder.path(), &more, &Rote::default(), None, stage);
+    stage(Stage::Instructions).unwrap();
+    let error = stage(Stage::Records).unwrap_err().to_string();
+    assert!(error.contains("the stage `instances` has not been run since"), "{error}");
+    let error = stage(Stage::Instances).unwrap_err().to_string();
+    assert!(error.contains("the stage `classification` has not been run since"), "{error}");
+    for next in &Stage::ALL[1..] {
+        stage(*next).unwrap();
+    }
+}
+
+#[test]
+fn what_the_first_stage_took_is_the_same_when_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let took = || {
+        let ended =
+            run_stage(folder.path(), &config(), &Rote::default(), None, Stage::Instructions);
+        let Ended::Complete { statistics, .. } = ended.unwrap() else { panic!("nothing stops it") };
+        statistics.answers
+    };
+    let first = took();
+    // More than one round, of which only the last is made again.
+    assert!(first > 4 && first == took(), "{first}");
+}
+
+#[test]
+fn answers_that_were_cut_off_are_told_where_they_bring_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = BootstrapConfig { patience: 2, ..config() };
+    let rote = Rote { is_cut_off: true, ..Rote::default() };
+    let ended = run_stage(folder.path(), &config, &rote, None, Stage::Instructions).unwrap();
+    let Ended::Complete { warning, .. } = ended else { panic!("nothing stops it") };
+    let wanted = "2 rounds brought no new instruction: stage 1 ends with 0 of 40; 8 of 8 answers were \
+                  cut off: `bootstrap.instruction_decoding` has a `max_tokens` of 1024";
+    assert_eq!(warning.as_deref(), Some(wanted));
 }
 
 #[test]
@@ -234,12 +311,18 @@ fn a_run_goes_on_only_with_the_settings_it_began_with() {
     let folder = tempfile::tempdir().unwrap();
     let rote = Rote::default();
     assert!(!run(folder.path(), &config(), &rote, Some(5)).unwrap());
-    let other = BootstrapConfig { novelty: 0.5, rules: vec!["empty".into()], ..config() };
+    let other = BootstrapConfig { novelty: 0.5, rules: Some(vec!["empty".into()]), ..config() };
     let error = run(folder.path(), &other, &Rote::default(), None).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("`novelty` was 0.7, is 0.5"), "{text}");
     assert!(text.contains(r#"`rules` was ["self-instruct"], is ["empty"]"#), "{text}");
     assert_eq!(text.lines().count(), 3, "{text}");
+    // Without an answer nothing follows from the settings yet.
+    let fresh = tempfile::tempdir().unwrap();
+    let failing = Rote { fails_at: Some(1), ..Rote::default() };
+    let one = BootstrapConfig { prompts_per_round: 1, ..config() };
+    run(fresh.path(), &one, &failing, None).unwrap_err();
+    assert!(run(fresh.path(), &config(), &Rote::default(), None).unwrap());
     // More of the same is no other run, nor is another layout of what it wrote.
     let more = BootstrapConfig { instructions: 45, include_seeds: true, ..config() };
     assert!(run(folder.path(), &more, &Rote::default(), None).unwrap());

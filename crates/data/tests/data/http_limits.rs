@@ -1,7 +1,8 @@
 //! The HTTP language model keeps to the limits of its server, and stops when told.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use albacore_data::{HttpConfig, HttpModel, LanguageModel};
@@ -139,4 +140,23 @@ fn requests_are_taken_as_there_is_room() {
         ControlFlow::Continue(())
     });
     assert_eq!(answered.into_inner(), 500);
+}
+
+#[test]
+fn a_stop_gives_up_a_server_that_says_nothing() {
+    let stalls = MockServer::start(|_| Act::Stall);
+    let storms = MockServer::start(|_| Act::error(429, "slow down").with("Retry-After", "60"));
+    for server in [stalls, storms] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let config = HttpConfig { timeout_s: 60.0, ..quick(&server) };
+        let model = HttpModel::new(config).unwrap().stop_when(Arc::clone(&stop));
+        let stopper = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Ordering::Relaxed);
+        });
+        let (answered, took) = ask(&model, 3);
+        stopper.join().unwrap();
+        // Both would keep it waiting for 60 s.
+        assert!(answered == 0 && took < Duration::from_secs(30), "{answered} in {took:?}");
+    }
 }
