@@ -4,7 +4,7 @@ mod teacher;
 mod told;
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::candidates::{RankedRecord, read_candidates, read_rankings};
 use albacore_data::rank::{
@@ -115,14 +115,20 @@ impl Job<'_> {
         if dry_run {
             return Ok(Outcome::Done);
         }
-        writer.open(device, self.terminal, |model| self.ask(groups, &prompts, model))
+        let stop = stop_flag(*self.terminal, "the replies that have come are kept")?;
+        writer.open(device, self.terminal, &stop, |model| self.ask(groups, &prompts, model, &stop))
     }
 
-    fn ask(&self, groups: Groups, prompts: &JudgePrompts, model: &dyn LanguageModel) -> Result {
+    fn ask(
+        &self,
+        groups: Groups,
+        prompts: &JudgePrompts,
+        model: &dyn LanguageModel,
+        stop: &AtomicBool,
+    ) -> Result {
         let config = self.config;
         let folder = config.run.folder();
         let shown = RefCell::new(None);
-        let stop = stop_flag(*self.terminal, "the replies that have come are kept")?;
         let api = config.server.as_ref().map_or(config.model.api, |server| server.api);
         let judge = Judge {
             folder: &folder,

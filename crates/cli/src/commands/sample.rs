@@ -1,7 +1,7 @@
 //! `albacore sample`: a model answers every prompt several times, in ways that differ.
 
 use std::cell::RefCell;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use albacore_data::sample::{Asked, Ended, Foretold, Progress, Prompts, Run, Sampled};
@@ -50,7 +50,8 @@ pub fn run(options: &Drawn, seed: Option<u64>, device: &Device, terminal: &Termi
     }
     drop(reader);
     let writer = Writer { model: &config.model, server: config.server.as_ref() };
-    writer.open(device, terminal, |model| sample(&config, &asked, model, terminal))
+    let stop = stop_flag(*terminal, "the answers that have come are kept")?;
+    writer.open(device, terminal, &stop, |model| sample(&config, &asked, model, &stop, terminal))
 }
 
 /// Who counts the tokens of prompts, before weights are read.
@@ -106,12 +107,12 @@ fn sample(
     config: &Sample,
     asked: &[Asked],
     model: &dyn LanguageModel,
+    stop: &AtomicBool,
     terminal: &Terminal,
 ) -> Result {
     let folder = config.run.folder();
     let mut log = RunLog::new(&folder, terminal);
     let shown = RefCell::new(None);
-    let stop = stop_flag(*terminal, "the answers that have come are kept")?;
     let run = Run {
         folder: &folder,
         config: &config.sample,
