@@ -58,7 +58,7 @@ class Model(http.server.BaseHTTPRequestHandler):
             choice = {"message": {"content": judge(question, draw)}, "finish_reason": "stop"}
         else:
             tokens = [" " + word for word in say(draw).split()]
-            logprobs = {"tokens": tokens, "token_logprobs": [-draw.random() for _ in tokens]}
+            logprobs = {"tokens": tokens, "token_logprobs": [-draw.uniform(1, 12) for _ in tokens]}
             choice = {"text": "".join(tokens), "finish_reason": "stop", "logprobs": logprobs}
         usage = {"prompt_tokens": 100, "completion_tokens": number}
         reply = json.dumps({"choices": [choice], "usage": usage}).encode()

@@ -116,4 +116,18 @@ mod tests {
         assert!(error.contains("lines.jsonl:1: "), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
+
+    #[test]
+    fn numbers_come_back_to_the_last_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines.jsonl");
+        let mut random = crate::Random::new(1, "numbers", 0);
+        // Such as log-probabilities: without serde_json's `float_roundtrip` some are read a bit off.
+        let numbers = (0..10_000).map(|_| -((random.next() >> 11) as f64) / 3e14);
+        let numbers: Vec<f64> = numbers.collect();
+        replace(&path, numbers.iter()).unwrap();
+        let again: Vec<f64> = read(&path).unwrap();
+        let bits = |numbers: &[f64]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&again) == bits(&numbers));
+    }
 }
