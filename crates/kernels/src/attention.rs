@@ -11,6 +11,7 @@
 
 mod backward;
 mod bias;
+mod cross;
 mod forward;
 mod pairs;
 #[cfg(test)]
@@ -23,7 +24,8 @@ mod tests;
 
 use candle_core::Tensor;
 
-pub use bias::{Buckets, RelativeBias};
+pub use bias::{BiasValues, Buckets, RelativeBias};
+pub use cross::{Crossing, cross_attention};
 pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 

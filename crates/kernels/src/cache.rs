@@ -12,13 +12,13 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use gpu::Slots;
-use host::Attention;
+use host::{Attention, Seen};
 
 use crate::attention::check;
 use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::storage::Like;
-use crate::{Heads, Result, Sequences, storage};
+use crate::{BiasValues, Heads, Result, Sequences, storage};
 
 /// The keys and values of one layer, for a batch of sequences that grow at their own pace.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct KeyValueCache {
 }
 
 /// What a sequence holds: a row of `2 G D` floats a token, k and v, as they lie in a row of `qkv`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Grown {
     /// The first rows, which others may read too, and how many floats of them are this sequence's.
     head: Option<(Arc<Vec<f32>>, usize)>,
@@ -173,13 +173,120 @@ impl KeyValueCache {
             };
             return slots.attend(&gpu, self.heads, qkv, sequences, fresh, scale);
         }
+        self.append(&*storage::read(qkv)?, sequences.clone(), fresh);
+        self.run(qkv, sequences, fresh, Seen { scale, causal: true, bias: None })
+    }
+
+    /// As [`Self::attend`], with what each head adds to a score by the distance of the key. On the CPU,
+    /// for heads that share no keys.
+    ///
+    /// # Errors
+    /// As [`Self::attend`]; if the bias is for other heads or for shorter sequences.
+    ///
+    /// # Panics
+    /// If the cache does not have these sequences, or one of them begins with a shared head.
+    pub fn attend_biased(
+        &mut self,
+        qkv: &Tensor,
+        sequences: Range<usize>,
+        fresh: &Sequences,
+        scale: f32,
+        bias: &BiasValues,
+    ) -> Result<Tensor> {
+        let operation = "cached attention";
+        check(operation, qkv, self.heads, fresh)?;
+        let (found, wanted) = (fresh.count(), sequences.len());
+        expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
+        let heads = [self.heads.query, self.heads.key_value];
+        expect_shape(operation, "the bias", &[bias.heads(); 2], &heads)?;
+        let shared = self.sequences[sequences.clone()].iter().any(|grown| grown.head.is_some());
+        assert!(!shared, "a bias counts positions, which a shared head hides");
+        self.append(&*storage::read(qkv)?, sequences.clone(), fresh);
+        let longest = self.sequences[sequences.clone()].iter().map(Grown::len).max().unwrap_or(0);
+        expect_longest(longest / self.row(), bias.longest())?;
+        self.run(qkv, sequences, fresh, Seen { scale, causal: true, bias: Some(bias) })
+    }
+
+    /// Appends the keys and values of whole tokens to neighbouring `sequences`: those of the sources to
+    /// which [`Self::look_up`] attends. On the CPU.
+    ///
+    /// # Shapes
+    /// `kv` `(S, 2 G D)`, k before v, the tokens packed as `sources` says.
+    ///
+    /// # Errors
+    /// If `sources` has another number of sequences, or the shapes do not fit.
+    ///
+    /// # Panics
+    /// If the cache does not have these sequences.
+    pub fn fill(
+        &mut self,
+        kv: &Tensor,
+        sequences: Range<usize>,
+        sources: &Sequences,
+    ) -> Result<()> {
+        let (operation, row) = ("cached sources", self.row());
+        expect_shape(operation, "kv", kv.dims(), &[sources.tokens(), row])?;
+        let (found, wanted) = (sources.count(), sequences.len());
+        expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
+        let kv = storage::read(kv)?;
+        for (grown, tokens) in self.sequences[sequences].iter_mut().zip(sources.iter()) {
+            grown.own.reserve_exact(tokens.len() * row);
+            grown.own.extend_from_slice(&kv[tokens.start * row..tokens.end * row]);
+        }
+        Ok(())
+    }
+
+    /// Attends to all that neighbouring `sequences` hold, and appends nothing. On the CPU.
+    ///
+    /// # Shapes
+    /// `q` `(T, H D)`, packed as `fresh` says; returns the same.
+    ///
+    /// # Errors
+    /// If `fresh` has another number of sequences, or the shapes do not fit.
+    ///
+    /// # Panics
+    /// If the cache does not have these sequences, or one of them is empty.
+    pub fn look_up(
+        &self,
+        q: &Tensor,
+        sequences: Range<usize>,
+        fresh: &Sequences,
+        scale: f32,
+    ) -> Result<Tensor> {
+        let (operation, wanted) = ("cached sources", self.heads.output_channels());
+        expect_shape(operation, "q", q.dims(), &[fresh.tokens(), wanted])?;
+        let (found, wanted) = (fresh.count(), sequences.len());
+        expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
+        let empty = self.sequences[sequences.clone()].iter().any(|grown| grown.len() == 0);
+        assert!(!empty, "there is something to attend to");
+        self.run(q, sequences, fresh, Seen { scale, causal: false, bias: None })
+    }
+
+    /// Makes each sequence a copy of that whose number stands in its place: beams go on from the best.
+    ///
+    /// # Panics
+    /// If there are no such sequences, or they lie on a GPU.
+    pub fn reorder(&mut self, from: &[usize]) {
+        assert!(self.on_gpu.is_none(), "beams grow on the CPU");
+        let copies = from.iter().map(|&number| self.sequences[number].clone()).collect();
+        self.sequences = copies;
+    }
+
+    fn run(
+        &self,
+        queries: &Tensor,
+        sequences: Range<usize>,
+        fresh: &Sequences,
+        seen: Seen<'_>,
+    ) -> Result<Tensor> {
         let shape = (fresh.tokens(), self.heads.output_channels());
         // SAFETY: `Attention` writes each head of each new token.
-        let out = unsafe { Like::of(qkv).shaped(shape).empty()? };
-        let qkv = storage::read(qkv)?;
-        self.append(&qkv, sequences.clone(), fresh);
+        let out = unsafe { Like::of(queries).shaped(shape).empty()? };
+        let (_, stride) = queries.dims2()?;
+        let queries = storage::read(queries)?;
         let sequences = &self.sequences[sequences];
-        let attention = Attention { heads: self.heads, sequences, qkv: &qkv, fresh, scale };
+        let attention =
+            Attention { heads: self.heads, sequences, queries: &queries, stride, fresh, seen };
         storage::write(&out, |out| {
             attention.run(out);
             Ok(())
@@ -205,6 +312,15 @@ impl KeyValueCache {
             }
         }
     }
+}
+
+/// Checks that a bias reaches as far as a sequence is long.
+fn expect_longest(found: usize, most: usize) -> Result<()> {
+    if found <= most {
+        return Ok(());
+    }
+    let what = "the bias, by its longest sequence,";
+    expect_shape("cached attention", what, &[most], &[found])
 }
 
 impl Grown {

@@ -56,6 +56,17 @@ pub enum Error {
         "attention: found a bias by distance and responses that share a prompt, wanted one of them"
     )]
     BiasedPrompts,
+    /// Targets do not follow each other as their sources do.
+    #[error(
+        "cross-attention: target {target} sees source {} after source {}, wanted sources in order",
+        found[1], found[0]
+    )]
+    SourceOrder {
+        /// The target, from 0.
+        target: usize,
+        /// The source of the target before it, and its own.
+        found: [u32; 2],
+    },
     /// Query heads cannot be shared out evenly.
     #[error(
         "{operation}: found {found:?}, wanted query heads in a multiple of the key/value heads"

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 use crate::Result;
+use crate::dropout::mixed;
 use crate::storage::Like;
 
 /// What the backward pass computes again instead of keeping it from the forward pass.
@@ -162,12 +163,33 @@ pub struct Tape<'a> {
     recompute: Recompute,
     /// Whether an operation needed a gradient, recording or not.
     needed: bool,
+    /// The seed of dropout, and how many dropouts there were; nothing is dropped without.
+    dropout: Option<(u64, u64)>,
 }
 
 impl<'a> Tape<'a> {
     /// A tape that remembers what a backward pass needs.
     pub fn recording(recompute: Recompute) -> Self {
-        Self { entries: Vec::new(), slots: 0, recording: true, recompute, needed: false }
+        let (entries, dropout) = (Vec::new(), None);
+        Self { entries, slots: 0, recording: true, recompute, needed: false, dropout }
+    }
+
+    /// Lets [`crate::dropout`] drop numbers, which ones by this seed.
+    #[must_use]
+    pub fn with_dropout_seed(self, seed: u64) -> Self {
+        Self { dropout: Some((seed, 0)), ..self }
+    }
+
+    /// Whether [`crate::dropout`] drops anything.
+    pub fn drops(&self) -> bool {
+        self.dropout.is_some()
+    }
+
+    /// The key of the next dropout, if there is to be any.
+    pub(crate) fn next_dropout(&mut self) -> Option<u64> {
+        let (seed, count) = self.dropout.as_mut()?;
+        *count += 1;
+        Some(mixed(mixed(*seed).wrapping_add(*count)))
     }
 
     /// A tape that remembers nothing: evaluation and generation.
@@ -233,26 +255,45 @@ impl<'a> Tape<'a> {
         input: &Value<'a>,
         block: impl Fn(&mut Tape<'a>, &Value<'a>) -> Result<Value<'a>> + 'a,
     ) -> Result<Value<'a>> {
+        self.checkpoint_of([input], move |tape, [input]| block(tape, input))
+    }
+
+    /// As [`Self::checkpoint`], of a block with several inputs: it may use no other values.
+    ///
+    /// # Errors
+    /// Whatever `block` returns.
+    pub fn checkpoint_of<const N: usize>(
+        &mut self,
+        inputs: [&Value<'a>; N],
+        block: impl Fn(&mut Tape<'a>, [&Value<'a>; N]) -> Result<Value<'a>> + 'a,
+    ) -> Result<Value<'a>> {
         if !self.recording || self.recompute != Recompute::Block {
-            return block(self, input);
+            return block(self, inputs);
         }
-        let (tensor, slot) = (input.tensor.clone(), input.slot);
-        let mut trial = Tape::inference();
-        let output = block(&mut trial, &Value::constant(tensor.clone()))?.tensor;
-        // On a constant, only a trained parameter makes an operation need a gradient.
-        let needed = slot.is_some() || trial.needed;
+        let (tensors, slots_of) =
+            (inputs.map(|input| input.tensor.clone()), inputs.map(|input| input.slot));
+        let dropout = self.dropout;
+        let mut trial = Tape { dropout, ..Tape::inference() };
+        let constants = tensors.clone().map(Value::constant);
+        let output = block(&mut trial, constants.each_ref())?.tensor;
+        self.dropout = trial.dropout;
+        // On constants, only a trained parameter makes an operation need a gradient.
+        let needed = slots_of.iter().any(Option::is_some) || trial.needed;
         Ok(self.record(output, needed, move |slots, gradient| {
-            let mut tape = Tape::recording(Recompute::Selective);
-            let input = match slot {
+            let mut tape = Tape { dropout, ..Tape::recording(Recompute::Selective) };
+            let mut of = slots_of.iter();
+            let inputs = tensors.map(|tensor| match of.next().expect("one slot an input") {
                 Some(_) => tape.leaf(tensor),
                 None => Value::constant(tensor),
-            };
-            let output = block(&mut tape, &input)?;
+            });
+            let output = block(&mut tape, inputs.each_ref())?;
             let mut inner = tape.backward(&output, gradient)?;
-            match input.slot.and_then(|leaf| inner.gradients[leaf].take()) {
-                Some(gradient) => slots.give(slot, gradient),
-                None => Ok(()),
+            for (input, slot) in inputs.iter().zip(slots_of) {
+                if let Some(gradient) = input.slot.and_then(|leaf| inner.gradients[leaf].take()) {
+                    slots.give(slot, gradient)?;
+                }
             }
+            Ok(())
         }))
     }
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::bias::{Buckets, RelativeBias, Values, add_by_bucket};
+use super::bias::{BiasValues, Buckets, RelativeBias, add_by_bucket};
 use super::forward::hide_later_keys;
 use super::pairs::Pair;
 use super::{Attention, Block, QUERIES, Rows};
@@ -54,7 +54,7 @@ struct Operands<'a> {
     /// `(H, T)`, as `delta`.
     lse: &'a [f32],
     delta: &'a [f32],
-    bias: Option<&'a Values>,
+    bias: Option<&'a BiasValues>,
     /// The gradient of `qkv`.
     sum: SharedMut<'a>,
 }
@@ -65,11 +65,11 @@ impl Attention<'_> {
     pub(super) fn backward(
         &self,
         [qkv, output, lse, gradient]: [&[f32]; 4],
-        bias: Option<&Values>,
+        bias: Option<&BiasValues>,
         sum: &mut [f32],
         accumulate: bool,
     ) -> Option<Vec<f64>> {
-        let delta = &self.row_products(output, gradient);
+        let delta = &row_products(self.heads, self.sequences.tokens(), output, gradient);
         let all = Operands { qkv, gradient, lse, delta, bias, sum: SharedMut::new(sum) };
         let mut table =
             self.trained_table().map(|bias| vec![0.0; bias.buckets.count() * self.heads.query]);
@@ -100,24 +100,6 @@ impl Attention<'_> {
     /// The bias, if its table is trained.
     pub(super) fn trained_table(&self) -> Option<RelativeBias<'_>> {
         self.bias.filter(|bias| bias.table.is_trainable())
-    }
-
-    /// `δ`, the sum of output times gradient of each head and token: `(H, T)`.
-    fn row_products(&self, output: &[f32], gradient: &[f32]) -> Vec<f32> {
-        let channels = self.heads.output_channels();
-        // SAFETY: each row is written below.
-        let mut delta = unsafe { storage::empty_vec(self.heads.query * self.sequences.tokens()) };
-        let rows = delta.par_chunks_mut(self.sequences.tokens()).enumerate();
-        rows.for_each(|(head, row)| {
-            wide!(|| {
-                for (token, delta) in row.iter_mut().enumerate() {
-                    let start = token * channels + head * self.heads.width;
-                    let range = start..start + self.heads.width;
-                    *delta = sum2(&output[range.clone()], &gradient[range], |x, y| x * y);
-                }
-            });
-        });
-        delta
     }
 
     /// Sets the gradients of a pair's queries, keys and values to zero.
@@ -209,10 +191,33 @@ impl Operands<'_> {
     }
 }
 
+/// `δ`, the sum of output times gradient of each head and token: `(H, T)`.
+pub(super) fn row_products(
+    heads: Heads,
+    tokens: usize,
+    output: &[f32],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let channels = heads.output_channels();
+    // SAFETY: each row is written below.
+    let mut delta = unsafe { storage::empty_vec(heads.query * tokens) };
+    let rows = delta.par_chunks_mut(tokens).enumerate();
+    rows.for_each(|(head, row)| {
+        wide!(|| {
+            for (token, delta) in row.iter_mut().enumerate() {
+                let start = token * channels + head * heads.width;
+                let range = start..start + heads.width;
+                *delta = sum2(&output[range.clone()], &gradient[range], |x, y| x * y);
+            }
+        });
+    });
+    delta
+}
+
 /// Turns scores into weights `P` and their gradients `dP` into `dS`.
 ///
 /// `causal` gives the numbers of the first key and of the first query.
-fn weights_and_slopes(
+pub(super) fn weights_and_slopes(
     scores: &mut [f32],
     gradients: &mut [f32],
     lse: &[f32],

@@ -153,7 +153,8 @@ impl RelativeBias<'_> {
 ///
 /// A row holds them from the last key's of the first query to the first key's of the last query, so
 /// that a key's values for a tile of queries lie side by side; behind it is room for a whole tile.
-pub(super) struct Values {
+#[derive(Debug)]
+pub struct BiasValues {
     numbers: Vec<f32>,
     row: usize,
     /// Where in a row distance 0 is.
@@ -162,10 +163,22 @@ pub(super) struct Values {
 
 impl Attention<'_> {
     /// The values of the bias, if there is one.
-    pub(super) fn bias_values(&self) -> Result<Option<Values>> {
-        let Some(RelativeBias { table, buckets }) = self.bias else { return Ok(None) };
-        let middle = self.sequences.longest() - 1;
-        let (row, heads) = (2 * middle + 1 + QUERIES, self.heads.query);
+    pub(super) fn bias_values(&self) -> Result<Option<BiasValues>> {
+        let values = |bias: RelativeBias<'_>| bias.values(self.sequences.longest());
+        self.bias.map(values).transpose()
+    }
+}
+
+impl RelativeBias<'_> {
+    /// The values of all distances in sequences of at most `longest` tokens, for heads on the CPU.
+    ///
+    /// # Errors
+    /// If the table is not on the CPU.
+    pub fn values(self, longest: usize) -> Result<BiasValues> {
+        let Self { table, buckets } = self;
+        let (_, heads) = table.value().dims2()?;
+        let middle = longest.max(1) - 1;
+        let row = 2 * middle + 1 + QUERIES;
         let table = storage::read(table.value())?;
         let bucket = |index: usize| buckets.of(middle as i64 - index as i64);
         let buckets: Vec<usize> = (0..2 * middle + 1).map(bucket).collect();
@@ -174,12 +187,22 @@ impl Attention<'_> {
             let values = buckets.iter().map(|&bucket| table[bucket * heads + head]);
             numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
         }
-        Ok(Some(Values { numbers, row, middle }))
+        Ok(BiasValues { numbers, row, middle })
     }
 }
 
-impl Values {
-    pub(super) fn of_head(&self, head: usize) -> HeadBias<'_> {
+impl BiasValues {
+    /// How long sequences may be.
+    pub(crate) fn longest(&self) -> usize {
+        self.middle + 1
+    }
+
+    /// How many heads there are.
+    pub(crate) fn heads(&self) -> usize {
+        self.numbers.len() / self.row
+    }
+
+    pub(crate) fn of_head(&self, head: usize) -> HeadBias<'_> {
         let row = &self.numbers[head * self.row..(head + 1) * self.row];
         HeadBias { row, middle: self.middle }
     }

@@ -35,12 +35,12 @@ impl Pair {
 }
 
 /// How many chunks so many rows make.
-fn chunks(rows: &Range<usize>) -> usize {
+pub(super) fn chunks(rows: &Range<usize>) -> usize {
     rows.len().div_ceil(CHUNK)
 }
 
 /// Chunk `index` of some rows.
-fn chunk(rows: &Range<usize>, index: usize) -> Range<usize> {
+pub(super) fn chunk(rows: &Range<usize>, index: usize) -> Range<usize> {
     let start = rows.start + index * CHUNK;
     start..(start + CHUNK).min(rows.end)
 }

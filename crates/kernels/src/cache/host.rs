@@ -13,16 +13,27 @@ use rayon::prelude::*;
 use super::Grown;
 use crate::attention::{Block, QUERIES, Rows, Tile};
 use crate::parallel::SharedMut;
-use crate::{Heads, Sequences};
+use crate::{BiasValues, Heads, Sequences};
 
 /// Attention of the new tokens of some sequences, whose rows the cache holds already.
 pub(super) struct Attention<'a> {
     pub(super) heads: Heads,
     pub(super) sequences: &'a [Grown],
-    /// The new tokens, `(T, (H + 2G) D)`.
-    pub(super) qkv: &'a [f32],
+    /// The new tokens in rows of `stride` floats, of which the first are the heads of q.
+    pub(super) queries: &'a [f32],
+    pub(super) stride: usize,
     pub(super) fresh: &'a Sequences,
+    pub(super) seen: Seen<'a>,
+}
+
+/// What a query sees of its sequence, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
     pub(super) scale: f32,
+    /// Only what stands before it and itself; else everything.
+    pub(super) causal: bool,
+    /// What each head adds by distance; then no sequence has a shared head, and no heads share keys.
+    pub(super) bias: Option<&'a BiasValues>,
 }
 
 /// Queries of one sequence: several tokens of one head, or several heads of one group and token.
@@ -91,7 +102,7 @@ impl Attention<'_> {
         let mut q = Vec::with_capacity(task.queries.len() * width);
         for &row in &task.queries {
             let (token, head) = (row / query, row % query);
-            let token = &self.qkv[token * self.heads.channels()..];
+            let token = &self.queries[token * self.stride..];
             q.extend_from_slice(&token[self.heads.q(head)]);
         }
         let (k, v) = self.keys_and_values(task.rows, task.group);
@@ -103,7 +114,7 @@ impl Attention<'_> {
             v,
             keys: task.rows.len() / self.row(),
             first: None,
-            scale: self.scale,
+            scale: self.seen.scale,
             bias: None,
         };
         let mut mixed = vec![0.0; q.len()];
@@ -148,18 +159,24 @@ impl Attention<'_> {
 
     fn attend_to_own(&self, task: &Task, out: &SharedMut, log_sums: &[f32]) {
         let (heads, width) = (self.heads, self.heads.width);
-        let (channels, out_channels) = (heads.channels(), heads.output_channels());
+        let (stride, out_channels) = (self.stride, heads.output_channels());
         let (tokens, grown) = (self.fresh.range(task.sequence), &self.sequences[task.sequence]);
-        let past = grown.own.len() / self.row() - tokens.len();
+        let own = grown.own.len() / self.row();
+        if own == 0 {
+            // All it has is its head, to which it has attended.
+            return;
+        }
+        // A token that sees what stands before it is among what the sequence holds.
+        let past = if self.seen.causal { own - tokens.len() } else { 0 };
         let packed = tokens.start + task.tokens.start..tokens.start + task.tokens.end;
         let (head, first) = (task.heads.start, packed.start * heads.query);
         let (q, mut target) = if task.tokens.len() > 1 {
-            let q = Rows::new(self.qkv, heads.q(head), channels).matrix(packed.clone());
+            let q = Rows::new(self.queries, heads.q(head), stride).matrix(packed.clone());
             // SAFETY: no other task has this head and one of these tokens.
             (q, unsafe { Block::new(out, packed, heads.q(head), out_channels) })
         } else {
             // Each head of the token is a row.
-            let q = Rows::new(&self.qkv[packed.start * channels..], 0..width, width);
+            let q = Rows::new(&self.queries[packed.start * stride..], 0..width, width);
             let rows = first + task.heads.start..first + task.heads.end;
             // SAFETY: no other task has this token and one of these heads.
             (q.matrix(task.heads.clone()), unsafe { Block::new(out, rows, 0..width, width) })
@@ -171,10 +188,10 @@ impl Attention<'_> {
             prompt: None,
             k,
             v,
-            keys: past + task.tokens.end,
-            first: (task.tokens.len() > 1).then_some(past + task.tokens.start),
-            scale: self.scale,
-            bias: None,
+            keys: if self.seen.causal { past + task.tokens.end } else { own },
+            first: (self.seen.causal && task.tokens.len() > 1).then_some(past + task.tokens.start),
+            scale: self.seen.scale,
+            bias: self.seen.bias.map(|bias| (bias.of_head(head), past + task.tokens.start)),
         };
         if grown.head.is_none() {
             tile.attend(&mut target);

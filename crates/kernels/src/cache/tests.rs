@@ -190,3 +190,82 @@ fn newcomers_use_the_memory_of_those_that_went_and_not_what_was_in_it() {
     assert_grows(&mut cache, &batch, 0..2, &[40, 150]);
     assert!(cache.spare.is_empty());
 }
+
+#[test]
+fn biased_attention_step_by_step_equals_that_to_the_whole() {
+    let heads = Heads { query: 3, key_value: 3, width: 8 };
+    let buckets = crate::Buckets::t5(8, 20, false).unwrap();
+    let table = crate::support::parameter((8, 3), 9);
+    let bias = crate::RelativeBias { table: &table, buckets: &buckets };
+    let batch = batch(heads, &[70, 3]);
+    let mut cache = KeyValueCache::new(heads, 2);
+    let values = bias.values(70).unwrap();
+    let mut found = vec![Vec::new(); 2];
+    // The prompts, one longer than a tile, then a token at a time.
+    for ranges in [[0..60, 0..1], [60..61, 1..2], [61..70, 2..3]] {
+        let (qkv, fresh) = pack(heads, &batch, &ranges);
+        let out = cache.attend_biased(&qkv, 0..2, &fresh, 0.3, &values).unwrap();
+        let out = floats(&out);
+        for (found, tokens) in found.iter_mut().zip(fresh.iter()) {
+            let width = heads.output_channels();
+            found.extend_from_slice(&out[tokens.start * width..tokens.end * width]);
+        }
+    }
+    for (found, rows) in found.iter().zip(&batch) {
+        let tokens = rows.len() / heads.channels();
+        let x = Tensor::from_slice(rows, (tokens, heads.channels()), &Device::Cpu).unwrap();
+        let sequences = Sequences::from_lengths([tokens]).unwrap();
+        let (tape, x) = (&mut Tape::inference(), Value::constant(x));
+        let whole = crate::biased_attention(tape, &x, heads, &sequences, 0.3, bias).unwrap();
+        assert_close("biased", found, &wider(&floats(whole.tensor())), 2e-6);
+    }
+    let (qkv, fresh) = pack(heads, &batch, &[0..1, 0..1]);
+    let error = cache.attend_biased(&qkv, 0..2, &fresh, 0.3, &values).unwrap_err().to_string();
+    assert!(error.contains("by its longest sequence, has shape [70], wanted [71]"), "{error}");
+}
+
+#[test]
+fn looking_up_equals_cross_attention_alone_and_behind_a_shared_source() {
+    let heads = Heads { query: 4, key_value: 2, width: 8 };
+    let sources = Sequences::from_lengths([300, 2]).unwrap();
+    let targets = Sequences::from_lengths([3, 1]).unwrap();
+    let matrix = |rows: usize, columns, seed| {
+        let numbers = numbers(rows * columns, seed);
+        Tensor::from_vec(numbers, (rows, columns), &Device::Cpu).unwrap()
+    };
+    let (q, kv) = (matrix(4, 32, 1), matrix(302, 32, 2));
+    let crossing = crate::Crossing::new(&targets, &sources, &[0, 1]).unwrap();
+    let (x, y) = (Value::constant(q.clone()), Value::constant(kv.clone()));
+    let tape = &mut Tape::inference();
+    let wanted = crate::cross_attention(tape, &x, &y, heads, &crossing, 0.4).unwrap();
+    let wanted = wider(&floats(wanted.tensor()));
+
+    let mut cache = KeyValueCache::new(heads, 2);
+    cache.fill(&kv, 0..2, &sources).unwrap();
+    let found = cache.look_up(&q, 0..2, &targets, 0.4).unwrap();
+    assert_close("look_up", &floats(&found), &wanted, 2e-6);
+    // A second target of the first source, which both now read from one place.
+    let head = cache.share(0, 300).unwrap();
+    cache.admit(Some((&head, 300))).unwrap();
+    let fresh = Sequences::from_lengths([3, 1, 3]).unwrap();
+    let q = Tensor::cat(&[&q, &q.narrow(0, 0, 3).unwrap()], 0).unwrap();
+    let found = floats(&cache.look_up(&q, 0..3, &fresh, 0.4).unwrap());
+    assert_close("the second", &found[4 * 32..], &wanted[..3 * 32], 2e-6);
+    assert_eq!(cache.lengths(), [300, 2, 300]);
+}
+
+#[test]
+fn a_reordered_cache_goes_on_from_the_copies() {
+    let heads = Heads { query: 2, key_value: 2, width: 4 };
+    let batch = batch(heads, &[5, 5]);
+    let mut cache = KeyValueCache::new(heads, 2);
+    let (qkv, fresh) = pack(heads, &batch, &[0..4, 0..4]);
+    cache.attend(&qkv, 0..2, &fresh, 0.3).unwrap();
+    cache.reorder(&[1, 1]);
+    let last = [batch[1].clone(), batch[1].clone()].to_vec();
+    let (qkv, fresh) = pack(heads, &last, &[4..5, 4..5]);
+    let found = floats(&cache.attend(&qkv, 0..2, &fresh, 0.3).unwrap());
+    let wanted = &whole(heads, &batch[1])[4 * 8..];
+    assert_close("first", &found[..8], wanted, 2e-6);
+    assert_close("second", &found[8..], wanted, 2e-6);
+}

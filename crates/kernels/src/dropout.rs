@@ -1,0 +1,142 @@
+//! Dropout (Srivastava et al., 2014): in training each number is 0 with some probability, and the others
+//! grow so that the expected sum stays.
+//!
+//! Whether a number is dropped follows from the tape's seed, from which dropout of the pass it is and
+//! from the number's place alone: the same at any thread count, and when a block is computed again.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::storage::Like;
+use crate::{Result, Tape, Value, storage};
+
+/// Numbers that one thread takes at a time: 64 KiB.
+const CHUNK: usize = 1 << 14;
+
+/// Drops each number of `x` with the probability `rate` and divides the others by `1 - rate`; `x` itself
+/// if the rate is 0 or the tape has no seed ([`Tape::with_dropout_seed`]). On the CPU.
+///
+/// # Shapes
+/// Any; returns the same.
+///
+/// # Errors
+/// If memory cannot be allocated.
+///
+/// # Panics
+/// If the rate is not in `0 .. 1`.
+pub fn dropout<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rate: f32) -> Result<Value<'a>> {
+    assert!((0.0..1.0).contains(&rate), "a rate of dropout is at least 0 and below 1");
+    if rate == 0.0 {
+        return Ok(x.clone());
+    }
+    let Some(key) = tape.next_dropout() else { return Ok(x.clone()) };
+    let mask =
+        Mask { key, below: (f64::from(rate) * 2f64.powi(32)) as u64, keep: 1.0 / (1.0 - rate) };
+    let out = mask.applied(x.tensor())?;
+    let (slot, input) = (x.slot(), x.tensor().clone());
+    let out = tape.record(out, slot.is_some(), move |slots, gradient| {
+        slots.give(slot, mask.applied(&gradient)?)
+    });
+    Ok(out.with_recipe(tape, move || mask.applied(&input)))
+}
+
+/// What one call drops.
+#[derive(Clone, Copy)]
+struct Mask {
+    key: u64,
+    /// Of the 2³² values of a place's random number, those below this one drop it.
+    below: u64,
+    keep: f32,
+}
+
+impl Mask {
+    fn applied(self, x: &Tensor) -> Result<Tensor> {
+        // SAFETY: all of it is written below.
+        let out = unsafe { Like::of(x).empty()? };
+        let x = storage::read(x)?;
+        storage::write(&out, |out| {
+            let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
+            chunks.for_each(|(chunk, (out, x))| {
+                for (place, (out, &x)) in out.iter_mut().zip(x).enumerate() {
+                    let place = (chunk * CHUNK + place) as u64;
+                    let dropped = mixed(self.key.wrapping_add(place)) >> 32 < self.below;
+                    *out = if dropped { 0.0 } else { x * self.keep };
+                }
+            });
+            Ok(())
+        })?;
+        Ok(out)
+    }
+}
+
+/// The random number of a counter: SplitMix64's output function (Steele, Lea and Flood, 2014).
+pub(crate) fn mixed(counter: u64) -> u64 {
+    let mut z = counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Recompute;
+    use crate::support::{floats, on_threads, tensor};
+    use candle_core::{DType, Device};
+
+    fn ones() -> Tensor {
+        Tensor::ones((300, 100), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    /// Output, and the gradient of the input for a gradient of ones; of two dropouts in a row.
+    fn run(seed: Option<u64>, recompute: Recompute) -> (Vec<f32>, Vec<f32>) {
+        let mut tape = Tape::recording(recompute);
+        if let Some(seed) = seed {
+            tape = tape.with_dropout_seed(seed);
+        }
+        let x = tape.leaf(ones());
+        let out = tape.checkpoint(&x, |tape, x| dropout(tape, x, 0.25)).unwrap();
+        let out = tape.checkpoint(&out, |tape, x| dropout(tape, x, 0.25)).unwrap();
+        let numbers = floats(out.tensor());
+        let slots = tape.backward(&out, ones()).unwrap();
+        (numbers, floats(slots.of(&x).unwrap()))
+    }
+
+    #[test]
+    fn so_many_are_dropped_and_the_others_grow() {
+        let mut tape = Tape::recording(Recompute::None).with_dropout_seed(7);
+        let out = dropout(&mut tape, &Value::constant(ones()), 0.25).unwrap();
+        let numbers = floats(out.tensor());
+        let dropped = numbers.iter().filter(|number| **number == 0.0).count();
+        // 30,000 draws: a standard deviation is 75.
+        assert!((7500 - 300..7500 + 300).contains(&dropped), "{dropped}");
+        assert!(numbers.iter().all(|&number| number == 0.0 || number == 1.0 / 0.75));
+    }
+
+    #[test]
+    fn the_gradient_passes_where_the_numbers_passed_computed_again_or_not() {
+        let (output, gradient) = run(Some(3), Recompute::None);
+        assert_eq!(output, gradient);
+        for recompute in [Recompute::Selective, Recompute::Block] {
+            assert!(run(Some(3), recompute) == (output.clone(), gradient.clone()), "{recompute:?}");
+        }
+        // Two in a row: 9 of 16 pass both.
+        let passed = output.iter().filter(|number| **number > 0.0).count();
+        assert!((16_400..17_400).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn the_bits_depend_on_the_seed_and_not_on_the_threads() {
+        let alone = on_threads(1, || run(Some(3), Recompute::None));
+        assert!(alone == on_threads(5, || run(Some(3), Recompute::None)));
+        assert!(alone != run(Some(4), Recompute::None));
+    }
+
+    #[test]
+    fn nothing_is_dropped_without_a_seed_or_at_a_rate_of_0() {
+        assert_eq!(run(None, Recompute::None).0, floats(&ones()));
+        let x = Value::constant(tensor((2, 3), 1));
+        let mut tape = Tape::recording(Recompute::None).with_dropout_seed(1);
+        assert_eq!(floats(dropout(&mut tape, &x, 0.0).unwrap().tensor()), floats(x.tensor()));
+    }
+}
