@@ -154,6 +154,12 @@ pub enum Defect {
     /// No label of ready-made ids asks for a token to be learned.
     #[error("nothing of it would be learned: all its labels after the first are -100")]
     NoLabels,
+    /// A part of the prompt is to be learned, and an encoder reads that.
+    #[error(
+        "a token of its prompt would be learned; the model reads prompts with an encoder and is trained \
+         on answers alone"
+    )]
+    LearnsPrompt,
     /// The template has no place for such a record.
     #[error("a `{record}` record does not fit `template = \"{template}\"`")]
     Misfit {
@@ -211,6 +217,7 @@ impl Defect {
             Self::Lengths { .. } | Self::Label { .. } => "labels that do not fit",
             Self::Id { .. } => "id out of range",
             Self::NothingLearned { .. } | Self::NoLabels => "nothing to learn",
+            Self::LearnsPrompt => "prompts cannot be learned",
             Self::Misfit { .. } => "does not fit the template",
             Self::Template { .. } | Self::Nesting { .. } | Self::Rewritten { .. } => {
                 "chat template fails"
@@ -235,6 +242,9 @@ impl Defect {
             }
             Self::Misfit { record: "messages" | "preference", .. } => {
                 "conversations need `data.template = \"chat\"`"
+            }
+            Self::LearnsPrompt => {
+                "learn the `answers` of records that have a prompt: `data.learn = \"answers\"`"
             }
             Self::Nesting { .. } => {
                 "mark the answers in the chat template with `{% generation %}` and \

@@ -257,6 +257,9 @@ impl<'a> Encoder<'a> {
         if out.supervised() == 0 {
             return Err(self.nothing_learned(&record.body));
         }
+        if self.tokenizer.has_encoder() && out.learned[..out.prompt().len()].contains(&true) {
+            return Err(Defect::LearnsPrompt);
+        }
         Ok(out)
     }
 
@@ -267,7 +270,7 @@ impl<'a> Encoder<'a> {
     pub fn prompt(&self, instruction: &str) -> Result<Vec<u32>, Defect> {
         match &*self.template {
             Template::Chat(_) => self.ask(&[Message::new("user", instruction)]),
-            template => self.tokenizer.encode_start(&template.prompt(instruction)),
+            template => self.tokenizer.encode_prompt(&template.prompt(instruction)),
         }
     }
 
@@ -295,7 +298,9 @@ impl<'a> Encoder<'a> {
     }
 
     fn encode_pair(&self, out: &mut Encoded, pair: &Pair) -> Result<(), Defect> {
-        self.start(out, &pair.prompt, self.learn.wants("user"), Reason::Prompt)?;
+        let prompt = self.tokenizer.encode_prompt(&pair.prompt)?;
+        out.extend(prompt, self.learn.wants("user"), Reason::Prompt);
+        self.name_bos(out);
         let learned = self.learn.wants("assistant");
         out.extend(self.tokenizer.encode(&pair.response)?, learned, Reason::Answer);
         self.end(out, learned);

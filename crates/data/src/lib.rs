@@ -15,6 +15,7 @@
 //! Nothing here prints, and nothing here knows a tensor.
 
 pub mod bootstrap;
+mod byte_tokenizer;
 mod cache;
 pub mod candidates;
 mod chat;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokenizers::PostProcessorWrapper;
 
-use crate::{Defect, Error, Result, TextStream};
+use crate::{Defect, Error, Result, TextStream, byte_tokenizer};
 
 /// What transformers' tokenizer classes read; the older place for chat templates.
 const CONFIG: &str = "tokenizer_config.json";
@@ -39,12 +39,13 @@ pub struct Tokenizer {
     eos: u32,
     eos_ids: Vec<u32>,
     before: Vec<u32>,
+    has_encoder: bool,
     special: BTreeMap<String, String>,
     chat_templates: Vec<(String, String)>,
 }
 
 impl Tokenizer {
-    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json`, and, as far as they are
+    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json` (ByT5 has none, and needs none), and, as far as they are
     /// there, `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`,
     /// `config.json` and `chat_template.jinja`.
     ///
@@ -56,9 +57,7 @@ impl Tokenizer {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             // The second: `folder` is a file, such as a GGUF.
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
-                return Err(no_tokenizer(folder));
-            }
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => made(folder)?,
             Err(source) => return Err(Error::Read { path, source }),
         };
         let wrong = |message: String| Error::Tokenizer { path: path.clone(), message };
@@ -95,6 +94,7 @@ impl Tokenizer {
             }
         }
         let hash = files.hash.chain_update(&bytes).finalize().into();
+        let has_encoder = is_encoder_decoder(&files.model);
         let (folder, chat_templates) = (folder.to_owned(), files.chat_templates);
         Ok(Self {
             inner,
@@ -105,6 +105,7 @@ impl Tokenizer {
             eos,
             eos_ids,
             before,
+            has_encoder,
             special,
             chat_templates,
         })
@@ -165,6 +166,11 @@ impl Tokenizer {
         &self.before
     }
 
+    /// Whether the model reads a prompt with an encoder, apart from the answer.
+    pub fn has_encoder(&self) -> bool {
+        self.has_encoder
+    }
+
     /// The text of special tokens by their Hugging Face names, such as `bos_token`.
     pub fn special_tokens(&self) -> &BTreeMap<String, String> {
         &self.special
@@ -212,6 +218,19 @@ impl Tokenizer {
             return Ok(ids);
         }
         Ok([self.before.as_slice(), &ids].concat())
+    }
+
+    /// The ids of a text that is answered: as of one that begins a sequence, and behind it EOS where an
+    /// encoder reads it, once even if the text spells it.
+    ///
+    /// # Errors
+    /// If the tokenizer has no token for a part of the text.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, Defect> {
+        let mut ids = self.encode_start(text)?;
+        if self.has_encoder && ids.last() != Some(&self.eos) {
+            ids.push(self.eos);
+        }
+        Ok(ids)
     }
 
     /// The ids of a text and the bytes that each stands for.
@@ -338,6 +357,13 @@ fn ids_of(field: &Value) -> Vec<u32> {
     list.iter().filter_map(|id| id.as_u64()?.try_into().ok()).collect()
 }
 
+/// Whether `config.json` is that of an encoder and a decoder.
+fn is_encoder_decoder(model: &Value) -> bool {
+    let says = model.get("is_encoder_decoder").and_then(Value::as_bool);
+    let kind = model.get("model_type").and_then(Value::as_str);
+    says.unwrap_or(matches!(kind, Some("t5" | "mt5")))
+}
+
 /// What the post-processor puts before a text.
 fn put_before_a_text(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Vec<u32>> {
     let plain = tokenizer.encode_fast("a", false)?.get_ids().to_vec();
@@ -366,6 +392,14 @@ fn keep_spaces_in_offsets(tokenizer: &mut tokenizers::Tokenizer) {
     walk(&mut value);
     if let Ok(processor) = serde_json::from_value::<PostProcessorWrapper>(value) {
         tokenizer.with_post_processor(Some(processor));
+    }
+}
+
+/// A `tokenizer.json` made of what a folder holds instead of it.
+fn made(folder: &Path) -> Result<Vec<u8>> {
+    match read_json(folder, CONFIG, &mut Sha256::new()) {
+        Ok(config) if byte_tokenizer::is_meant(&config) => Ok(byte_tokenizer::tokenizer(&config)),
+        _ => Err(no_tokenizer(folder)),
     }
 }
 
