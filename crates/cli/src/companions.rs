@@ -4,15 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use albacore_data::{Patterns, Template, TemplateChoice, Tokenizer};
-use albacore_model::{Dtype, LlamaConfig};
+use albacore_model::{Dtype, ModelConfig};
 use albacore_trainer::SmallFiles;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
 /// Files that go with a model and that training does not change.
-const CARRIED: [&str; 9] = [
+const CARRIED: [&str; 10] = [
     "tokenizer.json",
     "tokenizer.model",
+    "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -34,7 +35,7 @@ pub fn is_companion(file: &str) -> bool {
 ///
 /// # Errors
 /// If one of them cannot be read.
-pub fn of_model(folder: &Path, shape: &LlamaConfig, dtype: Dtype) -> anyhow::Result<SmallFiles> {
+pub fn of_model(folder: &Path, shape: &ModelConfig, dtype: Dtype) -> anyhow::Result<SmallFiles> {
     let mut files = vec![(CONFIG.to_owned(), json_bytes(&shape.to_json(dtype).into()))];
     for name in CARRIED {
         let path = folder.join(name);
@@ -56,7 +57,7 @@ pub fn of_model(folder: &Path, shape: &LlamaConfig, dtype: Dtype) -> anyhow::Res
 /// If a file cannot be read.
 pub fn of_training(
     folder: &Path,
-    shape: &LlamaConfig,
+    shape: &ModelConfig,
     tokenizer: &Tokenizer,
     choice: &TemplateChoice,
 ) -> anyhow::Result<SmallFiles> {
@@ -98,16 +99,21 @@ fn chat_template(patterns: &Patterns, begins_with_bos: bool) -> String {
 }
 
 /// What `generate` of transformers must know.
-fn generation(shape: &LlamaConfig) -> Value {
+fn generation(shape: &ModelConfig) -> Value {
     let mut object = Map::new();
-    if let Some(bos) = shape.bos_token_id {
+    if let Some(bos) = shape.bos_token_id() {
         object.insert("bos_token_id".into(), bos.into());
     }
-    match shape.eos_token_ids.as_slice() {
+    match shape.eos_token_ids() {
         [] => None,
         [id] => object.insert("eos_token_id".into(), (*id).into()),
         ids => object.insert("eos_token_id".into(), json!(ids)),
     };
+    // What a decoder begins with, where an encoder reads the prompt.
+    if let Some(start) = shape.decoder_start_token_id() {
+        object.insert("decoder_start_token_id".into(), start.into());
+        object.insert("pad_token_id".into(), start.into());
+    }
     object.into()
 }
 

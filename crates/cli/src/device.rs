@@ -1,6 +1,6 @@
 //! Where the numbers are computed: the CPU, or a GPU that is opened before anything is touched.
 
-use albacore_model::Llama;
+use albacore_model::Model;
 use albacore_trainer::{Precision, only_on_a_gpu};
 use candle_core::{DType, Device};
 
@@ -56,7 +56,7 @@ pub fn suits(config: &Config, profiled: bool, device: &Device) -> Result<()> {
 ///
 /// # Errors
 /// If the device has no room.
-pub fn place(model: &mut Llama, device: &Device) -> Result<()> {
+pub fn place(model: &mut Model, device: &Device) -> Result<()> {
     if device.is_cpu() {
         return Ok(());
     }

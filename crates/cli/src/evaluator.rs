@@ -6,7 +6,7 @@ use std::sync::Arc;
 use albacore_data::{Encoded, Tokenizer};
 use albacore_eval::{Answer, EvalConfig, ExactMatch, Metric, exact_match, held_out_loss};
 use albacore_kernels::unprofiled;
-use albacore_model::Llama;
+use albacore_model::Model;
 use albacore_trainer::{Evaluator, Named, When};
 
 use crate::progress::Progress;
@@ -44,7 +44,7 @@ impl<'a> HeldOut<'a> {
     }
 
     /// Generation takes long: it is for the two ends of a run.
-    fn answers(&self, model: &Llama, named: &mut Named) -> albacore_eval::Result<Vec<Answer>> {
+    fn answers(&self, model: &Model, named: &mut Named) -> albacore_eval::Result<Vec<Answer>> {
         let Self { config, tokenizer, examples, .. } = self;
         let all = config.metrics.contains(&Metric::ExactMatch);
         let count = if all { examples.len() } else { config.samples.min(examples.len()) };
@@ -65,7 +65,7 @@ impl<'a> HeldOut<'a> {
     /// What is due now, by name.
     fn measure(
         &mut self,
-        model: &Llama,
+        model: &Model,
         when: When,
     ) -> Result<Named, Box<dyn Error + Send + Sync>> {
         let mut named = Named::new();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use albacore_data::{Encoder, Learn, Template, TemplateChoice, Tokenizer};
-use albacore_model::Llama;
+use albacore_model::Model;
 use candle_core::Device;
 
 use crate::args::PromptStyle;
@@ -16,7 +16,7 @@ use crate::terminal::Terminal;
 /// A model and its tokenizer.
 pub struct Loaded {
     /// The model.
-    pub model: Llama,
+    pub model: Model,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
 }
@@ -36,9 +36,9 @@ impl Loaded {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn from_folder(folder: &Path, device: &Device) -> Result<Self> {
-        let mut model = Llama::load(folder, &Device::Cpu).or_refuse()?;
+        let mut model = Model::load(folder, &Device::Cpu).or_refuse()?;
         device::place(&mut model, device)?;
-        let tokenizer = tokenizer(folder, model.config().vocab_size)?;
+        let tokenizer = tokenizer(folder, model.config().vocab_size())?;
         Ok(Self { model, tokenizer })
     }
 

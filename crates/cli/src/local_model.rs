@@ -94,7 +94,7 @@ impl<'m> LocalModel<'m> {
             (Prompt::Text(text), Some(chat)) if self.answers => {
                 chat.ask(&[Message::new("user", text)]).map_err(refused)?
             }
-            (Prompt::Text(text), _) => tokenizer.encode_start(text).map_err(refused)?,
+            (Prompt::Text(text), _) => tokenizer.encode_prompt(text).map_err(refused)?,
             (Prompt::Messages(messages), Some(chat)) => chat.ask(messages).map_err(refused)?,
             (Prompt::Messages(_), None) => {
                 let found = "the prompt is a conversation, and the model has no chat template";
@@ -102,7 +102,7 @@ impl<'m> LocalModel<'m> {
                 return Err(no_completion(found.into(), Some(hint.into()), true));
             }
         };
-        let context = self.loaded.model.config().max_position_embeddings;
+        let context = self.loaded.model.config().context();
         if prompt.is_empty() {
             let found = "the prompt has no tokens, wanted at least one";
             return Err(no_completion(found.into(), None, false));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use albacore_data::{self as data, Dataset, Preparation, Tokenizer};
-use albacore_model::LlamaConfig;
+use albacore_model::ModelConfig;
 
 use crate::config::Config;
 use crate::failure::{Failure, OrRefuse, Result};
@@ -16,7 +16,7 @@ pub struct Prepared {
     /// The folder that `model.path` stands for.
     pub folder: PathBuf,
     /// Its shape.
-    pub shape: LlamaConfig,
+    pub shape: ModelConfig,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// What is trained on.
@@ -31,8 +31,8 @@ impl Prepared {
     pub fn new(config: &Config, cache: Option<&Path>, terminal: &Terminal) -> Result<Self> {
         let folder = model_folder::resolve(&config.model.path, terminal)
             .map_err(|failure| failure.at(config.model.place.as_deref()))?;
-        let shape = LlamaConfig::load(&folder).or_refuse()?;
-        let tokenizer = tokenizer(&folder, shape.vocab_size)?;
+        let shape = ModelConfig::load(&folder).or_refuse()?;
+        let tokenizer = tokenizer(&folder, shape.vocab_size())?;
         let dataset = prepare(config, &tokenizer, cache, terminal)?;
         for surprise in surprises(&dataset, &shape, config.data.tokens_per_batch) {
             terminal.warn(&surprise);
@@ -107,7 +107,7 @@ fn prepare(
 }
 
 /// What else may surprise.
-fn surprises(dataset: &Dataset, shape: &LlamaConfig, budget: usize) -> Vec<String> {
+fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<String> {
     let report = &dataset.report;
     let mut surprises = Vec::new();
     if report.eos_added > 0 {
@@ -116,11 +116,11 @@ fn surprises(dataset: &Dataset, shape: &LlamaConfig, budget: usize) -> Vec<Strin
             count(report.eos_added)
         ));
     }
-    if report.longest > shape.max_position_embeddings {
+    if report.longest > shape.context() {
         surprises.push(format!(
             "the longest example has {} tokens, the model was made for {}",
             count(report.longest),
-            count(shape.max_position_embeddings)
+            count(shape.context())
         ));
     }
     if let Some(tied) = &report.tied {

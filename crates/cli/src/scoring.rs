@@ -2,7 +2,7 @@
 
 use albacore_data::{Batch, Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
-use albacore_model::{Llama, Packed};
+use albacore_model::{Model, Rows};
 
 use crate::failure::Result;
 
@@ -38,11 +38,13 @@ impl<'e> Scoring<'e> {
     ///
     /// # Errors
     /// If the model fails.
-    pub fn score(&self, model: &Llama, batch: usize) -> Result<Vec<Vec<f32>>> {
+    pub fn score(&self, model: &Model, batch: usize) -> Result<Vec<Vec<f32>>> {
         let numbers = self.examples(batch).iter().map(|&number| number as usize);
         let batch = Batch::of(numbers.map(|number| (number, self.examples[number])));
-        let Batch { ids, starts, rows, targets, target_starts, .. } = batch;
-        let packed = Packed::new(model.config(), ids, starts, rows, targets)?;
+        let Batch { ids, starts, is_response, rows, targets, target_starts, .. } = batch;
+        let of = target_starts.clone();
+        let packed =
+            model.pack(Rows { ids, starts, is_response, rows, targets, target_starts: of })?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
         let logprobs = storage::to_vec(logprobs.tensor())?;
         let of = |pair: &[u32]| logprobs[pair[0] as usize..pair[1] as usize].to_vec();

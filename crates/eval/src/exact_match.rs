@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::ops::ControlFlow;
 
 use albacore_data::{Encoded, Tokenizer};
-use albacore_model::{Limits, Llama, Sampling, generate};
+use albacore_model::{Limits, Model, Sampling, generate};
 
 use crate::Result;
 
@@ -53,7 +53,7 @@ impl ExactMatch {
 /// # Errors
 /// If the model cannot be run or an answer cannot be decoded.
 pub fn exact_match<E: Borrow<Encoded>>(
-    model: &Llama,
+    model: &Model,
     tokenizer: &Tokenizer,
     examples: &[E],
     max_new_tokens: usize,
@@ -142,7 +142,7 @@ mod tests {
 
     /// A model that follows a word by the one after it in `WORDS`, and the last by `</s>`: its layers
     /// add nothing, token `i` is the unit vector `i`, and row `i + 1` of the head is that vector too.
-    fn counting() -> Llama {
+    fn counting() -> Model {
         let model = tiny::model();
         for parameter in model.parameters() {
             for part in parameter.parts() {

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use albacore_data::{Batch, Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
-use albacore_model::{Llama, Packed};
+use albacore_model::{Model, Rows};
 
 use crate::Result;
 
@@ -29,7 +29,7 @@ impl Loss {
 /// # Errors
 /// If the model cannot be run.
 pub fn held_out_loss<E: Borrow<Encoded>>(
-    model: &Llama,
+    model: &Model,
     examples: &[E],
     tokens_per_batch: usize,
 ) -> Result<Loss> {
@@ -37,9 +37,9 @@ pub fn held_out_loss<E: Borrow<Encoded>>(
     let plan = Plan::new(Packing::alone(0, tokens_per_batch, false), 0, &lengths);
     let mut loss = Loss::default();
     for batch in 0..plan.len() {
-        let Batch { ids, starts, is_response, rows, targets, .. } = plan.batch(batch, examples);
-        let packed =
-            Packed::with_responses(model.config(), ids, starts, &is_response, rows, targets)?;
+        let Batch { ids, starts, is_response, rows, targets, target_starts, .. } =
+            plan.batch(batch, examples);
+        let packed = model.pack(Rows { ids, starts, is_response, rows, targets, target_starts })?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
         let logprobs = storage::to_vec(logprobs.tensor())?;
         loss.sum -= logprobs.iter().map(|&logprob| f64::from(logprob)).sum::<f64>();
@@ -67,13 +67,14 @@ mod tests {
     }
 
     /// The log-probabilities of an example's learned tokens, the example alone in the model.
-    fn alone(model: &Llama, example: &Encoded) -> Vec<f32> {
+    fn alone(model: &Model, example: &Encoded) -> Vec<f32> {
         let rows = (1..example.ids.len()).filter(|&next| example.learned[next]);
         let targets = rows.clone().map(|next| example.ids[next]).collect();
         let rows = rows.map(|next| next as u32 - 1).collect();
-        let starts = vec![0, example.ids.len() as u32];
-        let packed = Packed::new(model.config(), example.ids.clone(), starts, rows, targets);
-        let packed = packed.unwrap();
+        let (ids, starts) = (example.ids.clone(), vec![0, example.ids.len() as u32]);
+        let (is_response, target_starts) = (vec![false], Vec::new());
+        let rows = Rows { ids, starts, is_response, rows, targets, target_starts };
+        let packed = model.pack(rows).unwrap();
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None).unwrap();
         storage::read(logprobs.tensor()).unwrap().to_vec()
     }

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use albacore_model::{Llama, LlamaConfig};
+use albacore_model::{Llama, LlamaConfig, Model};
 use candle_core::Device;
 
 /// Two layers, random weights, ten tokens, a head of its own.
-pub(crate) fn model() -> Llama {
+pub(crate) fn model() -> Model {
     let folder = tempfile::tempdir().unwrap();
     let config = r#"{
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 10,
@@ -17,5 +17,5 @@ pub(crate) fn model() -> Llama {
     }"#;
     fs::write(folder.path().join("config.json"), config).unwrap();
     let config = LlamaConfig::load(folder.path()).unwrap();
-    Llama::random(config, 7, &Device::Cpu).unwrap()
+    Llama::random(config, 7, &Device::Cpu).unwrap().into()
 }

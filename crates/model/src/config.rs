@@ -59,10 +59,7 @@ impl LlamaConfig {
     /// are given at once.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let json = serde_json::from_slice(&text)
-            .map_err(|source| Error::Json { path: path.clone(), source })?;
-        Self::from_json(json, &format!("`{}`", path.display()))
+        Self::from_json(read(&path)?, &format!("`{}`", path.display()))
     }
 
     /// Takes a parsed `config.json`; `from` says in errors where it comes from.
@@ -225,6 +222,12 @@ impl Default for LlamaConfig {
     }
 }
 
+/// The object in a `config.json`.
+pub(crate) fn read(path: &Path) -> Result<Map<String, Value>> {
+    let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json { path: path.into(), source })
+}
+
 /// Refuses other architectures; returns whether it is Mistral's, which without a sliding window
 /// is the same computation.
 fn check_architecture(reader: &mut Reader<'_>) -> bool {
@@ -238,13 +241,15 @@ fn check_architecture(reader: &mut Reader<'_>) -> bool {
         (Some("MistralForCausalLM"), _) | (None, Some("mistral")) => true,
         (Some(name), _) => {
             reader.problem(format!(
-                "its architecture is `{name}`, wanted `LlamaForCausalLM` or `MistralForCausalLM`"
+                "its architecture is `{name}`, wanted `LlamaForCausalLM`, `MistralForCausalLM` or \
+                 `T5ForConditionalGeneration`"
             ));
             false
         }
         (None, kind) => {
             reader.problem(format!(
-                "it has no `architectures` and its `model_type` is `{}`, wanted `llama` or `mistral`",
+                "it has no `architectures` and its `model_type` is `{}`, wanted `llama`, `mistral` or \
+                 `t5`",
                 kind.unwrap_or("absent")
             ));
             false

@@ -91,6 +91,34 @@ pub enum Error {
         /// Which of the prompts, from 0.
         index: usize,
     },
+    /// A batch for another kind of model.
+    #[error("the batch was packed for another kind of model than {wanted}")]
+    OtherModel {
+        /// The kind that was to run.
+        wanted: &'static str,
+    },
+    /// A response of an encoder-decoder's batch without a token to predict, or with one outside of it.
+    #[error(
+        "sequence {sequence} of the batch has no wanted token, or one that does not follow its prompt"
+    )]
+    Targets {
+        /// Which sequence, from 0.
+        sequence: usize,
+    },
+    /// There are no kernels for the model on a GPU.
+    #[error("{model} runs on the CPU so far, found a GPU")]
+    OnlyOnCpu {
+        /// The kind of model.
+        model: &'static str,
+    },
+    /// A beam search that cannot be made so.
+    #[error("beam search: found {found}, wanted {wanted}")]
+    Beams {
+        /// What was asked for.
+        found: String,
+        /// What can be done.
+        wanted: &'static str,
+    },
     /// An operation failed.
     #[error(transparent)]
     Kernels(#[from] albacore_kernels::Error),
@@ -126,8 +154,8 @@ impl Error {
             }
             Error::Import { remedy, .. } => Some((*remedy).into()),
             Error::Config { .. } => Some(
-                "LLaMA runs, and Mistral without a sliding window: dense, with weights in f32, f16 \
-                 or bf16"
+                "LLaMA runs, Mistral without a sliding window, and T5: dense, with weights in f32, \
+                 f16 or bf16"
                     .into(),
             ),
             Error::Json { .. } => {
@@ -135,6 +163,8 @@ impl Error {
             }
             Error::Io { source, .. } => advice(source.kind()).map(Into::into),
             Error::Kernels(error) => error.hint(),
+            Error::OnlyOnCpu { .. } => Some("leave out `--device`".into()),
+            Error::OtherModel { .. } | Error::Targets { .. } | Error::Beams { .. } => None,
             Error::EmptyPrompt { .. } | Error::Candle(_) => None,
         }
     }

@@ -5,6 +5,7 @@
 //!                  └ heads of earlier prompts, which need not be computed again
 //! ```
 
+mod beam;
 mod generator;
 mod heads;
 
@@ -13,8 +14,9 @@ use std::ops::{ControlFlow, Range};
 use albacore_kernels::{Angles, Positions, Sequences};
 
 use crate::rope::newest_angles;
-use crate::{Error, Llama, LlamaConfig, Result, Sampling};
+use crate::{Error, Model, Result, Sampling};
 
+pub use beam::{Beams, beam_search};
 pub use generator::{Capacity, Generator};
 
 /// When a generation ends.
@@ -88,7 +90,7 @@ pub struct Generated {
 /// If a prompt is empty or names a token outside the vocabulary; if the model's logits have no finite
 /// largest one.
 pub fn generate(
-    model: &Llama,
+    model: &Model,
     prompts: &[Vec<u32>],
     sampling: Sampling,
     limits: &Limits,
@@ -117,8 +119,8 @@ pub fn generate(
     Ok(results)
 }
 
-fn check(model: &Llama, index: usize, prompt: &[u32]) -> Result<()> {
-    let vocabulary = model.config().vocab_size;
+fn check(model: &Model, index: usize, prompt: &[u32]) -> Result<()> {
+    let vocabulary = model.config().vocab_size();
     if prompt.is_empty() {
         return Err(Error::EmptyPrompt { index });
     }
@@ -133,29 +135,38 @@ pub(crate) struct Step {
     /// The neighbours in the caches that they belong to.
     pub(crate) members: Range<usize>,
     pub(crate) ids: Vec<u32>,
-    /// Those of each token, in a row of its own.
-    pub(crate) angles: Angles,
+    /// Those of each token, in a row of its own, where the model turns by them.
+    pub(crate) angles: Option<Angles>,
     /// The row of `angles` for each token.
     pub(crate) positions: Positions,
     pub(crate) sequences: Sequences,
     /// The last token of each sequence: what follows it is to be chosen.
     pub(crate) last: Vec<u32>,
+    /// Tokens of the longest sequence, those that the cache has included.
+    pub(crate) longest: usize,
 }
 
 impl Step {
     /// Takes what some sequences of the cache hold, and how many of their tokens it has already.
     fn new<'s>(
-        config: &LlamaConfig,
+        model: &Model,
         members: Range<usize>,
         growing: impl Iterator<Item = (&'s [u32], usize)> + Clone,
     ) -> Result<Self> {
         let sequences =
             Sequences::from_lengths(growing.clone().map(|(ids, cached)| ids.len() - cached))?;
         let ids = growing.clone().flat_map(|(ids, cached)| &ids[cached..]).copied().collect();
-        let angles = newest_angles(config, growing.map(|(ids, cached)| cached..ids.len()))?;
+        let longest = growing.clone().map(|(ids, _)| ids.len()).max().unwrap_or(0);
+        let angles = match model {
+            Model::Llama(model) => {
+                let newest = growing.map(|(ids, cached)| cached..ids.len());
+                Some(newest_angles(model.config(), newest)?)
+            }
+            Model::T5(_) => None,
+        };
         let positions = (0..sequences.tokens() as u32).collect::<Vec<_>>().into();
         let last = sequences.starts()[1..].iter().map(|end| end - 1).collect();
-        Ok(Self { members, ids, angles, positions, sequences, last })
+        Ok(Self { members, ids, angles, positions, sequences, last, longest })
     }
 }
 

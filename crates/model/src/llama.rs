@@ -149,8 +149,11 @@ impl Llama {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn random(config: LlamaConfig, seed: u64, device: &Device) -> Result<Self> {
-        let mut initial = crate::initial::Initial::new(seed, config.initializer_range as f32);
-        Self::build(config, &mut |parts, columns| initial.parameter(parts, columns, device))
+        let mut initial = crate::initial::Initial::new(seed);
+        let deviation = config.initializer_range as f32;
+        Self::build(config, &mut |parts, columns| {
+            initial.parameter(parts, columns, &|_| deviation, device)
+        })
     }
 
     /// Asks `parameter` for each of the model's parameters in turn.
@@ -265,7 +268,8 @@ impl Llama {
         batch: &'a Packed,
         ahead: Option<Vec<f32>>,
     ) -> Result<Value<'a>> {
-        let pass = self.pass(Attend::Packed(&batch.sequences), &batch.angles, &batch.positions);
+        let (angles, positions) = batch.turns()?;
+        let pass = self.pass(Attend::Packed(&batch.sequences), angles, positions);
         let hidden = self.hidden(tape, &batch.ids, pass)?; // (T, C)
         let hidden = select_rows(tape, &hidden, &batch.rows)?; // (N, C)
         let hidden = rms_norm(tape, &hidden, &self.norm, self.epsilon())?;
@@ -278,7 +282,8 @@ impl Llama {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn logits(&self, batch: &Packed) -> Result<Tensor> {
-        let pass = self.pass(Attend::Packed(&batch.sequences), &batch.angles, &batch.positions);
+        let (angles, positions) = batch.turns()?;
+        let pass = self.pass(Attend::Packed(&batch.sequences), angles, positions);
         let tape = &mut Tape::inference();
         let hidden = self.hidden(tape, &batch.ids, pass)?;
         self.logits_of(tape, &hidden, &batch.rows)
@@ -297,7 +302,8 @@ impl Llama {
         caches: &RefCell<Vec<KeyValueCache>>,
     ) -> Result<Tensor> {
         let attend = Attend::Cached(caches, &step.members, &step.sequences);
-        let pass = self.pass(attend, &step.angles, &step.positions);
+        let angles = step.angles.as_ref().expect("a step of a LLaMA has angles");
+        let pass = self.pass(attend, angles, &step.positions);
         let tape = &mut Tape::inference();
         let hidden = self.hidden(tape, &step.ids, pass)?;
         self.logits_of(tape, &hidden, &step.last)

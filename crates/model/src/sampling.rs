@@ -80,14 +80,15 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// For the answer to a prompt that was asked so many `times` before.
-    pub(crate) fn new(sampling: Sampling, prompt: &[u32], times: u64) -> Self {
+    /// For the answer to a prompt that was asked so many `times` before. The decoder begins with the
+    /// tokens `given`: the prompt, unless an encoder reads that.
+    pub(crate) fn new(sampling: Sampling, prompt: &[u32], given: &[u32], times: u64) -> Self {
         // FNV-1a: the same on every machine and in every release.
         let absorb = |hash: u64, id: &u32| (hash ^ u64::from(*id)).wrapping_mul(0x100_0000_01b3);
         let stream = prompt.iter().fold(0xcbf2_9ce4_8422_2325, absorb);
         let mut random = ChaCha8Rng::seed_from_u64(sampling.seed);
         random.set_stream(stream.wrapping_add(times));
-        let mut seen = if sampling.repetition_penalty == 1.0 { vec![] } else { prompt.to_vec() };
+        let mut seen = if sampling.repetition_penalty == 1.0 { vec![] } else { given.to_vec() };
         seen.sort_unstable();
         seen.dedup();
         Self { sampling, random, seen, counted: Vec::new() }
@@ -151,20 +152,20 @@ mod tests {
             frequency_penalty: -0.1,
             seed: 1,
         };
-        let mut sampler = Sampler::new(sampling, &[5, 2, 5], 0);
+        let mut sampler = Sampler::new(sampling, &[5, 2, 5], &[5, 2, 5], 0);
         let Choice { temperature, top_k, top_p, repetition_penalty, seen, .. } = sampler.choice();
         assert_eq!((temperature, top_k, top_p, repetition_penalty), (0.5, 3, 0.9, 1.2));
         assert_eq!(seen, [2, 5]);
         let Choice { presence_penalty, frequency_penalty, counted, .. } = sampler.choice();
         assert_eq!((presence_penalty, frequency_penalty, counted), (0.3, -0.1, &[][..]));
-        let mut plain = Sampler::new(Sampling::default(), &[5, 2, 5], 0);
+        let mut plain = Sampler::new(Sampling::default(), &[5, 2, 5], &[5, 2, 5], 0);
         assert_eq!(next(&mut plain, &[0.0, 2.0, 2.0, 1.0]), 1);
     }
 
     #[test]
     fn the_repetition_penalty_lowers_what_was_seen_once() {
         let sampling = Sampling { repetition_penalty: 2.0, ..Default::default() };
-        let mut sampler = Sampler::new(sampling, &[0, 0], 0);
+        let mut sampler = Sampler::new(sampling, &[0, 0], &[0, 0], 0);
         assert_eq!(next(&mut sampler, &[3.0, 2.0]), 1);
         assert_eq!(next(&mut sampler, &[-1.0, -1.5]), 1);
         for _ in 0..2 {
@@ -177,7 +178,7 @@ mod tests {
     fn presence_and_frequency_count_the_answer_and_not_the_prompt() {
         let sampling =
             Sampling { presence_penalty: 0.25, frequency_penalty: 0.5, ..Default::default() };
-        let mut sampler = Sampler::new(sampling, &[0, 0, 1], 0);
+        let mut sampler = Sampler::new(sampling, &[0, 0, 1], &[0, 0, 1], 0);
         assert_eq!(next(&mut sampler, &[3.0, 2.0, 0.0]), 0);
         for id in [2, 0, 0] {
             sampler.saw(id);
@@ -192,7 +193,7 @@ mod tests {
     fn seed_prompt_and_repetition_fix_the_draws() {
         let draw = |seed, prompt: &[u32], times| {
             let sampling = Sampling { temperature: 1.0, seed, ..Default::default() };
-            let mut sampler = Sampler::new(sampling, prompt, times);
+            let mut sampler = Sampler::new(sampling, prompt, prompt, times);
             (0..32).map(|_| next(&mut sampler, &[0.0; 16])).collect::<Vec<_>>()
         };
         let all = [

@@ -262,6 +262,14 @@ impl Weights {
         chunks.for_each(|(out, bytes)| widen(entry.info.dtype, bytes, out));
     }
 
+    /// Takes the tensor `copy` for `name` where that is not stored, and out of account where it is: some
+    /// writers store a tensor that is used in several places under all of its names, some under one.
+    pub fn call(&mut self, name: &str, copy: &str) {
+        if let Some(entry) = self.tensors.remove(copy) {
+            self.tensors.entry(name.to_owned()).or_insert(entry);
+        }
+    }
+
     /// Leaves a stored tensor out of account: the output matrix of a model that uses its embedding.
     pub fn forget(&mut self, name: &str) {
         self.tensors.remove(name);

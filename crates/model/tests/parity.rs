@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use albacore_kernels::{Parameter, Recompute, Tape, storage};
-use albacore_model::{Finish, Limits, Llama, Packed, Sampling, generate};
+use albacore_model::{Finish, Limits, Llama, Model, Packed, Sampling, generate};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
@@ -26,15 +26,22 @@ fn folder(variant: &str) -> PathBuf {
 }
 
 struct Golden {
+    variant: &'static str,
     model: Llama,
     reference: Value,
 }
 
 impl Golden {
-    fn load(variant: &str) -> Self {
+    fn load(variant: &'static str) -> Self {
         let text = std::fs::read_to_string(folder(variant).join("reference.json")).unwrap();
         let model = Llama::load(&folder(variant), &Device::Cpu).unwrap();
-        Self { model, reference: serde_json::from_str(&text).unwrap() }
+        Self { variant, model, reference: serde_json::from_str(&text).unwrap() }
+    }
+
+    /// The same as generation takes it.
+    fn whole(&self) -> Model {
+        let place = folder(self.variant);
+        Model::load(&place, &Device::Cpu).unwrap()
     }
 
     fn packed(&self, rows: Vec<u32>, targets: Vec<u32>) -> Packed {
@@ -212,7 +219,7 @@ fn a_frozen_tensor_receives_no_gradient_and_the_others_the_same_as_before() {
 }
 
 /// Holds greedy continuations to those under `kind`.
-fn continuations_equal(variant: &str, kind: &str) {
+fn continuations_equal(variant: &'static str, kind: &str) {
     let golden = Golden::load(variant);
     let greedy = golden.reference[kind]["runs"].as_array().unwrap();
     let prompts = greedy.iter().map(|one| numbers(&one["prompt"])).collect::<Vec<_>>();
@@ -222,7 +229,7 @@ fn continuations_equal(variant: &str, kind: &str) {
     };
     let run = |prompts: &[Vec<u32>]| {
         let go_on = |_, _| ControlFlow::Continue(());
-        generate(&golden.model, prompts, Sampling::default(), &limits, go_on).unwrap()
+        generate(&golden.whole(), prompts, Sampling::default(), &limits, go_on).unwrap()
     };
     let together = run(&prompts);
     for (index, one) in greedy.iter().enumerate() {
@@ -254,7 +261,7 @@ fn a_limit_that_is_never_reached_costs_nothing() {
             if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let sampling = Sampling::default();
-        generate(&golden.model, &[vec![3, 4, 5]], sampling, &limits, third).unwrap().remove(0).ids
+        generate(&golden.whole(), &[vec![3, 4, 5]], sampling, &limits, third).unwrap().remove(0).ids
     };
     assert_eq!(run(usize::MAX), run(3));
 }
@@ -267,7 +274,7 @@ fn what_is_drawn_for_a_prompt_does_not_depend_on_the_others() {
     let limits = Limits { max_new_tokens: 12, stop_ids: Vec::new() };
     let run = |prompts: &[Vec<u32>]| {
         let go_on = |_, _| ControlFlow::Continue(());
-        let generated = generate(&golden.model, prompts, sampling, &limits, go_on).unwrap();
+        let generated = generate(&golden.whole(), prompts, sampling, &limits, go_on).unwrap();
         generated.into_iter().map(|one| one.ids).collect::<Vec<_>>()
     };
     let together = run(&prompts);
@@ -288,7 +295,7 @@ fn a_sequence_ends_at_its_stop_token_while_others_go_on() {
     let first = numbers(&greedy[0]["continuation"]);
     let limits = Limits { max_new_tokens: first.len(), stop_ids: vec![first[2]] };
     let mut seen = vec![Vec::new(); prompts.len()];
-    let results = generate(&golden.model, &prompts, Sampling::default(), &limits, |index, id| {
+    let results = generate(&golden.whole(), &prompts, Sampling::default(), &limits, |index, id| {
         seen[index].push(id);
         if index == 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });

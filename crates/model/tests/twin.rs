@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use albacore_kernels::{Choice, Recompute, Tape, choose, storage};
 use albacore_model::{
-    Capacity, Event, Generator, Limits, Llama, LlamaConfig, Packed, Request, Sampling,
+    Capacity, Event, Generator, Limits, Llama, LlamaConfig, Model, Packed, Request, Sampling,
 };
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
@@ -146,7 +146,7 @@ fn from_the_same_logits_a_gpu_chooses_the_tokens_of_the_cpu() {
 
 /// The tokens and log-probabilities of a dozen answers, most of whose prompts begin alike; and how many
 /// tokens that took.
-fn answers(model: &Llama) -> (Vec<Vec<(u32, f64)>>, u64) {
+fn answers(model: &Model) -> (Vec<Vec<(u32, f64)>>, u64) {
     let mut requests = (0..12u32).map(|number| {
         let head = (0..if number % 4 == 3 { 0 } else { 100 }).map(|token| token * 37 % 1003);
         let tail = (0..5 + number * 13 % 40).map(|token| (number * 71 + token * 7) % 1003);
@@ -170,7 +170,7 @@ fn answers(model: &Llama) -> (Vec<Vec<(u32, f64)>>, u64) {
 #[test]
 fn a_generator_on_a_gpu_shares_heads_and_gives_the_answers_of_the_cpu() {
     let Some(device) = gpu() else { return };
-    let mut model = model(true, false, 64);
+    let mut model = Model::from(model(true, false, 64));
     let wanted = answers(&model);
     model.place(&device, DType::F32, false).unwrap();
     let found = answers(&model);

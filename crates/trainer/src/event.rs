@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use albacore_model::Llama;
+use albacore_model::Model;
 
 use crate::metrics::{Line, Named};
 use crate::writer::Saved;
@@ -27,7 +27,7 @@ pub trait Evaluator {
     /// Whatever keeps it from measuring; the run stops.
     fn evaluate(
         &mut self,
-        model: &Llama,
+        model: &Model,
         when: When,
     ) -> Result<Named, Box<dyn std::error::Error + Send + Sync>>;
 }

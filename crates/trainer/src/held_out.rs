@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use albacore_data::{Batch, Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
-use albacore_model::Llama;
+use albacore_model::Model;
 
 use crate::Result;
 use crate::metrics::Named;
@@ -13,7 +13,7 @@ use crate::step::{Aim, Measured, Told, packed};
 
 /// All terms of the objective over all of `examples`, as of one step: `held_out_loss`, ….
 pub(crate) fn measure(
-    model: &Llama,
+    model: &Model,
     aim: Aim<'_>,
     examples: &[Arc<Encoded>],
     tokens_per_batch: usize,

@@ -1,7 +1,7 @@
 //! Training: an objective, an optimizer, and a loop that can stop anywhere and go on.
 //!
 //! ```text
-//!  examples ─Course─► batches ─accumulate(Llama, Objective)─► gradient ─AdamW─► weights
+//!  examples ─Course─► batches ─accumulate(Model, Objective)─► gradient ─AdamW─► weights
 //!            Reference, once ─┘         └─► Line ─► metrics.jsonl, TensorBoard    └─► Writer ─► checkpoint
 //! ```
 //!

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use albacore_data::{Encoded, Packing, Plan};
 use albacore_kernels::{Tape, storage};
-use albacore_model::Llama;
+use albacore_model::Model;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -102,7 +102,7 @@ impl Reference {
 
 /// One forward pass over the examples, each once. `tell` hears how many of them are done.
 fn compute(
-    model: &Llama,
+    model: &Model,
     examples: &[Arc<Encoded>],
     tokens_per_batch: usize,
     tell: &mut dyn FnMut(usize),
@@ -130,7 +130,7 @@ impl References {
     pub(crate) fn find_or_compute(
         run: &Path,
         mut of: Of,
-        model: &Llama,
+        model: &Model,
         [train, held_out]: [&[Arc<Encoded>]; 2],
         tokens_per_batch: usize,
         tell: &mut dyn FnMut(usize, usize),
@@ -206,7 +206,7 @@ fn sealed(of: &Of, numbers: &[f32]) -> Vec<u8> {
 }
 
 /// A digest of the weights of a model on the CPU, and of what it will compute with.
-pub(crate) fn digest(model: &Llama, computes: &str) -> Result<String> {
+pub(crate) fn digest(model: &Model, computes: &str) -> Result<String> {
     let mut hash = Sha256::new();
     for parameter in model.parameters() {
         for part in parameter.parts() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albacore_data::{Batch, Encoded, Packing};
-use albacore_model::Llama;
+use albacore_model::Model;
 use candle_core::{DType, Device};
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ pub struct TrainingData<'a> {
 /// A run that is ready to go.
 pub struct Training<'a> {
     pub(crate) run: &'a RunFolder,
-    pub(crate) model: &'a Llama,
+    pub(crate) model: &'a Model,
     pub(crate) data: &'a [Arc<Encoded>],
     pub(crate) held_out: &'a [Arc<Encoded>],
     pub(crate) tokens_per_batch: usize,
@@ -92,7 +92,7 @@ impl<'a> Training<'a> {
     /// training, or the moments do not fit.
     pub fn new(
         run: &'a RunFolder,
-        model: &'a mut Llama,
+        model: &'a mut Model,
         data: TrainingData<'a>,
         objective: &'a dyn Objective,
         files: SmallFiles,
@@ -112,6 +112,7 @@ impl<'a> Training<'a> {
             false => None,
         };
         options.train.choose_weights(model)?;
+        options.train.choose_dropout(model)?;
         if let Some(gpu) = &options.gpu {
             // After the choice: on the GPU only what is trained keeps its weights in f32.
             let dtype = match options.train.precision {

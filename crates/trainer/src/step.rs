@@ -2,7 +2,7 @@
 
 use albacore_data::Batch;
 use albacore_kernels::{Later, Recompute, Tape, storage};
-use albacore_model::{Llama, Packed};
+use albacore_model::{Model, Packed, Rows};
 
 use crate::Result;
 use crate::objective::{Counts, Groups, Objective, Term};
@@ -16,6 +16,8 @@ pub(crate) struct Aim<'a> {
     pub(crate) reference: Option<&'a Reference>,
     /// Whether responses share one copy of their prompt.
     pub(crate) share_prompts: bool,
+    /// Of what the step drops, for models with dropout; each part of a batch has the next one.
+    pub(crate) dropout_seed: u64,
 }
 
 /// What an objective is told of a batch.
@@ -48,9 +50,9 @@ impl Told {
 }
 
 /// A batch as the model takes it.
-pub(crate) fn packed(model: &Llama, batch: Batch) -> Result<Packed> {
-    let Batch { ids, starts, is_response, rows, targets, .. } = batch;
-    Ok(Packed::with_responses(model.config(), ids, starts, &is_response, rows, targets)?)
+pub(crate) fn packed(model: &Model, batch: Batch) -> Result<Packed> {
+    let Batch { ids, starts, is_response, rows, targets, target_starts, .. } = batch;
+    Ok(model.pack(Rows { ids, starts, is_response, rows, targets, target_starts })?)
 }
 
 /// What the batches of one step add up to, besides their gradient.
@@ -109,7 +111,7 @@ impl Accumulated {
 /// result does not depend on how the examples are spread over batches, up to rounding. Each batch is
 /// run in at most `parts` parts, which take as much less memory.
 pub(crate) fn accumulate(
-    model: &Llama,
+    model: &Model,
     aim: Aim<'_>,
     batches: &[Batch],
     recompute: Recompute,
@@ -122,9 +124,14 @@ pub(crate) fn accumulate(
         counts.add(&aim.objective.count(&Told::of(batch, aim).groups()));
     }
 
+    let mut seeds = (aim.dropout_seed..).into_iter();
     let said = batches.iter().map(|batch| {
-        let parts = batch.split(parts).into_iter();
-        parts.map(|part| backward(model, aim, part, &counts, recompute)).collect()
+        let parts = batch.split(parts).into_iter().zip(&mut seeds);
+        parts
+            .map(|(part, dropout_seed)| {
+                backward(model, Aim { dropout_seed, ..aim }, part, &counts, recompute)
+            })
+            .collect()
     });
     Ok(Accumulated {
         batches: said.collect::<Result<_>>()?,
@@ -136,16 +143,18 @@ pub(crate) fn accumulate(
 
 /// Forward and backward of one batch; returns what the objective says about it.
 fn backward(
-    model: &Llama,
+    model: &Model,
     aim: Aim<'_>,
     batch: Batch,
     counts: &Counts,
     recompute: Recompute,
 ) -> Result<Said> {
     let told = Told::of(&batch, aim);
-    let batch = if aim.share_prompts { batch } else { batch.with_copies() };
+    // An encoder reads a prompt apart from its responses, and never more than once.
+    let share = aim.share_prompts || model.has_encoder();
+    let batch = if share { batch } else { batch.with_copies() };
     let packed = packed(model, batch)?;
-    let mut tape = Tape::recording(recompute);
+    let mut tape = Tape::recording(recompute).with_dropout_seed(aim.dropout_seed);
     let ahead = aim.objective.ahead(&told.groups(), counts);
     let logprobs = model.logprobs(&mut tape, &packed, ahead.clone())?; // (N,)
     let (said, gradient) = match ahead {
@@ -179,14 +188,14 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
-    use albacore_model::LlamaConfig;
+    use albacore_model::{Llama, LlamaConfig};
     use candle_core::Device;
     use serde_json::json;
 
     use super::*;
     use crate::objective::Sft;
 
-    fn model() -> Llama {
+    fn model() -> Model {
         let config = json!({
             "architectures": ["LlamaForCausalLM"], "vocab_size": 20, "hidden_size": 16,
             "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -194,7 +203,8 @@ mod tests {
             "initializer_range": 0.2, "hidden_act": "silu", "rope_theta": 10000.0,
         });
         let config = config.as_object().unwrap().clone();
-        Llama::random(LlamaConfig::from_json(config, "the test").unwrap(), 7, &Device::Cpu).unwrap()
+        let config = LlamaConfig::from_json(config, "the test").unwrap();
+        Llama::random(config, 7, &Device::Cpu).unwrap().into()
     }
 
     /// Three sequences of 5, 2 and 4 tokens, every token learned but the first.
@@ -215,7 +225,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
         let (model, batches) = (model(), [batch()]);
-        let aim = Aim { objective: &Sft, reference: None, share_prompts: true };
+        let aim = Aim { objective: &Sft, reference: None, share_prompts: true, dropout_seed: 0 };
         let run = |parts| {
             let step = accumulate(&model, aim, &batches, Recompute::None, parts).unwrap();
             assert_eq!((step.tokens, step.supervised_tokens), (11, 8));

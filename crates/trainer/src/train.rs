@@ -314,7 +314,9 @@ impl Training<'_> {
     fn aim(&self) -> Aim<'_> {
         let reference = self.references.as_ref().map(|references| &references.train);
         let share_prompts = self.options.train.share_prompts;
-        Aim { objective: self.objective, reference, share_prompts }
+        // So far apart that no step reaches the seeds of the next.
+        let dropout_seed = self.state.seed.wrapping_add(self.state.step << 32);
+        Aim { objective: self.objective, reference, share_prompts, dropout_seed }
     }
 
     /// The terms of a ranking objective on the held-out groups; none of another one.

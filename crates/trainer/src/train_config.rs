@@ -1,7 +1,7 @@
 //! `[train]`: how long, with which batches, and which weights.
 
 use albacore_kernels::Recompute;
-use albacore_model::Llama;
+use albacore_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Problems;
@@ -63,6 +63,10 @@ pub struct TrainConfig {
     /// Whether the responses of a group are computed behind one copy of their prompt. Default true. False
     /// gives each a copy of its own: the same up to rounding, slower by what sharing saves.
     pub share_prompts: bool,
+    /// The share of numbers that dropout drops in training, of a model that has dropout (T5). Default what
+    /// the model says itself (`dropout_rate`). More of it learns slower and overfits later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
     /// What the backward pass computes again instead of keeping it: `none`, `selective` (the outputs of
     /// norms, activations and attention) or `block` (all but the input of each block). Default
     /// `selective`. Later ones take less memory and more time; the results are the same.
@@ -96,6 +100,7 @@ impl Default for TrainConfig {
             batches_per_step: 1,
             groups_per_step: None,
             share_prompts: true,
+            dropout: None,
             recompute: RecomputeConfig::default(),
             precision: None,
             master_weights: true,
@@ -126,6 +131,10 @@ impl TrainConfig {
                     .to_owned(),
             );
         }
+        if let Some(rate) = self.dropout {
+            let below = (0.0..1.0).contains(&rate);
+            problems.unless(below, "train.dropout", rate, "a number from 0 to less than 1");
+        }
         if !self.master_weights && self.precision == Some(Precision::F32) {
             problems.0.push(
                 "`train.master_weights` is false, wanted true where `train.precision` is `f32`\n\
@@ -136,8 +145,24 @@ impl TrainConfig {
         problems.0
     }
 
+    /// Sets the rate of dropout, if it says one.
+    pub(crate) fn choose_dropout(&self, model: &mut Model) -> Result<()> {
+        match (self.dropout, model.dropout()) {
+            (Some(rate), Some(_)) => model.set_dropout(rate),
+            (None, _) | (Some(0.0), None) => {}
+            (Some(rate), None) => {
+                let problem = format!(
+                    "`train.dropout` is {rate}, and the model has no dropout\n\
+                     hint: leave it out: LLaMA is trained without"
+                );
+                return Err(Error::Config { problems: vec![problem] });
+            }
+        }
+        Ok(())
+    }
+
     /// Freezes what it says; the patterns must fit.
-    pub(crate) fn choose_weights(&self, model: &mut Llama) -> Result<()> {
+    pub(crate) fn choose_weights(&self, model: &mut Model) -> Result<()> {
         let parameters = model.parameters();
         let parts = parameters.iter().flat_map(|parameter| parameter.parts());
         let names = parts.map(|part| part.name.clone()).collect::<Vec<_>>();

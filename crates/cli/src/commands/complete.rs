@@ -29,7 +29,7 @@ pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Te
 
     let longest = ids.iter().map(Vec::len).max().unwrap_or(0);
     let longest = longest.saturating_add(options.max_new_tokens);
-    let made_for = loaded.model.config().max_position_embeddings;
+    let made_for = loaded.model.config().context();
     if longest > made_for {
         terminal.warn(&format!(
             "prompt and answer may take {longest} tokens, the model was made for {made_for}"

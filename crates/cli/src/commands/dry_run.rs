@@ -2,7 +2,7 @@
 
 use albacore_data::{Packing, Plan};
 use albacore_kernels::Moments;
-use albacore_model::LlamaConfig;
+use albacore_model::{LlamaConfig, ModelConfig, T5Config};
 use albacore_trainer::{Checkpoint, OptimConfig, Precision, RecomputeConfig, TrainConfig};
 use serde_json::json;
 
@@ -76,7 +76,14 @@ pub fn show(
 }
 
 /// Numbers in a model of this shape.
-fn parameters(shape: &LlamaConfig) -> usize {
+fn parameters(shape: &ModelConfig) -> usize {
+    match shape {
+        ModelConfig::Llama(shape) => parameters_of_llama(shape),
+        ModelConfig::T5(shape) => shape.parameters(),
+    }
+}
+
+fn parameters_of_llama(shape: &LlamaConfig) -> usize {
     let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
     let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
     let biases = if shape.attention_bias { (heads + 2 * groups) * d + c } else { 0 };
@@ -94,9 +101,44 @@ enum Place {
 }
 
 /// Bytes of the optimizer's state, if all weights are trained.
-fn state(shape: &LlamaConfig, optim: &OptimConfig) -> u64 {
+fn state(shape: &ModelConfig, optim: &OptimConfig) -> u64 {
     // Vectors, which are in f32 always, and few, are taken for parts of one matrix with the rest.
     Moments::bytes(&[parameters(shape), 1], optim.state.into())
+}
+
+/// What a model's layers hold of a token, in floats.
+struct Layers {
+    c: usize,
+    layers: usize,
+    /// What a layer keeps always: its residuals, q|k|v, attention's log-sums, gate|up; ...
+    kept: usize,
+    /// ... and attention's, the norms' and the activation's output besides, if it is not to compute them
+    /// again.
+    all: usize,
+    /// Attention's output.
+    mixed: usize,
+}
+
+impl Layers {
+    fn of(shape: &ModelConfig) -> Self {
+        match shape {
+            ModelConfig::Llama(shape) => {
+                let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
+                let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
+                let kept = 2 * c + (heads + 2 * groups) * d + heads + 2 * f;
+                let (layers, mixed) = (shape.num_hidden_layers, heads * d);
+                Self { c, layers, kept, all: kept + mixed + 2 * c + f, mixed }
+            }
+            // As if all tokens went through the decoder, whose layers hold more.
+            ModelConfig::T5(shape) => {
+                let T5Config { d_model: c, d_ff: f, num_heads: heads, d_kv: d, .. } = *shape;
+                let mixed = heads * d;
+                let kept = 3 * c + 6 * mixed + 2 * heads + 2 * f;
+                let layers = shape.num_layers.max(shape.num_decoder_layers);
+                Self { c, layers, kept, all: kept + 2 * mixed + 3 * c + f, mixed: 2 * mixed }
+            }
+        }
+    }
 }
 
 impl Place {
@@ -116,20 +158,14 @@ impl Place {
 /// a step the most is held where backward begins or where it ends. Of several batches, the second
 /// runs forward while the gradients of the first are there.
 fn memory(
-    shape: &LlamaConfig,
+    shape: &ModelConfig,
     train: &TrainConfig,
     optim: &OptimConfig,
     tokens: usize,
     place: Place,
 ) -> u64 {
-    let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
-    let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
-    let layers = shape.num_hidden_layers;
-    // Floats a layer keeps of a token: both residuals, q|k|v, attention's log-sums, gate|up; ...
-    let kept = 2 * c + (heads + 2 * groups) * d + heads + 2 * f;
-    // ... and attention's, both norms' and the activation's output besides, if it is not to compute
-    // them again.
-    let all = kept + heads * d + 2 * c + f;
+    let Layers { c, layers, kept, all, mixed } = Layers::of(shape);
+    let vocabulary = shape.vocab_size();
     // Bytes of an activation, of a weight with its master, and of a logit with its gradient, which on a
     // GPU has a place of its own if it is bf16.
     let (number, weight, logit, rows) = match place {
@@ -140,7 +176,7 @@ fn memory(
                 (_, true) => (6, 6),
                 (_, false) => (2, 6),
             };
-            (number, weight, logit, albacore_kernels::gpu_logit_rows(shape.vocab_size))
+            (number, weight, logit, albacore_kernels::gpu_logit_rows(vocabulary))
         }
     };
     let activations = number
@@ -149,16 +185,15 @@ fn memory(
             RecomputeConfig::None => layers * all,
             RecomputeConfig::Selective => layers * kept,
             // Nothing but its input, and all of the layer that is computed again.
-            RecomputeConfig::Block => layers * c + kept + heads * d,
+            RecomputeConfig::Block => layers * c + kept + mixed,
         };
     // The backward pass of one layer holds about as many gradients as it can keep.
     let layer = number * tokens * all;
-    let logits = logit * rows.min(tokens) * shape.vocab_size;
+    let logits = logit * rows.min(tokens) * vocabulary;
     let parameters = parameters(shape);
     let step = match train.batches_per_step {
         // The head's gradient is written first, and then those of the layers.
-        1 => (activations + logits + 4 * shape.vocab_size * c + layer)
-            .max(4 * parameters + 2 * layer),
+        1 => (activations + logits + 4 * vocabulary * c + layer).max(4 * parameters + 2 * layer),
         _ => 4 * parameters + activations + logits + layer,
     };
     let state = if optim.offload { 0 } else { state(shape, optim) };
@@ -169,7 +204,7 @@ fn memory(
 mod tests {
     use super::*;
 
-    fn smollm2() -> LlamaConfig {
+    fn smollm2() -> ModelConfig {
         let config = json!({
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 49152,
             "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
@@ -178,7 +213,7 @@ mod tests {
             "tie_word_embeddings": true,
         });
         let serde_json::Value::Object(config) = config else { unreachable!() };
-        LlamaConfig::from_json(config, "here").unwrap()
+        LlamaConfig::from_json(config, "here").unwrap().into()
     }
 
     /// SmolLM2-135M, one batch of 1024 tokens a step, all of them learned: the most memory that the

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use albacore_model::{Llama, Staging, save};
+use albacore_model::{Model, Staging, save};
 use anyhow::Context;
 use candle_core::Device;
 use serde_json::json;
@@ -21,8 +21,8 @@ use crate::terminal::Terminal;
 /// The folder is complete or does not exist.
 pub fn run(options: &Export, terminal: &Terminal) -> Result {
     let folder = model_folder::resolve(&options.run, terminal)?;
-    let model = Llama::load(&folder, &Device::Cpu).or_refuse()?;
-    let files = companions::of_model(&folder, model.config(), options.dtype).or_refuse()?;
+    let model = Model::load(&folder, &Device::Cpu).or_refuse()?;
+    let files = companions::of_model(&folder, &model.config(), options.dtype).or_refuse()?;
 
     let out = Staging::new(&options.out).or_refuse()?;
     for (name, bytes) in &files {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use albacore_data::{
     Body, Defect, Encoded, Encoder, Learn, Message, Objects, Origin, Reason, Record, read_objects,
 };
-use albacore_model::Llama;
+use albacore_model::Model;
 use anyhow::{Context, anyhow};
 use candle_core::Device;
 use serde::Deserialize;
@@ -41,7 +41,7 @@ pub fn run(options: &Score, device: &Device, terminal: &Terminal) -> Result {
     if options.no_eos {
         encoder = encoder.without_eos();
     }
-    let responses = encode(lines, &encoder, loaded.model.config().vocab_size)?;
+    let responses = encode(lines, &encoder, loaded.model.config().vocab_size())?;
     write(options, &loaded.model, &responses, terminal)?;
     Ok(Outcome::Done)
 }
@@ -172,7 +172,7 @@ pub fn given(
 /// Scores batch after batch, in the order of the input. The output is complete or does not exist.
 fn write(
     options: &Score,
-    model: &Llama,
+    model: &Model,
     responses: &[Response],
     terminal: &Terminal,
 ) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use albacore_data::Packing;
 use albacore_eval::{EvalConfig, Metric};
-use albacore_model::Llama;
+use albacore_model::Model;
 use albacore_trainer::{
     Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, State, Training,
     TrainingData, find, suits,
@@ -230,13 +230,13 @@ impl Job<'_> {
     }
 
     /// The weights to start from: those of the checkpoint, if there is one.
-    fn model(&self, resumed: Option<&Checkpoint>) -> Result<Llama> {
+    fn model(&self, resumed: Option<&Checkpoint>) -> Result<Model> {
         let Prepared { folder, shape, .. } = self.prepared;
         match (resumed, self.config.model.init) {
-            (Some(checkpoint), _) => Llama::load(&checkpoint.folder, &Device::Cpu),
-            (None, Init::Pretrained) => Llama::load(folder, &Device::Cpu),
+            (Some(checkpoint), _) => Model::load(&checkpoint.folder, &Device::Cpu),
+            (None, Init::Pretrained) => Model::load(folder, &Device::Cpu),
             (None, Init::Random) => {
-                Llama::random(shape.clone(), self.config.run.seed, &Device::Cpu)
+                Model::random(shape.clone(), self.config.run.seed, &Device::Cpu)
             }
         }
         .or_refuse()

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 
 use albacore_data::{Message, Tokenizer};
-use albacore_model::{Llama, LlamaConfig, generate};
+use albacore_model::{Llama, LlamaConfig, Model, generate};
 use candle_core::Device;
 use serde_json::json;
 
@@ -57,7 +57,7 @@ fn loaded(chat: bool) -> Loaded {
         "tie_word_embeddings": true, "initializer_range": 0.15,
     });
     let config = LlamaConfig::from_json(config.as_object().unwrap().clone(), "a test").unwrap();
-    let model = Llama::random(config, 3, &Device::Cpu).unwrap();
+    let model = Model::from(Llama::random(config, 3, &Device::Cpu).unwrap());
     Loaded { model, tokenizer: tokenizer(chat) }
 }
 

@@ -197,8 +197,11 @@ fn another_architecture_is_named() {
         message.contains("its architecture is `Qwen2ForCausalLM`, wanted `LlamaForCausalLM`"),
         "{message}"
     );
-    let message = problems(json!({ "architectures": null, "model_type": "t5" }));
-    assert!(message.contains("its `model_type` is `t5`, wanted `llama` or `mistral`"), "{message}");
+    let message = problems(json!({ "architectures": null, "model_type": "gpt2" }));
+    assert!(
+        message.contains("its `model_type` is `gpt2`, wanted `llama`, `mistral` or `t5`"),
+        "{message}"
+    );
 }
 
 #[test]

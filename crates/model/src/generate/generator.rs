@@ -10,7 +10,7 @@ use super::heads::{FEWEST, Heads, shared};
 use super::{Event, Finish, Generated, Request, Step, check};
 use crate::rope::RopeScaling;
 use crate::sampling::Sampler;
-use crate::{Llama, Result};
+use crate::{Model, Result};
 
 /// How much is generated at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,9 @@ impl Default for Capacity {
 impl Capacity {
     /// What suits a model where it lies: more sequences on a GPU, and on both no more tokens than come
     /// to 4 GiB of f32, an eighth of them for heads.
-    pub fn of(model: &Llama) -> Self {
+    pub fn of(model: &Model) -> Self {
         const BYTES: usize = 4 << 30;
-        let (config, heads) = (model.config(), model.config().heads());
-        let token = config.num_hidden_layers * 2 * heads.key_value * heads.width * 4;
+        let token = model.config().cached_floats() * 4;
         let slots = if model.device().is_cpu() { Self::default().slots } else { 64 };
         Self { slots, tokens: BYTES / token / 8 * 7, head_tokens: BYTES / token / 8 }
     }
@@ -52,8 +51,12 @@ impl Capacity {
 /// larger batch may differ in their last bits, as may attention to a shared head, and with them a
 /// choice between near equals.
 pub struct Generator<'m> {
-    model: &'m Llama,
+    model: &'m Model,
     capacity: Capacity,
+    /// The longest sequence that the model was made for.
+    context: usize,
+    /// What an answer begins with, where an encoder reads the prompt.
+    start: Option<u32>,
     /// One a layer; the sequences are those of `growing`.
     caches: RefCell<Vec<KeyValueCache>>,
     growing: Vec<Growing>,
@@ -66,8 +69,10 @@ struct Growing {
     /// Which request it belongs to, and that.
     index: usize,
     request: Request,
-    /// The prompt and what has come since.
+    /// The prompt, or what stands for it if an encoder reads it, and what has come since.
     ids: Vec<u32>,
+    /// How many of them were given.
+    given: usize,
     /// How many of them the caches hold.
     cached: usize,
     /// Tokens that its caches hold at most, less those of a shared head.
@@ -88,10 +93,12 @@ struct Queue<'r> {
 
 impl<'m> Generator<'m> {
     /// A generator without a sequence.
-    pub fn new(model: &'m Llama, capacity: Capacity) -> Self {
+    pub fn new(model: &'m Model, capacity: Capacity) -> Self {
         let caches = RefCell::new(model.new_caches());
         let heads = Heads::new(capacity.head_tokens);
-        Self { model, capacity, caches, growing: Vec::new(), heads, computed: 0 }
+        let config = model.config();
+        let (context, start) = (config.context(), config.decoder_start_token_id());
+        Self { model, capacity, context, start, caches, growing: Vec::new(), heads, computed: 0 }
     }
 
     /// Continues every request, and says what happens to each by its number, from 0 in the order in
@@ -142,6 +149,9 @@ impl<'m> Generator<'m> {
             return Ok(ControlFlow::Break(()));
         }
         let all = self.growing.len();
+        let sources: Vec<&[u32]> =
+            self.growing[first..].iter().map(|one| one.request.prompt.as_slice()).collect();
+        self.model.read_sources(&sources, &self.caches, first..all)?;
         if all == 0 {
             return Ok(if queue.ended {
                 ControlFlow::Break(())
@@ -187,8 +197,7 @@ impl<'m> Generator<'m> {
             let cached = found.as_ref().map_or(0, |(_, tokens)| *tokens);
             let tokens = request.prompt.len() - cached;
             // No answer is expected to leave the context, whatever its limit says.
-            let context = self.model.config().max_position_embeddings;
-            let room = context.saturating_sub(request.prompt.len()).max(1);
+            let room = self.context.saturating_sub(request.prompt.len()).max(1);
             let needed = tokens + request.limits.max_new_tokens.min(room);
             let used = self.growing.iter().fold(needed, |sum, one| sum.saturating_add(one.needed));
             let crowded = used > self.capacity.tokens && !self.growing.is_empty();
@@ -201,9 +210,11 @@ impl<'m> Generator<'m> {
             }
             fresh += tokens;
             self.heads.remember(self.shareable(&request.prompt));
-            let sampler = Sampler::new(request.sampling, &request.prompt, request.times);
-            let (index, ids) = (queue.taken, request.prompt.clone());
-            let growing = Growing { index, request, ids, cached, needed, makes_head, sampler };
+            let ids = self.start.map_or_else(|| request.prompt.clone(), |start| vec![start]);
+            let sampler = Sampler::new(request.sampling, &request.prompt, &ids, request.times);
+            let (index, given) = (queue.taken, ids.len());
+            let growing =
+                Growing { index, request, ids, given, cached, needed, makes_head, sampler };
             self.growing.push(growing);
             queue.taken += 1;
         }
@@ -239,11 +250,15 @@ impl<'m> Generator<'m> {
     }
 
     /// The tokens of a prompt whose keys and values another may use: none where they depend on its
-    /// length.
+    /// length, and none where an encoder reads all of it both ways.
     fn shareable<'p>(&self, prompt: &'p [u32]) -> &'p [u32] {
-        let config = self.model.config();
-        let dynamic = matches!(config.rope.scaling, RopeScaling::Dynamic { .. });
-        let alone = dynamic && prompt.len() > config.max_position_embeddings;
+        let alone = match self.model {
+            Model::Llama(model) => {
+                let dynamic = matches!(model.config().rope.scaling, RopeScaling::Dynamic { .. });
+                dynamic && prompt.len() > self.context
+            }
+            Model::T5(_) => true,
+        };
         if alone { &prompt[..1] } else { prompt }
     }
 
@@ -263,7 +278,7 @@ impl<'m> Generator<'m> {
     ) -> Result<ControlFlow<()>> {
         let growing = &mut self.growing[members.clone()];
         let held = growing.iter().map(|one| (one.ids.as_slice(), one.cached));
-        let input = Step::new(self.model.config(), members.clone(), held)?;
+        let input = Step::new(self.model, members.clone(), held)?;
         self.computed += input.ids.len() as u64;
         let logits = self.model.next_logits(&input, &self.caches)?;
         let raw = growing.iter().enumerate().map(|(row, one)| match one.request.logprobs {
@@ -282,7 +297,7 @@ impl<'m> Generator<'m> {
             let logprob = raw[row].as_ref().map(|logits| logprob(logits, id));
             let Some(finish) = one.ends(id, logprob, on_event) else { continue };
             keep[member] = false;
-            let ids = one.ids.split_off(one.request.prompt.len());
+            let ids = one.ids.split_off(one.given);
             if on_event(one.index, Event::Ended(Generated { ids, finish })).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -331,7 +346,7 @@ impl Growing {
             Some(Finish::Stop)
         } else if on_event(self.index, Event::Token { id, logprob }).is_break() {
             Some(Finish::Caller)
-        } else if self.ids.len() - self.request.prompt.len() >= limits.max_new_tokens {
+        } else if self.ids.len() - self.given >= limits.max_new_tokens {
             Some(Finish::Length)
         } else {
             None

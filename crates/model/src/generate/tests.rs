@@ -7,8 +7,9 @@ use candle_core::Device;
 use serde_json::json;
 
 use super::*;
+use crate::{Llama, LlamaConfig};
 
-fn model(scaling: serde_json::Value) -> Llama {
+fn model(scaling: serde_json::Value) -> Model {
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 211,
         "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
@@ -17,10 +18,10 @@ fn model(scaling: serde_json::Value) -> Llama {
         "hidden_act": "silu", "rope_theta": 10000.0, "rope_scaling": scaling,
     });
     let config = LlamaConfig::from_json(config.as_object().unwrap().clone(), "the test").unwrap();
-    Llama::random(config, 7, &Device::Cpu).unwrap()
+    Llama::random(config, 7, &Device::Cpu).unwrap().into()
 }
 
-fn plain() -> Llama {
+fn plain() -> Model {
     model(serde_json::Value::Null)
 }
 
@@ -76,7 +77,7 @@ fn assert_same(found: &[Outcome], wanted: &[Outcome]) {
     }
 }
 
-fn alone(model: &Llama, requests: Vec<Request>) -> Vec<Outcome> {
+fn alone(model: &Model, requests: Vec<Request>) -> Vec<Outcome> {
     let capacity = Capacity { head_tokens: 0, ..Capacity::default() };
     let alone = |request| run(&mut Generator::new(model, capacity), vec![request]).remove(0);
     requests.into_iter().map(alone).collect()
@@ -124,7 +125,7 @@ fn logits_after_a_shared_head_equal_those_without() {
     let (first, second) = (prompt(1, 90, 9), prompt(2, 90, 20));
     let next = |caches: &RefCell<_>, member: usize, ids: &[u32], cached| {
         let held = std::iter::once((ids, cached));
-        let step = Step::new(model.config(), member..member + 1, held).unwrap();
+        let step = Step::new(&model, member..member + 1, held).unwrap();
         storage::to_vec(&model.next_logits(&step, caches).unwrap()).unwrap()
     };
     let fresh = || {

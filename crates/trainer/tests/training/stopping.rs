@@ -1,7 +1,7 @@
 //! How a run ends: done, asked to stop, or with numbers that are not finite.
 
 use albacore_kernels::storage;
-use albacore_model::Llama;
+use albacore_model::Model;
 use albacore_trainer::{
     Counts, End, Error, Groups, Loss, Objective, Options, Precision, Resume, Sft,
 };
@@ -71,7 +71,7 @@ fn a_step_that_is_found_not_finite_late_is_named_and_nothing_after_it_is_saved()
 fn a_checkpoint_is_a_model_folder_with_the_weights_of_its_step() {
     let tiny = Tiny::default();
     tiny.run().unwrap();
-    let loaded = Llama::load(&tiny.checkpoint(8), &candle_core::Device::Cpu).unwrap();
+    let loaded = Model::load(&tiny.checkpoint(8), &candle_core::Device::Cpu).unwrap();
     assert_eq!(loaded.parameters().len(), model().parameters().len());
     let names = std::fs::read_dir(tiny.checkpoint(8)).unwrap();
     let mut names =
@@ -117,7 +117,7 @@ fn only_the_newest_checkpoints_are_kept() {
 #[test]
 fn a_loss_that_is_not_finite_names_its_examples_and_leaves_the_last_checkpoint() {
     // Of all examples, only that of line 4 has token 33; it is in the second batch.
-    let prepare = |model: &Llama| {
+    let prepare = |model: &Model| {
         let row = model.parameters()[0].value().narrow(0, 33, 1).unwrap();
         let fill = |row: &mut [f32]| {
             row.fill(f32::INFINITY);

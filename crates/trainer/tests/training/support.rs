@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albacore_data::{Encoded, Origin, Packing, Response};
-use albacore_model::{Llama, LlamaConfig};
+use albacore_model::{Llama, LlamaConfig, Model};
 use albacore_trainer::{
     Checkpoint, CheckpointConfig, Evaluator, Event, Named, Objective, OptimConfig, Options,
     Outcome, Result, Resume, RunFolder, Saved, ScheduleConfig, ScheduleKind, Sft, TrainConfig,
@@ -17,16 +17,16 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 /// Two layers, grouped-query attention, a head of its own: some 6,000 weights.
-pub(crate) fn model() -> Llama {
+pub(crate) fn model() -> Model {
     sized(16)
 }
 
 /// The same with 64 channels: most of its weights are in matrices of 4096 numbers or more.
-pub(crate) fn wide_model() -> Llama {
+pub(crate) fn wide_model() -> Model {
     sized(64)
 }
 
-fn sized(channels: usize) -> Llama {
+fn sized(channels: usize) -> Model {
     let config = json!({
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 40,
         "hidden_size": channels, "intermediate_size": channels * 3 / 2, "num_hidden_layers": 2,
@@ -36,11 +36,11 @@ fn sized(channels: usize) -> Llama {
     });
     let Value::Object(config) = config else { unreachable!() };
     let config = LlamaConfig::from_json(config, "the tests").unwrap();
-    Llama::random(config, 7, &Device::Cpu).unwrap()
+    Llama::random(config, 7, &Device::Cpu).unwrap().into()
 }
 
 /// The configuration of a model, as the small file that a checkpoint needs.
-fn files(model: &Llama) -> Vec<(String, Vec<u8>)> {
+fn files(model: &Model) -> Vec<(String, Vec<u8>)> {
     let config = model.config().to_json(albacore_model::Dtype::F32);
     vec![("config.json".into(), serde_json::to_vec(&config).unwrap())]
 }
@@ -96,9 +96,9 @@ pub(crate) struct Tiny {
     /// The run is asked to stop after this step.
     pub(crate) stop_after: Option<u64>,
     /// Makes the model that a run starts from.
-    pub(crate) model: fn() -> Llama,
+    pub(crate) model: fn() -> Model,
     /// Changes the model before it is trained.
-    pub(crate) prepare: fn(&Llama),
+    pub(crate) prepare: fn(&Model),
     /// What the run has told.
     pub(crate) told: RefCell<Vec<Told>>,
 }
@@ -145,7 +145,7 @@ struct Counting(Cell<f64>);
 impl Evaluator for Counting {
     fn evaluate(
         &mut self,
-        _: &Llama,
+        _: &Model,
         when: When,
     ) -> std::result::Result<Named, Box<dyn std::error::Error + Send + Sync>> {
         self.0.set(self.0.get() + if when == When::After { 100.0 } else { 1.0 });
@@ -159,7 +159,7 @@ impl Tiny {
         let run = RunFolder::take(self.folder.path())?;
         let checkpoint = find(self.folder.path(), &self.resume)?.checkpoint;
         let mut model = match &checkpoint {
-            Some(Checkpoint { folder, .. }) => Llama::load(folder, &Device::Cpu)?,
+            Some(Checkpoint { folder, .. }) => Model::load(folder, &Device::Cpu)?,
             None => (self.model)(),
         };
         (self.prepare)(&model);
