@@ -305,6 +305,12 @@ pub struct Complete {
     /// Above 1 makes tokens that were already written less likely
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub repetition_penalty: f32,
+    /// Search with so many beams for the likeliest answer, on the CPU; 1 searches none
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub beams: usize,
+    /// With beams: above 0 favours longer answers, below shorter ones
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    pub length_penalty: f32,
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 /// Ids before those of the bytes: `<pad>`, `</s>` and `<unk>`.
 const BEFORE: [&str; 3] = ["<pad>", "</s>", "<unk>"];
+/// The first id behind the bytes.
+const FIRST: u64 = 259;
 /// Sentinel tokens behind the bytes, unless the configuration says how many.
 const EXTRA: u64 = 125;
 
@@ -14,7 +16,6 @@ pub(crate) fn is_meant(config: &Value) -> bool {
 
 /// The `tokenizer.json` that does the same.
 pub(crate) fn tokenizer(config: &Value) -> Vec<u8> {
-    let extra = config.get("extra_ids").and_then(Value::as_u64).unwrap_or(EXTRA).min(1 << 16);
     let mut vocabulary = serde_json::Map::new();
     let mut added = Vec::new();
     let mut add = |id: u64, token: String, strip: bool| {
@@ -26,7 +27,7 @@ pub(crate) fn tokenizer(config: &Value) -> Vec<u8> {
     };
     let ends = BEFORE.iter().enumerate().map(|(id, token)| add(id as u64, (*token).into(), true));
     vocabulary.extend(ends.collect::<Vec<_>>());
-    let sentinels = (0..extra).map(|n| add(259 + n, format!("<extra_id_{n}>"), false));
+    let sentinels = sentinels(config).into_iter().map(|(id, token)| add(id, token, false));
     vocabulary.extend(sentinels.collect::<Vec<_>>());
     vocabulary.extend((0..=255u8).zip(alphabet()).map(|(byte, spelled)| {
         (spelled.to_string(), json!(u64::from(byte) + BEFORE.len() as u64))
@@ -44,6 +45,21 @@ pub(crate) fn tokenizer(config: &Value) -> Vec<u8> {
         },
     });
     serde_json::to_vec(&tokenizer).expect("a value is JSON")
+}
+
+/// The tokens behind the bytes: those that the configuration lists, or as many as it says.
+fn sentinels(config: &Value) -> Vec<(u64, String)> {
+    let Some(Value::Object(listed)) = config.get("added_tokens_decoder") else {
+        let extra = config.get("extra_ids").and_then(Value::as_u64).unwrap_or(EXTRA).min(1 << 16);
+        return (0..extra).map(|n| (FIRST + n, format!("<extra_id_{n}>"))).collect();
+    };
+    let of = |(id, token): (&String, &Value)| {
+        let id = id.parse().ok().filter(|id| (FIRST..1 << 16).contains(id))?;
+        Some((id, token.get("content")?.as_str()?.to_owned()))
+    };
+    let mut tokens: Vec<_> = listed.iter().filter_map(of).collect();
+    tokens.sort();
+    tokens
 }
 
 /// How byte-level tokenizers spell each byte: printable ones as they are, the others by characters
@@ -78,6 +94,11 @@ mod tests {
         assert_eq!(tokenizer.encode_prompt("é\n").unwrap(), [0xc3 + 3, 0xa9 + 3, 13, 1]);
         assert_eq!(tokenizer.encode("a<extra_id_1>b").unwrap(), [100, 260, 101]);
         assert_eq!((tokenizer.eos(), tokenizer.vocabulary()), (1, 384));
+        let listed = r#"{"tokenizer_class": "ByT5Tokenizer", "eos_token": "</s>", "extra_ids": 0,
+            "added_tokens_decoder": {"1": {"content": "</s>"}, "259": {"content": "<x>"}}}"#;
+        write("tokenizer_config.json", listed);
+        let other = Tokenizer::load(folder.path()).unwrap();
+        assert_eq!((other.encode("<x>").unwrap(), other.vocabulary()), (vec![259], 260));
         let all: String = (1..0x250u32).filter_map(char::from_u32).collect();
         let ids = tokenizer.encode(&all).unwrap();
         assert_eq!(ids.iter().map(|id| (id - 3) as u8).collect::<Vec<_>>(), all.as_bytes());

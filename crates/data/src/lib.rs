@@ -42,6 +42,7 @@ mod report;
 mod rouge;
 pub mod sample;
 mod script;
+mod sentencepiece;
 mod settings;
 mod split;
 mod statistics;

@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokenizers::PostProcessorWrapper;
 
+use crate::sentencepiece::SentencePiece;
 use crate::{Defect, Error, Result, TextStream, byte_tokenizer};
 
 /// What transformers' tokenizer classes read; the older place for chat templates.
 const CONFIG: &str = "tokenizer_config.json";
+/// SentencePiece's own file, which T5 folders hold.
+const PIECES: &str = "spiece.model";
 /// The chat template, where it has a file of its own.
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Names of the special tokens that chat templates see.
@@ -32,6 +35,8 @@ pub struct Tokens {
 /// Text to ids and back.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// What turns text into ids, where the folder has SentencePiece's file alone.
+    pieces: Option<SentencePiece>,
     folder: PathBuf,
     hash: [u8; 32],
     highest: u32,
@@ -45,7 +50,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json` (ByT5 has none, and needs none), and, as far as they are
+    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json` (or T5's
+    /// `spiece.model`; ByT5 needs none), and, as far as they are
     /// there, `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json`,
     /// `config.json` and `chat_template.jinja`.
     ///
@@ -54,8 +60,8 @@ impl Tokenizer {
     /// token that ends a text.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
+        let (bytes, pieces) = match std::fs::read(&path) {
+            Ok(bytes) => (bytes, None),
             // The second: `folder` is a file, such as a GGUF.
             Err(error) if matches!(error.kind(), NotFound | NotADirectory) => made(folder)?,
             Err(source) => return Err(Error::Read { path, source }),
@@ -98,6 +104,7 @@ impl Tokenizer {
         let (folder, chat_templates) = (folder.to_owned(), files.chat_templates);
         Ok(Self {
             inner,
+            pieces,
             folder,
             hash,
             highest,
@@ -203,6 +210,9 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer has no token for a part of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Defect> {
+        if let Some(pieces) = &self.pieces {
+            return Ok(pieces.encode(text));
+        }
         let encoding = self.inner.encode_fast(text, false).map_err(defect)?;
         Ok(encoding.get_ids().to_vec())
     }
@@ -395,11 +405,21 @@ fn keep_spaces_in_offsets(tokenizer: &mut tokenizers::Tokenizer) {
     }
 }
 
-/// A `tokenizer.json` made of what a folder holds instead of it.
-fn made(folder: &Path) -> Result<Vec<u8>> {
-    match read_json(folder, CONFIG, &mut Sha256::new()) {
-        Ok(config) if byte_tokenizer::is_meant(&config) => Ok(byte_tokenizer::tokenizer(&config)),
-        _ => Err(no_tokenizer(folder)),
+/// A `tokenizer.json` made of what a folder holds instead of it, and what encodes in its place.
+fn made(folder: &Path) -> Result<(Vec<u8>, Option<SentencePiece>)> {
+    let config = read_json(folder, CONFIG, &mut Sha256::new()).unwrap_or_default();
+    if byte_tokenizer::is_meant(&config) {
+        return Ok((byte_tokenizer::tokenizer(&config), None));
+    }
+    let path = folder.join(PIECES);
+    let bytes = if_there(&path, std::fs::read(&path)).ok().flatten();
+    let Some(bytes) = bytes else { return Err(no_tokenizer(folder)) };
+    match SentencePiece::read(&bytes, &config) {
+        Ok((pieces, json)) => Ok((json, Some(pieces))),
+        Err(problem) => {
+            let message = format!("is no tokenizer that can be used: {problem}");
+            Err(Error::Tokenizer { path, message })
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read, stdin, stdout};
 use std::ops::ControlFlow;
 
 use albacore_data::{Encoder, Learn, Message};
-use albacore_model::{Finish, Limits, Sampling, generate};
+use albacore_model::{Beams, Finish, Limits, Sampling, beam_search, generate};
 use anyhow::anyhow;
 use candle_core::Device;
 use serde_json::json;
@@ -43,8 +43,8 @@ pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Te
     let new_answer = |_| Answer::new(loaded.tokenizer.stream(true), &options.stop);
     let mut answers: Vec<_> = prompts.iter().map(new_answer).collect();
     let mut trouble = None;
-    let generated = generate(&loaded.model, &ids, sampling, &limits, |prompt, id| {
-        let answer = &mut answers[prompt];
+    let mut on_token = |prompt: usize, id| {
+        let answer: &mut Answer<'_> = &mut answers[prompt];
         let pushed = answer.push(id).map_err(Failure::from);
         match pushed.and_then(|_| if live { answer.show(terminal, false) } else { Ok(()) }) {
             Ok(()) if answer.stopped => ControlFlow::Break(()),
@@ -54,7 +54,19 @@ pub fn run(options: &Complete, seed: Option<u64>, device: &Device, terminal: &Te
                 ControlFlow::Break(())
             }
         }
-    })?;
+    };
+    let generated = if options.beams == 1 {
+        generate(&loaded.model, &ids, sampling, &limits, on_token)?
+    } else {
+        let (count, length_penalty) = (options.beams, options.length_penalty);
+        let beams = Beams { count, length_penalty, ..Beams::default() };
+        let generated = beam_search(&loaded.model, &ids, beams, &limits).or_refuse()?;
+        for (prompt, answer) in generated.iter().enumerate() {
+            let said = answer.ids.iter().filter(|id| !limits.stop_ids.contains(id));
+            let _: ControlFlow<()> = said.copied().try_for_each(|id| on_token(prompt, id));
+        }
+        generated
+    };
     trouble.map_or(Ok(()), Err)?;
 
     for ((prompt, mut answer), generated) in prompts.iter().zip(answers).zip(generated) {
@@ -87,6 +99,14 @@ fn sampling(options: &Complete, seed: Option<u64>) -> Result<Sampling> {
         seed: seed.unwrap_or(0),
         ..Sampling::default()
     };
+    if options.beams != 1 && options.temperature != 0.0 {
+        let found = format!(
+            "`--beams` is {} and `--temperature` {}, wanted one of them",
+            options.beams, options.temperature
+        );
+        return Err(Refusal::new(found, "beams look for the likeliest answer and draw none"))
+            .or_refuse();
+    }
     match sampling.problems() {
         problems if problems.is_empty() => Ok(sampling),
         problems => {
