@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use albacore_data::{Api, HttpConfig, HttpModel, LanguageModel};
-use albacore_model::{Capacity, LlamaConfig};
+use albacore_model::{Capacity, ModelConfig};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
 
@@ -78,10 +78,10 @@ impl Writer<'_> {
         }
         let folder = model_folder::resolve(&self.model.path, terminal);
         let folder = folder.map_err(|failure| failure.at(self.model.place.as_deref()))?;
-        let shape = LlamaConfig::load(&folder).or_refuse()?;
-        let tokenizer = tokenizer(&folder, shape.vocab_size)?;
+        let shape = ModelConfig::load(&folder).or_refuse()?;
+        let tokenizer = tokenizer(&folder, shape.vocab_size())?;
         let count = |text: &str| tokenizer.encode(text).map_or(text.len(), |ids| ids.len());
-        act(&count, Some(shape.max_position_embeddings))
+        act(&count, Some(shape.context()))
     }
 }
 

@@ -93,7 +93,7 @@ impl SentencePiece {
         const MARK: &str = "<extra_id_";
         for (at, _) in text.match_indices(MARK) {
             let inside = &text[at + MARK.len()..];
-            let Some((number, after)) = inside.split_once('>') else { return None };
+            let (number, after) = inside.split_once('>')?;
             let canonical = !number.starts_with('0') || number == "0";
             let number =
                 number.parse().ok().filter(|number: &u32| canonical && *number < self.extra);

@@ -12,6 +12,7 @@
 mod backward;
 mod bias;
 mod cross;
+mod dropped;
 mod forward;
 mod pairs;
 #[cfg(test)]
@@ -26,11 +27,13 @@ use candle_core::Tensor;
 
 pub use bias::{BiasValues, Buckets, RelativeBias};
 pub use cross::{Crossing, cross_attention};
+pub(crate) use dropped::Dropped;
 pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 
 use crate::device::attention::Call;
 use crate::device::bias::Table;
+use crate::dropout::Mask;
 use crate::engine::{Engine, Memory};
 use crate::error::expect_shape;
 use crate::launch::{Compute, Gpu};
@@ -59,7 +62,11 @@ pub fn attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(tape, qkv, Attention { heads, sequences, scale, causal: true, bias: None })
+    record(
+        tape,
+        qkv,
+        Attention { heads, sequences, scale, causal: true, bias: None, dropout: None },
+    )
 }
 
 /// As [`attention()`], but a token sees all tokens of its sequence and of its prompt: the attention of
@@ -74,7 +81,11 @@ pub fn bidirectional_attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(tape, qkv, Attention { heads, sequences, scale, causal: false, bias: None })
+    record(
+        tape,
+        qkv,
+        Attention { heads, sequences, scale, causal: false, bias: None, dropout: None },
+    )
 }
 
 /// Attention whose scores have a learned bias by the distance of the key from the query, before the
@@ -94,12 +105,33 @@ pub fn biased_attention<'a>(
     scale: f32,
     bias: RelativeBias<'a>,
 ) -> Result<Value<'a>> {
+    biased_attention_with_dropout(tape, qkv, heads, sequences, scale, bias, 0.0)
+}
+
+/// As [`biased_attention`], of which the tape drops weights at the rate `dropout`, as
+/// [`crate::dropout()`] drops numbers: on the CPU.
+///
+/// # Errors
+/// As [`biased_attention`]; if weights are to be dropped on a GPU.
+pub fn biased_attention_with_dropout<'a>(
+    tape: &mut Tape<'a>,
+    qkv: &Value<'a>,
+    heads: Heads,
+    sequences: &'a Sequences,
+    scale: f32,
+    bias: RelativeBias<'a>,
+    dropout: f32,
+) -> Result<Value<'a>> {
     bias.check(heads.query)?;
     if sequences.share_prompts() {
         return Err(Error::BiasedPrompts);
     }
+    let dropout = Mask::next(tape, dropout);
+    if dropout.is_some() && !qkv.tensor().device().is_cpu() {
+        return Err(Error::Device { found: "attention with dropout".to_owned() });
+    }
     let causal = !bias.buckets.is_bidirectional();
-    record(tape, qkv, Attention { heads, sequences, scale, causal, bias: Some(bias) })
+    record(tape, qkv, Attention { heads, sequences, scale, causal, bias: Some(bias), dropout })
 }
 
 /// What is attended to, and how.
@@ -110,6 +142,7 @@ struct Attention<'a> {
     scale: f32,
     causal: bool,
     bias: Option<RelativeBias<'a>>,
+    dropout: Option<Mask>,
 }
 
 fn record<'a>(tape: &mut Tape<'a>, qkv: &Value<'a>, call: Attention<'a>) -> Result<Value<'a>> {

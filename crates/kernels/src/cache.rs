@@ -173,7 +173,7 @@ impl KeyValueCache {
             };
             return slots.attend(&gpu, self.heads, qkv, sequences, fresh, scale);
         }
-        self.append(&*storage::read(qkv)?, sequences.clone(), fresh);
+        self.append(&storage::read(qkv)?, sequences.clone(), fresh);
         self.run(qkv, sequences, fresh, Seen { scale, causal: true, bias: None })
     }
 
@@ -201,7 +201,7 @@ impl KeyValueCache {
         expect_shape(operation, "the bias", &[bias.heads(); 2], &heads)?;
         let shared = self.sequences[sequences.clone()].iter().any(|grown| grown.head.is_some());
         assert!(!shared, "a bias counts positions, which a shared head hides");
-        self.append(&*storage::read(qkv)?, sequences.clone(), fresh);
+        self.append(&storage::read(qkv)?, sequences.clone(), fresh);
         let longest = self.sequences[sequences.clone()].iter().map(Grown::len).max().unwrap_or(0);
         expect_longest(longest / self.row(), bias.longest())?;
         self.run(qkv, sequences, fresh, Seen { scale, causal: true, bias: Some(bias) })

@@ -25,13 +25,7 @@ const CHUNK: usize = 1 << 14;
 /// # Panics
 /// If the rate is not in `0 .. 1`.
 pub fn dropout<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rate: f32) -> Result<Value<'a>> {
-    assert!((0.0..1.0).contains(&rate), "a rate of dropout is at least 0 and below 1");
-    if rate == 0.0 {
-        return Ok(x.clone());
-    }
-    let Some(key) = tape.next_dropout() else { return Ok(x.clone()) };
-    let mask =
-        Mask { key, below: (f64::from(rate) * 2f64.powi(32)) as u64, keep: 1.0 / (1.0 - rate) };
+    let Some(mask) = Mask::next(tape, rate) else { return Ok(x.clone()) };
     let out = mask.applied(x.tensor())?;
     let (slot, input) = (x.slot(), x.tensor().clone());
     let out = tape.record(out, slot.is_some(), move |slots, gradient| {
@@ -42,7 +36,7 @@ pub fn dropout<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rate: f32) -> Result<Valu
 
 /// What one call drops.
 #[derive(Clone, Copy)]
-struct Mask {
+pub(crate) struct Mask {
     key: u64,
     /// Of the 2³² values of a place's random number, those below this one drop it.
     below: u64,
@@ -50,6 +44,22 @@ struct Mask {
 }
 
 impl Mask {
+    /// That of the tape's next dropout, if it is to drop anything.
+    pub(crate) fn next(tape: &mut Tape<'_>, rate: f32) -> Option<Self> {
+        assert!((0.0..1.0).contains(&rate), "a rate of dropout is at least 0 and below 1");
+        if rate == 0.0 {
+            return None;
+        }
+        let below = (f64::from(rate) * 2f64.powi(32)) as u64;
+        Some(Self { key: tape.next_dropout()?, below, keep: 1.0 / (1.0 - rate) })
+    }
+
+    /// What the number at a place is multiplied by.
+    #[inline(always)]
+    pub(crate) fn factor(self, place: u64) -> f32 {
+        if mixed(self.key.wrapping_add(place)) >> 32 < self.below { 0.0 } else { self.keep }
+    }
+
     fn applied(self, x: &Tensor) -> Result<Tensor> {
         // SAFETY: all of it is written below.
         let out = unsafe { Like::of(x).empty()? };
@@ -59,8 +69,9 @@ impl Mask {
             chunks.for_each(|(chunk, (out, x))| {
                 for (place, (out, &x)) in out.iter_mut().zip(x).enumerate() {
                     let place = (chunk * CHUNK + place) as u64;
-                    let dropped = mixed(self.key.wrapping_add(place)) >> 32 < self.below;
-                    *out = if dropped { 0.0 } else { x * self.keep };
+                    let factor = self.factor(place);
+                    // Not their product, which a NaN or an infinity would outlive.
+                    *out = if factor == 0.0 { 0.0 } else { x * factor };
                 }
             });
             Ok(())

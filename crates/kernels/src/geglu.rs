@@ -43,7 +43,7 @@ struct Gelu;
 
 impl Gelu {
     /// `2 √(2/π)`.
-    const FACTOR: f32 = 1.595_769_1;
+    const FACTOR: f32 = 1.595_769_2;
     const CUBE: f32 = 0.044_715;
 }
 

@@ -66,7 +66,7 @@ pub use adamw_int8::adamw_int8;
 pub use add::add;
 pub use attention::{
     BiasValues, Buckets, Crossing, RelativeBias, attention, biased_attention,
-    bidirectional_attention, cross_attention,
+    biased_attention_with_dropout, bidirectional_attention, cross_attention,
 };
 pub use cache::{CachedHead, KeyValueCache};
 pub use dropout::dropout;

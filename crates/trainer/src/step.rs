@@ -124,7 +124,7 @@ pub(crate) fn accumulate(
         counts.add(&aim.objective.count(&Told::of(batch, aim).groups()));
     }
 
-    let mut seeds = (aim.dropout_seed..).into_iter();
+    let mut seeds = (0..).map(|part| aim.dropout_seed.wrapping_add(part));
     let said = batches.iter().map(|batch| {
         let parts = batch.split(parts).into_iter().zip(&mut seeds);
         parts

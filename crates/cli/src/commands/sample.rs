@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use albacore_data::sample::{Asked, Ended, Foretold, Progress, Prompts, Run, Sampled};
 use albacore_data::{HttpModel, LanguageModel, Statistics, Tokenizer};
-use albacore_model::LlamaConfig;
+use albacore_model::ModelConfig;
 use albacore_trainer::RunFolder;
 use candle_core::Device;
 use serde_json::json;
@@ -68,9 +68,9 @@ impl Reader {
         }
         let folder = model_folder::resolve(&config.model.path, terminal);
         let folder = folder.map_err(|failure| failure.at(config.model.place.as_deref()))?;
-        let shape = LlamaConfig::load(&folder).or_refuse()?;
-        let tokenizer = tokenizer(&folder, shape.vocab_size)?;
-        Ok(Self::Local(tokenizer.into(), shape.max_position_embeddings))
+        let shape = ModelConfig::load(&folder).or_refuse()?;
+        let tokenizer = tokenizer(&folder, shape.vocab_size())?;
+        Ok(Self::Local(tokenizer.into(), shape.context()))
     }
 
     fn tokenizer(&self) -> Option<&Tokenizer> {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::bias::{BiasValues, Buckets, RelativeBias, add_by_bucket};
 use super::forward::hide_later_keys;
 use super::pairs::Pair;
-use super::{Attention, Block, QUERIES, Rows};
+use super::{Attention, Block, Dropped, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
 use crate::simd::{exp, sum2, wide};
@@ -153,7 +153,17 @@ impl Attention<'_> {
             bias.of_head(head).add(scores, keys.start, queries.start);
         }
         let first_query = pair.causal.then_some((keys.start, queries.start));
+        let dropped = self.dropout.map(|mask| {
+            let (query, key) = (queries.start, keys.start);
+            Dropped { mask, head, query, key }
+        });
+        if let Some(dropped) = dropped {
+            dropped.apply(slopes.as_chunks_mut().0, 0);
+        }
         weights_and_slopes(weights, slopes, lse, delta, first_query);
+        if let Some(dropped) = dropped {
+            dropped.apply(weights.as_chunks_mut().0, 0);
+        }
         if let Some(sums) = sums {
             let (slopes, _) = slopes.as_chunks();
             let (buckets, index) = (sums.buckets, head - pair.heads(heads).start);

@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use super::backward::{row_products, weights_and_slopes};
 use super::pairs::{chunk, chunks};
-use super::{Block, QUERIES, Rows, Tile};
+use super::{Block, Dropped, QUERIES, Rows, Tile};
+use crate::dropout::Mask;
 use crate::error::expect_shape;
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
@@ -52,7 +53,8 @@ impl Crossing {
     }
 }
 
-/// `softmax(scale · q kᵀ) v` of each target with its own source. On the CPU.
+/// `softmax(scale · q kᵀ) v` of each target with its own source; the tape drops weights at the rate
+/// `dropout`, as [`crate::dropout()`] drops numbers. On the CPU.
 ///
 /// # Shapes
 /// `q` `(T, H D)` of the targets, `kv` `(S, 2 G D)` of the sources, k before v; returns `(T, H D)`.
@@ -66,12 +68,13 @@ pub fn cross_attention<'a>(
     heads: Heads,
     crossing: &'a Crossing,
     scale: f32,
+    dropout: f32,
 ) -> Result<Value<'a>> {
     let operation = "cross-attention";
     if heads.width == 0 || heads.key_value == 0 || !heads.query.is_multiple_of(heads.key_value) {
         return Err(Error::Heads { operation, found: heads });
     }
-    let call = Cross { heads, crossing, scale };
+    let call = Cross { heads, crossing, scale, dropout: Mask::next(tape, dropout) };
     let shape = [crossing.targets, heads.output_channels()];
     expect_shape(operation, "q", q.tensor().dims(), &shape)?;
     expect_shape(operation, "kv", kv.tensor().dims(), &[crossing.sources, call.key_stride()])?;
@@ -96,6 +99,7 @@ struct Cross<'a> {
     heads: Heads,
     crossing: &'a Crossing,
     scale: f32,
+    dropout: Option<Mask>,
 }
 
 /// What all tiles of a backward pass read and write.
@@ -172,6 +176,12 @@ impl Cross<'_> {
                 first: None,
                 scale: self.scale,
                 bias: None,
+                dropped: self.dropout.map(|mask| Dropped {
+                    mask,
+                    head,
+                    query: queries.start,
+                    key: keys.start,
+                }),
             };
             let columns = head * tokens + queries.start..head * tokens + queries.end;
             let count = queries.len();
@@ -263,7 +273,15 @@ impl Cross<'_> {
         product_here(lanes(slopes), v, gradient.transposed(), 1.0, false);
         let row = head * self.crossing.targets;
         let row = row + queries.start..row + queries.end;
+        let (query, key) = (queries.start, keys.start);
+        let dropped = self.dropout.map(|mask| Dropped { mask, head, query, key });
+        if let Some(dropped) = dropped {
+            dropped.apply(slopes.as_chunks_mut().0, 0);
+        }
         weights_and_slopes(weights, slopes, &all.lse[row.clone()], &all.delta[row], None);
+        if let Some(dropped) = dropped {
+            dropped.apply(weights.as_chunks_mut().0, 0);
+        }
 
         let lanes = |data| Matrix::strided(data, keys.len(), queries.len(), QUERIES);
         let (weights, slopes) = (lanes(weights), lanes(slopes));

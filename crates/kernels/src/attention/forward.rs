@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::bias::{BiasValues, HeadBias};
-use super::{Attention, Block, QUERIES, Rows};
+use super::{Attention, Block, Dropped, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
 use crate::simd::{exp, wide};
@@ -44,6 +44,10 @@ impl Attention<'_> {
                 first: self.causal.then_some(queries.start),
                 scale: self.scale,
                 bias: bias.map(|bias| (bias.of_head(head), queries.start)),
+                dropped: self.dropout.map(|mask| {
+                    let query = sequence.start + queries.start;
+                    Dropped { mask, head, query, key: sequence.start }
+                }),
             };
             let rows = sequence.start + queries.start..sequence.start + queries.end;
             let columns = head * tokens + rows.start..head * tokens + rows.end;
@@ -86,6 +90,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) scale: f32,
     /// What is added to the scores, and the position of the first query.
     pub(crate) bias: Option<(HeadBias<'a>, usize)>,
+    /// What is dropped of the weights, where no prompt is shared.
+    pub(crate) dropped: Option<Dropped>,
 }
 
 /// The keys and values of a prompt that is shared.
@@ -157,6 +163,10 @@ impl Tile<'_> {
         let factor = wide!(|| softmax.absorb(lanes));
         if seen.any {
             rescale(out, &factor, self.queries);
+        }
+        // The sum of the softmax is that of all weights.
+        if let Some(dropped) = self.dropped {
+            dropped.apply(lanes, keys.start);
         }
         let weights = Matrix::strided(scores, keys.len(), self.queries, QUERIES).transposed();
         out.product(weights, v, 1.0, seen.any);

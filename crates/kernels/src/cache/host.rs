@@ -116,6 +116,7 @@ impl Attention<'_> {
             first: None,
             scale: self.seen.scale,
             bias: None,
+            dropped: None,
         };
         let mut mixed = vec![0.0; q.len()];
         let found = attend(&tile, &mut mixed, width);
@@ -192,6 +193,7 @@ impl Attention<'_> {
             first: (self.seen.causal && task.tokens.len() > 1).then_some(past + task.tokens.start),
             scale: self.seen.scale,
             bias: self.seen.bias.map(|bias| (bias.of_head(head), past + task.tokens.start)),
+            dropped: None,
         };
         if grown.head.is_none() {
             tile.attend(&mut target);

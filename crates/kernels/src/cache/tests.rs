@@ -237,7 +237,7 @@ fn looking_up_equals_cross_attention_alone_and_behind_a_shared_source() {
     let crossing = crate::Crossing::new(&targets, &sources, &[0, 1]).unwrap();
     let (x, y) = (Value::constant(q.clone()), Value::constant(kv.clone()));
     let tape = &mut Tape::inference();
-    let wanted = crate::cross_attention(tape, &x, &y, heads, &crossing, 0.4).unwrap();
+    let wanted = crate::cross_attention(tape, &x, &y, heads, &crossing, 0.4, 0.0).unwrap();
     let wanted = wider(&floats(wanted.tensor()));
 
     let mut cache = KeyValueCache::new(heads, 2);

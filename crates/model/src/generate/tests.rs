@@ -264,3 +264,43 @@ fn a_request_that_cannot_be_run_ends_the_run_with_its_number_and_the_next_run_is
     let nothing = run(&mut generator, vec![request(prompt(1, 0, 4), 0, 0.0)]);
     assert_eq!((nothing[0].1.ids.len(), nothing[0].1.finish), (0, Finish::Length));
 }
+
+/// The sum of the log-probabilities of an answer.
+fn worth(model: &Model, prompt: &[u32], answer: &[u32]) -> f64 {
+    let caches = &RefCell::new(model.new_caches());
+    caches.borrow_mut().iter_mut().for_each(|cache| cache.admit(None).unwrap());
+    let mut ids = prompt.to_vec();
+    let mut cached = 0;
+    let terms = answer.iter().map(|&id| {
+        let step = Step::new(model, 0..1, std::iter::once((ids.as_slice(), cached))).unwrap();
+        let logits = storage::to_vec(&model.next_logits(&step, caches).unwrap()).unwrap();
+        (cached, _) = (ids.len(), ids.push(id));
+        let sum = logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>();
+        f64::from(logits[id as usize]) - sum.ln()
+    });
+    terms.sum()
+}
+
+#[test]
+fn beams_search_a_llama_too_and_find_nothing_less_likely_than_one_beam_does() {
+    let model = plain();
+    let prompts = [vec![5, 9, 2], vec![7], (0..50).collect()];
+    let limits = Limits { max_new_tokens: 6, stop_ids: Vec::new() };
+    let go_on = |_, _| ControlFlow::Continue(());
+    let greedy = generate(&model, &prompts, Sampling::default(), &limits, go_on).unwrap();
+    let search = |count| {
+        let beams = Beams { count, ..Beams::default() };
+        beam_search(&model, &prompts, beams, &limits).unwrap()
+    };
+    let (one, many) = (search(1), search(8));
+    let mut better = 0;
+    for (index, prompt) in prompts.iter().enumerate() {
+        assert_eq!(one[index].ids, greedy[index].ids);
+        assert_eq!(many[index].finish, Finish::Length);
+        let [least, found] = [&greedy, &many].map(|all| worth(&model, prompt, &all[index].ids));
+        // Rounding in f32 may let an answer pass that is as likely.
+        assert!(found > least - 1e-4, "{found} and {least}");
+        better += usize::from(found > least + 1e-3);
+    }
+    assert!(better > 0, "no answer is better");
+}

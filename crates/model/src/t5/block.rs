@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use albacore_kernels::{
     BiasValues, Crossing, Heads, KeyValueCache, Parameter, RelativeBias, Sequences, Tape, Value,
-    add, biased_attention, cross_attention, dropout, geglu, linear, linear_add, relu, rms_norm,
-    swiglu,
+    add, biased_attention_with_dropout, cross_attention, dropout, geglu, linear, linear_add, relu,
+    rms_norm, swiglu,
 };
 
 use super::ParameterSource;
@@ -81,7 +81,7 @@ impl Block {
     ) -> albacore_kernels::Result<Value<'a>> {
         let hidden = rms_norm(tape, x, &self.attention.layer_norm, pass.epsilon)?;
         let qkv = linear(tape, &hidden, &self.attention.qkv, None)?; // (S, 3 H D)
-        let mixed = biased_attention(tape, &qkv, pass.heads, sources, NO_SCALE, pass.bias)?;
+        let mixed = pass.attend(tape, &qkv, sources)?;
         let x = pass.residual(tape, x, &mixed, &self.attention.o)?;
         self.dense.forward(tape, &x, pass)
     }
@@ -100,9 +100,7 @@ impl Block {
         let hidden = rms_norm(tape, x, &self.attention.layer_norm, pass.epsilon)?;
         let qkv = linear(tape, &hidden, &self.attention.qkv, None)?; // (T, 3 H D)
         let mixed = match attend {
-            Attend::Packed(targets, _) => {
-                biased_attention(tape, &qkv, pass.heads, targets, NO_SCALE, pass.bias)?
-            }
+            Attend::Packed(targets, _) => pass.attend(tape, &qkv, targets)?,
             Attend::Cached(caches, members, fresh, bias) => {
                 let cache = &mut caches.borrow_mut()[index];
                 let members = members.clone();
@@ -117,7 +115,7 @@ impl Block {
         let mixed = match (attend, encoded) {
             (Attend::Packed(_, crossing), Some(encoded)) => {
                 let kv = self.keys_and_values(tape, encoded)?;
-                cross_attention(tape, &q, &kv, pass.heads, crossing, NO_SCALE)?
+                cross_attention(tape, &q, &kv, pass.heads, crossing, NO_SCALE, pass.dropout)?
             }
             (Attend::Cached(caches, members, fresh, _), _) => {
                 let caches = caches.borrow();
@@ -182,6 +180,17 @@ impl Dense {
 }
 
 impl<'a> Pass<'a> {
+    /// Attention of packed sequences to themselves.
+    fn attend(
+        self,
+        tape: &mut Tape<'a>,
+        qkv: &Value<'a>,
+        sequences: &'a Sequences,
+    ) -> albacore_kernels::Result<Value<'a>> {
+        let Self { heads, bias, dropout, .. } = self;
+        biased_attention_with_dropout(tape, qkv, heads, sequences, NO_SCALE, bias, dropout)
+    }
+
     /// `x + dropout(input weightᵀ)`.
     fn residual(
         self,

@@ -207,3 +207,48 @@ fn a_table_of_zeros_changes_no_bit_and_one_of_another_shape_is_refused() {
     let wanted = "attention: the bias table has shape [3, 32], wanted [32, 3]";
     assert_eq!(error.to_string(), wanted);
 }
+
+/// The output is linear in the values for a given mask, so the gradient of the values times them is the
+/// output times its own; and scores far apart leave one weight, which is kept or dropped.
+#[test]
+fn dropped_weights_are_the_same_in_both_passes_and_on_every_thread() {
+    let (heads, buckets) = (HEADS[0], &all_buckets()[3]);
+    let table = table(buckets, heads, 3);
+    let bias = RelativeBias { table: &table, buckets };
+    let sequences = Sequences::from_lengths([300, 1, 70]).unwrap();
+    let x = qkv(heads, 371, 2);
+    let seed = numbers(371 * heads.output_channels(), 4);
+    let run = |rate, recompute| {
+        table.clear_gradient();
+        let mut tape = Tape::recording(recompute).with_dropout_seed(5);
+        let leaf = tape.leaf(x.copy().unwrap());
+        let out = tape.checkpoint(&leaf, |tape, x| {
+            crate::biased_attention_with_dropout(tape, x, heads, &sequences, 0.5, bias, rate)
+        });
+        let out = out.unwrap();
+        let numbers = floats(out.tensor());
+        let seed = Tensor::from_slice(&seed, out.tensor().shape(), &Device::Cpu).unwrap();
+        let slots = tape.backward(&out, seed).unwrap();
+        (numbers, floats(slots.of(&leaf).unwrap()), gradient(&table).unwrap())
+    };
+    let alone = on_threads(1, || run(0.3, Recompute::None));
+    assert!(alone == on_threads(5, || run(0.3, Recompute::None)));
+    assert!(alone == run(0.3, Recompute::Selective) && alone == run(0.3, Recompute::Block));
+    assert!(alone.0 != run(0.0, Recompute::None).0);
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let values = |rows: &[f32]| -> Vec<f32> {
+        let of_values = heads.v(0).start..heads.v(heads.key_value - 1).end;
+        rows.chunks(heads.channels()).flat_map(|row| row[of_values.clone()].to_vec()).collect()
+    };
+    let (forward, backward) = (dot(&alone.0, &seed), dot(&values(&floats(&x)), &values(&alone.1)));
+    assert!((forward - backward).abs() < 1e-4 * forward.abs(), "{forward} and {backward}");
+    // One key alone has the weight 1: it is dropped, or it grows.
+    let one = &alone.0[300 * heads.output_channels()..][..heads.output_channels()];
+    let value = &floats(&x)[300 * heads.channels()..][heads.v(0).start..heads.channels()];
+    for (found, value) in one.chunks(heads.width).zip(value.chunks(heads.width)) {
+        let factor = found[0] / value[0];
+        assert!(factor == 0.0 || (factor - 1.0 / 0.7).abs() < 1e-5, "{factor}");
+    }
+}

@@ -57,7 +57,7 @@ fn output_and_gradients_equal_the_reference_and_its_finite_differences() {
         let reference =
             |given: &[Vec<f64>]| reference(&given[0], &given[1], heads, &crossing.stretches, 1.5);
         prove("cross-attention", &inputs(heads, &crossing), &[], reference, |tape, leaves| {
-            cross_attention(tape, &leaves[0], &leaves[1], heads, &crossing, 1.5)
+            cross_attention(tape, &leaves[0], &leaves[1], heads, &crossing, 1.5, 0.0)
         });
     }
 }
@@ -68,7 +68,7 @@ fn longer_than_tiles_and_chunks_it_still_equals_the_reference() {
     let heads = Heads { query: 2, key_value: 1, width: 20 };
     let [q, kv] = inputs(heads, &crossing);
     let (x, y) = (Value::constant(q.clone()), Value::constant(kv.clone()));
-    let out = cross_attention(&mut Tape::inference(), &x, &y, heads, &crossing, 0.5).unwrap();
+    let out = cross_attention(&mut Tape::inference(), &x, &y, heads, &crossing, 0.5, 0.0).unwrap();
     let [q, kv] = [q, kv].map(|tensor| wider(&floats(&tensor)));
     let wanted = reference(&q, &kv, heads, &crossing.stretches, 0.5);
     assert_close("cross-attention", &floats(out.tensor()), &wanted, 2e-6);
@@ -93,7 +93,7 @@ fn gradients_over_several_chunks_equal_those_of_attention_in_a_batch() {
         Tensor::from_slice(data, (rows, data.len() / rows), &Device::Cpu).unwrap()
     };
     let found = passes(&[of(&q, target), of(&kv, source)], &[], &seed, |tape, leaves| {
-        cross_attention(tape, &leaves[0], &leaves[1], heads, &crossing, 0.7)
+        cross_attention(tape, &leaves[0], &leaves[1], heads, &crossing, 0.7, 0.0)
     });
     let mut qkv = Vec::new();
     for row in kv.chunks(2 * channels) {
@@ -129,7 +129,7 @@ fn the_bits_do_not_depend_on_the_threads_or_on_what_is_computed_again() {
         let mut tape = Tape::recording(recompute);
         let leaves = inputs.clone().map(|input| tape.leaf(input));
         let out = tape.checkpoint_of(leaves.each_ref(), |tape, [q, kv]| {
-            cross_attention(tape, q, kv, heads, &crossing, 0.5)
+            cross_attention(tape, q, kv, heads, &crossing, 0.5, 0.0)
         });
         let out = out.unwrap();
         let numbers = floats(out.tensor());
@@ -153,4 +153,37 @@ fn targets_without_a_source_or_out_of_order_are_refused() {
     assert_eq!(message(&[0]), "cross-attention: source_of has shape [1], wanted [2]");
     let error = Crossing::new(&two, &one, &[0, 1]).unwrap_err().to_string();
     assert_eq!(error, "cross-attention: source 1 is out of range, there are 1");
+}
+
+/// With dropout the weights that are kept grow, the others are 0, and gradients follow: as the mask has it.
+#[test]
+fn dropped_weights_equal_the_reference_and_its_finite_differences() {
+    let crossing = batch(&[2, 60], &[3, 2], &[0, 1]);
+    let heads = Heads { query: 2, key_value: 1, width: 3 };
+    let mut tape = Tape::recording(Recompute::None).with_dropout_seed(9);
+    let mask = crate::dropout::Mask::next(&mut tape, 0.4).unwrap();
+    let reference = |given: &[Vec<f64>]| {
+        let mut out = vec![0.0; crossing.targets * heads.output_channels()];
+        for (queries, keys) in &crossing.stretches {
+            for (query, head) in queries.clone().flat_map(|query| [(query, 0), (query, 1)]) {
+                let q = &given[0][query * 6 + head * 3..][..3];
+                let row = |key: usize| &given[1][key * 6..][..6];
+                let score = |key| 1.5 * q.iter().zip(row(key)).map(|(q, k)| q * k).sum::<f64>();
+                let total = keys.clone().map(|key| score(key).exp()).sum::<f64>();
+                for key in keys.clone() {
+                    let place = ((head as u64) << 44) + ((query as u64) << 22) + key as u64;
+                    let weight = score(key).exp() / total * f64::from(mask.factor(place));
+                    for channel in 0..3 {
+                        out[query * 6 + head * 3 + channel] += weight * row(key)[3 + channel];
+                    }
+                }
+            }
+        }
+        out
+    };
+    prove("dropped", &inputs(heads, &crossing), &[], reference, |tape, leaves| {
+        let fresh = std::mem::replace(tape, Tape::inference());
+        *tape = fresh.with_dropout_seed(9);
+        cross_attention(tape, &leaves[0], &leaves[1], heads, &crossing, 1.5, 0.4)
+    });
 }
