@@ -86,7 +86,7 @@ impl<'a> HeldOut<'a> {
 impl Evaluator for HeldOut<'_> {
     fn evaluate(
         &mut self,
-        model: &Llama,
+        model: &Model,
         when: When,
     ) -> Result<Named, Box<dyn Error + Send + Sync>> {
         // A profile is of training's steps.

@@ -86,8 +86,8 @@ fn encode(groups: Groups, loaded: &Loaded) -> (Groups, Vec<Encoded>) {
                 response.push(tokenizer.eos());
             }
             let origin = Origin::new(group.id.as_str(), number as u32);
-            let example = given(&prompt, &response, origin, shape.vocab_size)?;
-            let most = shape.max_position_embeddings;
+            let example = given(&prompt, &response, origin, shape.vocab_size())?;
+            let most = shape.context();
             anyhow::ensure!(
                 example.len() <= most,
                 "answer {number} and its prompt have {} tokens, the model was made for {most}",
