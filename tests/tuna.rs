@@ -133,8 +133,7 @@ fn the_whole_recipe_ranks_better_than_before_and_is_the_same_stopped_at_every_ar
     let again = place.run(&["tuna", "all.toml", "--json", "--set", "run.name=whole"]);
     assert_eq!(again.stderr, "");
     assert_eq!(again.stdout.lines().last().unwrap(), last);
-    let changed = SFT.replace("2e-3", "1e-3");
-    place.write("sft.toml", &changed);
+    place.replace("sft.toml", "2e-3", "1e-3");
     let refused = place.run(&["tuna", "all.toml", "--set", "run.name=whole"]);
     insta::assert_snapshot!(told(&refused));
 }

@@ -291,7 +291,7 @@ mod tests {
         );
         assert_eq!(plan[3].set[2], "model.path=\"runs/all/tune\"");
         let sources =
-            "data.sources=[{ \"cap\" = 3, \"path\" = \"runs/all/ask-round-2/candidates.jsonl\" }]";
+            "data.sources=[{ \"path\" = \"runs/all/ask-round-2/candidates.jsonl\", \"cap\" = 3 }]";
         assert!(plan[4].set.iter().any(|set| set == sources), "{:?}", plan[4].set);
     }
 
