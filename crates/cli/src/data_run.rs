@@ -68,6 +68,9 @@ pub fn took(statistics: &Statistics) -> String {
     if *retries > 0 {
         text += &format!(", {} asked again", number(retries));
     }
+    if statistics.refused > 0 {
+        text += &format!(", {} refused", number(&statistics.refused));
+    }
     if let Some(cost) = cost {
         text += &format!(", cost {cost:.2}");
     }

@@ -130,8 +130,7 @@ impl LanguageModel for LocalModel<'_> {
     }
 
     fn identity(&self) -> String {
-        let api = if self.answers { "chat" } else { "completions" };
-        format!("{} {api}", self.identity)
+        identity(&self.identity, self.answers)
     }
 
     fn complete(
@@ -177,8 +176,15 @@ fn sampling(decoding: &Decoding, seed: u64) -> Sampling {
     }
 }
 
+/// What an answer follows from, beside its request: the model's files, and whether it is asked by its chat
+/// template.
+pub fn identity(files: &str, answers: bool) -> String {
+    format!("{files} {}", if answers { "chat" } else { "completions" })
+}
+
 fn no_completion(message: String, hint: Option<String>, fatal: bool) -> NoCompletion {
-    NoCompletion { message, hint, fatal }
+    // What is not fatal is of the request alone, and would be so again.
+    NoCompletion { message, hint, fatal, refused: !fatal }
 }
 
 /// What goes on during one call.

@@ -17,7 +17,6 @@ mod request;
 mod server;
 mod trouble;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +24,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-use serde_json::json;
 
 use self::backoff::Stop;
 pub use self::config::{Api, HttpConfig, NoKey};
@@ -98,10 +95,7 @@ impl LanguageModel for HttpModel {
     }
 
     fn identity(&self) -> String {
-        // Not the address: the same model may move to another machine in the middle of a run.
-        let HttpConfig { model, api, extra, omit, .. } = &self.server.config;
-        let extra: BTreeMap<_, _> = extra.iter().collect();
-        json!([model, api, extra, omit]).to_string()
+        self.server.config.identity()
     }
 
     fn cost(&self, usage: &Usage) -> Option<f64> {
@@ -126,7 +120,10 @@ impl LanguageModel for HttpModel {
                 if let Err(error) = crew.grow() {
                     let message = format!("no thread can be started: {error}");
                     let hint = Some("lower `concurrency`, or raise the limit of processes".into());
-                    let _ = on_reply(0, Err(NoCompletion { message, hint, fatal: true }));
+                    let _ = on_reply(
+                        0,
+                        Err(NoCompletion { message, hint, fatal: true, refused: false }),
+                    );
                     return;
                 }
             }
@@ -219,5 +216,6 @@ fn work(
 
 fn bug() -> NoCompletion {
     let hint = Some("the message above says where; please report it".into());
-    NoCompletion { message: "the client broke: this is a bug".into(), hint, fatal: true }
+    let message = "the client broke: this is a bug".into();
+    NoCompletion { message, hint, fatal: true, refused: false }
 }

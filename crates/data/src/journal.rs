@@ -1,10 +1,12 @@
-//! Answers on disk, so that a run that was killed never asks twice.
+//! Answers on disk, so that a run that was killed asks nothing again that was answered.
 //!
 //! One JSON object a line, in the order in which the answers came:
 //!
 //! ```text
 //! {"key": "instances/17", "digest": "5f3c…", "completion": {text, finish_reason, usage, effort, …}}
+//! {"key": "instances/18", "digest": "07a1…", "refusal": "`…/v1/completions` answered 400 …: bad words"}
 //! ```
+//! The second is no answer: it says that there will never be one, so that it is not asked for again.
 //! The key is the caller's; the digest is of the request and the model, so that an answer to another
 //! question is never taken for this one's. A line is written whole, by one call, before anyone hears of
 //! the answer; a line that a kill or a full disk cut short is cut off when the file is opened again.
@@ -16,6 +18,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -36,8 +39,19 @@ pub struct Entry {
     pub key: String,
     /// SHA-256 of the request and the model.
     pub digest: String,
+    /// What came.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How a request ended for good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
     /// The answer.
-    pub completion: Completion,
+    Completion(Completion),
+    /// It was refused, and would be again: why, in words.
+    Refusal(String),
 }
 
 /// The answers of a run. See the module's page of source for the file's format.
@@ -49,6 +63,8 @@ pub struct Journal {
     end: u64,
     /// Lines in file order.
     places: Vec<Place>,
+    /// How many of them are refusals.
+    refusals: usize,
     /// Where in `places` a key stands, by the first half of its SHA-256: two keys of one half would take
     /// 2^64 keys.
     numbers: HashMap<[u8; 16], u32>,
@@ -72,8 +88,8 @@ struct Head<'a> {
     #[serde(borrow)]
     key: std::borrow::Cow<'a, str>,
     digest: &'a str,
-    #[serde(rename = "completion")]
-    _completion: HeadOfCompletion,
+    completion: Option<HeadOfCompletion>,
+    refusal: Option<IgnoredAny>,
 }
 
 /// Enough of an answer to see that it is one.
@@ -111,6 +127,7 @@ impl Journal {
             file,
             end: 0,
             places: Vec::new(),
+            refusals: 0,
             numbers: HashMap::new(),
             synced: Instant::now(),
             is_synced: true,
@@ -128,12 +145,17 @@ impl Journal {
 
     /// How many answers it holds.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.places.len() - self.refusals
+    }
+
+    /// How many requests it holds that were refused for good.
+    pub fn refusals(&self) -> usize {
+        self.refusals
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
     }
 
     /// What this key's request was answered, if it was.
@@ -141,6 +163,17 @@ impl Journal {
     /// # Errors
     /// The key was another request's, or another model's; the file cannot be read.
     pub fn get(&mut self, key: &str, digest: &[u8; 32]) -> Result<Option<Completion>> {
+        Ok(match self.outcome(key, digest)? {
+            Some(Outcome::Completion(answer)) => Some(answer),
+            Some(Outcome::Refusal(_)) | None => None,
+        })
+    }
+
+    /// How this key's request ended, if it did.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn outcome(&mut self, key: &str, digest: &[u8; 32]) -> Result<Option<Outcome>> {
         let Some(number) = self.numbers.get(&short(key)) else { return Ok(None) };
         let place = self.places[*number as usize];
         if place.digest != *digest {
@@ -157,12 +190,12 @@ impl Journal {
                         .into(),
             });
         }
-        self.read(*number as usize).map(|entry| Some(entry.completion))
+        self.read(*number as usize).map(|entry| Some(entry.outcome))
     }
 
     /// All entries in the order in which they came.
     pub fn entries(&mut self) -> impl Iterator<Item = Result<Entry>> {
-        (0..self.len()).map(|number| self.read(number))
+        (0..self.places.len()).map(|number| self.read(number))
     }
 
     /// Records an answer. When it returns, the answer survives a kill of the process; a power cut may
@@ -171,6 +204,26 @@ impl Journal {
     /// # Errors
     /// The key has an answer; the disk is full. What was recorded before stays whole.
     pub fn append(&mut self, key: &str, digest: &[u8; 32], completion: &Completion) -> Result<()> {
+        self.append_line(key, digest, Some(completion), None)
+    }
+
+    /// Records that a request was refused for good, and why: it is never asked again.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_refusal(&mut self, key: &str, digest: &[u8; 32], why: &str) -> Result<()> {
+        self.append_line(key, digest, None, Some(why))?;
+        self.refusals += 1;
+        Ok(())
+    }
+
+    fn append_line(
+        &mut self,
+        key: &str,
+        digest: &[u8; 32],
+        completion: Option<&Completion>,
+        refusal: Option<&str>,
+    ) -> Result<()> {
         if let Some(number) = self.numbers.get(&short(key)) {
             return Err(self.twice(key, *number as usize, "is to be recorded again"));
         }
@@ -178,9 +231,12 @@ impl Journal {
         struct Line<'a> {
             key: &'a str,
             digest: &'a str,
-            completion: &'a Completion,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            completion: Option<&'a Completion>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            refusal: Option<&'a str>,
         }
-        let line = Line { key, digest: &hex(digest), completion };
+        let line = Line { key, digest: &hex(digest), completion, refusal };
         let mut line = serde_json::to_vec(&line).expect("an entry can be written as JSON");
         line.push(b'\n');
         if let Err(source) = self.write(&line) {
@@ -244,7 +300,7 @@ impl Journal {
                 return Ok(());
             }
             let bad = |message: String| Error::Journal {
-                place: self.place(self.len()),
+                place: self.place(self.places.len()),
                 message,
                 hint: "something else has written into the journal: restore it, or begin a run in \
                        a folder of its own"
@@ -257,6 +313,11 @@ impl Journal {
             let key = short(&head.key);
             if let Some(number) = self.numbers.get(&key) {
                 return Err(self.twice(&head.key, *number as usize, "stands here again"));
+            }
+            match (head.completion, head.refusal) {
+                (Some(_), None) => {}
+                (None, Some(_)) => self.refusals += 1,
+                _ => return Err(bad("is no entry: wanted `completion` or `refusal`".into())),
             }
             self.note(key, digest, bytes);
         }
@@ -287,7 +348,7 @@ impl Journal {
 
     fn twice(&self, key: &str, number: usize, what: &str) -> Error {
         Error::Journal {
-            place: self.place(self.len()),
+            place: self.place(self.places.len()),
             message: format!("`{key}` has an answer in line {}, and {what}", number + 1),
             hint: "each request needs a key of its own".into(),
         }

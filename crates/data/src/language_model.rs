@@ -156,7 +156,7 @@ pub struct Completion {
     pub effort: Effort,
 }
 
-/// Why a request has no answer. It was never recorded as one: it is asked again by the next run.
+/// Why a request has no answer. It is never recorded as one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct NoCompletion {
@@ -166,6 +166,9 @@ pub struct NoCompletion {
     pub hint: Option<String>,
     /// Whether every other request would fare the same (a wrong key, no such model): the run stops.
     pub fatal: bool,
+    /// Whether this request alone was refused for what it asks, and would be again (a policy on
+    /// contents, an answer without text). All else is asked again by the next run.
+    pub refused: bool,
 }
 
 /// What a model says to one request.

@@ -62,7 +62,7 @@ pub use error::{Error, Result};
 pub use filter::{Filter, Rejection, Rule, Rules, Sameness, TextFile};
 pub use format::Format;
 pub use http::{Api, HttpConfig, HttpModel, NoKey};
-pub use journal::{Entry, Journal, journaled};
+pub use journal::{Entry, Journal, Outcome, journaled};
 pub use language_model::{
     Completion, CompletionRequest, Decoding, Effort, FinishReason, LanguageModel, NoCompletion,
     OnReply, Prompt, Reply, TokenLogprob, Usage,

@@ -12,6 +12,9 @@ pub struct Statistics {
     pub answers: u64,
     /// Requests that have none, all attempts included.
     pub failures: u64,
+    /// Requests that were refused for good, for what they ask: they are not asked again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused: u64,
     /// Attempts beside the first of each request.
     pub retries: u64,
     /// Tokens of the prompts of answered requests.
@@ -53,6 +56,7 @@ impl Statistics {
     pub fn join(&mut self, other: &Self) {
         self.answers += other.answers;
         self.failures += other.failures;
+        self.refused += other.refused;
         self.retries += other.retries;
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
@@ -65,4 +69,8 @@ impl Statistics {
             self.last_trouble.clone_from(&other.last_trouble);
         }
     }
+}
+
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

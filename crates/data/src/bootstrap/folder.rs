@@ -82,6 +82,8 @@ impl RunFolder {
         funnel.written = funnel.accepted + self.rejected.len() as u64;
         let yes = self.classified.iter().flatten().filter(|line| line.is_yes()).count();
         funnel.classification = yes as u64;
+        let refused = self.requests.iter().map(|(stage, took)| (*stage, took.refused));
+        funnel.refused = refused.filter(|(_, refused)| *refused > 0).collect();
         match &self.funnel {
             Some(last) if last.accepted == funnel.accepted => last.clone(),
             _ => funnel,
@@ -94,12 +96,18 @@ fn whole<T: DeserializeOwned>(path: &Path) -> Result<Option<Vec<T>>> {
     path.is_file().then(|| lines::read(path)).transpose()
 }
 
+/// How many requests of a journal were refused for good, by stage.
+pub(super) fn refused(path: &Path) -> Result<BTreeMap<Stage, u64>> {
+    let refused = requests(path)?.into_iter().map(|(stage, took)| (stage, took.refused));
+    Ok(refused.filter(|(_, refused)| *refused > 0).collect())
+}
+
 /// What the answers of a journal took, by stage.
 fn requests(path: &Path) -> Result<BTreeMap<Stage, Statistics>> {
     #[derive(Deserialize)]
     struct Line {
         key: String,
-        completion: Took,
+        completion: Option<Took>,
     }
     #[derive(Deserialize)]
     struct Took {
@@ -128,7 +136,11 @@ fn requests(path: &Path) -> Result<BTreeMap<Stage, Statistics>> {
         let Some(stage) = Stage::ALL.into_iter().find(|known| known.name() == stage) else {
             continue;
         };
-        found.entry(stage).or_default().count(&completion.usage, &completion.effort);
+        let statistics = found.entry(stage).or_default();
+        match completion {
+            Some(Took { usage, effort }) => statistics.count(&usage, &effort),
+            None => statistics.refused += 1,
+        }
     }
     Ok(found)
 }

@@ -23,6 +23,9 @@ pub struct RawInstances {
     pub raw_instances: String,
     /// Why the completion ended.
     pub finish_reason: FinishReason,
+    /// Whether there is none, because it was refused for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// A task with the instances that are kept.
@@ -122,6 +125,7 @@ mod tests {
             is_classification: false,
             raw_instances: text.into(),
             finish_reason: FinishReason::Stop,
+            refused: false,
         }
     }
 

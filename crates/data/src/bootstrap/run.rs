@@ -46,6 +46,15 @@ impl Stage {
         }
     }
 
+    /// Whether the method has it: where whole tasks are written at once, nothing stands between the first
+    /// stage and the last.
+    pub fn is_of(self, method: Method) -> bool {
+        match method {
+            Method::SelfInstruct => true,
+            Method::Alpaca => matches!(self, Self::Instructions | Self::Records),
+        }
+    }
+
     /// The file that it reads first, and the stage that writes it.
     pub(super) fn needs(self, method: Method) -> Option<(&'static str, Self)> {
         match (self, method) {
@@ -95,6 +104,9 @@ pub struct Classified {
     pub instruction: String,
     /// What the model said.
     pub is_classification: String,
+    /// Whether this was refused for good: then the task goes no further.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 impl Classified {
@@ -126,6 +138,10 @@ pub struct Funnel {
     pub accepted: u64,
     /// Of these, those held to be classification.
     pub classification: u64,
+    /// Requests that were refused for good, by stage. In the first stage such a prompt brings nothing; in
+    /// the others its instruction goes no further.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<Stage, u64>,
     /// Instances that are not used, by reason.
     pub unused_instances: BTreeMap<Unused, usize>,
     /// Tasks that have instances.

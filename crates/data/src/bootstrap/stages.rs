@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
+use super::folder::refused;
 use super::instructions::Pool;
 use super::run::{AlpacaRecord, Classified, Ended, Funnel, Progress, Run, Stage};
 use super::{Method, NewInstruction, RawInstances, Task, Unused, finetuning_records, parse_task};
 use crate::journal::ask_each;
 use crate::{
-    Completion, CompletionRequest, Decoding, Entry, Error, FinishReason, Journal, Prompt, Random,
-    Result, Statistics, lines,
+    Completion, CompletionRequest, Decoding, Entry, Error, FinishReason, Journal, Outcome, Prompt,
+    Random, Result, Statistics, lines,
 };
 
 /// What a round of requests has come to.
 enum Answers {
-    /// One each, in order.
-    All(Vec<Completion>, Statistics),
+    /// One each, in order; `None` for a request that was refused for good.
+    All(Vec<Option<Completion>>, Statistics),
     /// The run was asked to stop.
     Stopped,
 }
@@ -67,11 +68,13 @@ impl Run<'_> {
                 return Ok(Ended::Stopped);
             };
             statistics.join(&took);
-            cut_off += answers.iter().filter(|answer| is_cut_off(answer)).count();
+            cut_off += answers.iter().flatten().filter(|answer| is_cut_off(answer)).count();
             let candidates = answers.iter().zip(&prompts).enumerate();
             let candidates = candidates.flat_map(|(number, (answer, (_, shown)))| {
+                // A prompt that was refused brings nothing.
+                let Some(answer) = answer else { return Vec::new() };
                 let candidates = self.recipe.with_writer(|writer| writer.parse(answer, *shown));
-                candidates.into_iter().map(move |candidate| (key(number), candidate))
+                candidates.into_iter().map(|candidate| (key(number), candidate)).collect()
             });
             pool.finish_round(candidates.collect())?;
         }
@@ -85,13 +88,18 @@ impl Run<'_> {
             return Ok((statistics, cut_off));
         }
         for entry in journal.entries() {
-            let Entry { key, completion, .. } = entry?;
+            let Entry { key, outcome, .. } = entry?;
             let mut parts = key.split('/');
             let is_ours = parts.next() == Some(Stage::Instructions.name());
             let number = parts.next().and_then(|round| round.parse::<u64>().ok());
             if is_ours && number.is_some_and(|number| number < round) {
-                statistics.add(&completion, self.model.cost(&completion.usage));
-                cut_off += usize::from(is_cut_off(&completion));
+                match outcome {
+                    Outcome::Completion(answer) => {
+                        statistics.add(&answer, self.model.cost(&answer.usage));
+                        cut_off += usize::from(is_cut_off(&answer));
+                    }
+                    Outcome::Refusal(_) => statistics.refused += 1,
+                }
             }
         }
         Ok((statistics, cut_off))
@@ -127,7 +135,8 @@ impl Run<'_> {
         let Answers::All(answers, statistics) = answers? else { return Ok(Ended::Stopped) };
         let lines = instructions.into_iter().zip(answers).map(|(line, answer)| Classified {
             instruction: line.instruction,
-            is_classification: answer.text,
+            refused: answer.is_none(),
+            is_classification: answer.map_or(String::new(), |answer| answer.text),
         });
         lines::replace(&self.path("classification.jsonl"), lines)?;
         Ok(Ended::Complete { statistics, warning: None })
@@ -139,7 +148,9 @@ impl Run<'_> {
         let accepted: Vec<IgnoredAny> = lines::read(&self.path("instructions.jsonl"))?;
         self.refuse_behind(Stage::Instances, tasks.len(), accepted.len())?;
         let mut failed = None;
-        let mut requests = tasks.iter().enumerate().map_while(|(number, task)| {
+        let (open, refused): (Vec<_>, Vec<_>) =
+            tasks.iter().enumerate().partition(|(_, task)| !task.refused);
+        let mut requests = open.iter().map_while(|(number, task)| {
             let key = format!("instances/{number}");
             let prompt = self.recipe.prompts.instances(&task.instruction, task.is_yes());
             let prompt = prompt.map_err(|error| failed = Some(error)).ok()?;
@@ -147,16 +158,23 @@ impl Run<'_> {
             let request = self.request(&key, prompt, decoding);
             Some((key, request))
         });
-        let answers = self.ask(journal, tasks.len(), &mut requests, &|answers| {
-            self.tell(Stage::Instances, answers, tasks.len());
+        let answers = self.ask(journal, open.len(), &mut requests, &|answers| {
+            self.tell(Stage::Instances, answers, open.len());
         });
+        drop(requests);
         failed.map_or(Ok(()), Err)?;
         let Answers::All(answers, statistics) = answers? else { return Ok(Ended::Stopped) };
-        let lines = tasks.iter().zip(answers).map(|(task, answer)| RawInstances {
+        let refused = refused.into_iter().map(|task| (task, None));
+        let mut lines = open.into_iter().zip(answers).chain(refused).collect::<Vec<_>>();
+        lines.sort_by_key(|((number, _), _)| *number);
+        let lines = lines.into_iter().map(|((_, task), answer)| RawInstances {
             instruction: task.instruction.clone(),
             is_classification: task.is_yes(),
-            raw_instances: answer.text,
-            finish_reason: answer.finish_reason,
+            refused: answer.is_none(),
+            finish_reason: answer
+                .as_ref()
+                .map_or(FinishReason::Stop, |answer| answer.finish_reason.clone()),
+            raw_instances: answer.map_or(String::new(), |answer| answer.text),
         });
         lines::replace(&self.path("instances.jsonl"), lines)?;
         Ok(Ended::Complete { statistics, warning: None })
@@ -170,6 +188,7 @@ impl Run<'_> {
         for line in rejected {
             *funnel.rejected.entry(line.rule).or_default() += 1;
         }
+        funnel.refused = refused(&self.path("requests.jsonl"))?;
         funnel.written = funnel.accepted + funnel.rejected.values().sum::<u64>();
         let tasks = match self.recipe.config.method {
             Method::SelfInstruct => self.parsed(&mut funnel)?,
@@ -219,7 +238,8 @@ impl Run<'_> {
         self.refuse_behind(Stage::Records, raw.len(), funnel.accepted as usize)?;
         funnel.classification = raw.iter().filter(|raw| raw.is_classification).count() as u64;
         let most = self.recipe.config.instances_per_task;
-        let tasks = (0u64..).zip(&raw).filter_map(|(number, raw)| {
+        let answered = (0u64..).zip(&raw).filter(|(_, raw)| !raw.refused);
+        let tasks = answered.filter_map(|(number, raw)| {
             parse_task(raw, most, self.recipe.seed, number, &mut funnel.unused_instances)
         });
         Ok(tasks.collect())
@@ -236,7 +256,7 @@ impl Run<'_> {
         }
     }
 
-    /// Asks for all of these, and waits for all answers.
+    /// Asks for all of these, and waits until each is answered or refused.
     fn ask(
         &self,
         journal: &mut Journal,
@@ -244,7 +264,7 @@ impl Run<'_> {
         requests: &mut dyn Iterator<Item = (String, CompletionRequest)>,
         progress: &dyn Fn(u64),
     ) -> Result<Answers> {
-        let mut answers: Vec<Option<Completion>> = vec![None; count];
+        let mut answers: Vec<Option<Option<Completion>>> = vec![None; count];
         let mut done = 0;
         let mut on_answer = |number: usize, answer| {
             answers[number] = Some(answer);

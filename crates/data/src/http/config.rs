@@ -1,10 +1,11 @@
 //! The settings of a server that writes text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use ureq::http::Uri;
 
 use crate::{Problem, Usage};
@@ -40,8 +41,9 @@ pub struct HttpConfig {
     /// Seconds until a connection must stand; default 10.
     pub connect_timeout_s: f64,
     /// How often a request is asked again after a failure that may pass (a broken connection, a
-    /// timeout, 408, 409, 425, 429, 5xx, an answer that cannot be read); default 8. Until the first
-    /// answer, a server that cannot be reached or read is asked again 3 times at most.
+    /// timeout, 408, 409, 425, 5xx, an answer that cannot be read); default 8. Until the first
+    /// answer, a server that cannot be reached or read is asked again 3 times at most. Where it says that
+    /// it is asked too much (429, `Retry-After`) it is asked on, see `longest_wait_s`.
     pub retries: u32,
     /// Seconds of which the wait before the first retry is a random part; doubled with each
     /// retry; default 0.5.
@@ -49,7 +51,9 @@ pub struct HttpConfig {
     /// Most seconds of which the wait before a retry is a random part; default 60.
     pub longest_backoff_s: f64,
     /// Most seconds that the server may tell us to wait (`Retry-After`); default 600. If it says
-    /// more, the run stops.
+    /// more, the run stops. For as long it may also say again and again that it is asked too much
+    /// without answering anything: after that, `retries` counts as for other failures. Raising it
+    /// outlasts longer limits.
     pub longest_wait_s: f64,
     /// How many requests in a row may fail, each with all its retries, before the run stops;
     /// default 10. Raising it asks a broken server for longer.
@@ -241,6 +245,14 @@ impl HttpConfig {
         let known = prices.iter().any(Option::is_some);
         let cost = |(price, tokens): (Option<f64>, u64)| price.unwrap_or(0.0) * tokens as f64 / 1e6;
         known.then(|| prices.into_iter().zip(tokens).map(cost).sum())
+    }
+
+    /// What an answer follows from, beside its request.
+    pub fn identity(&self) -> String {
+        // Not the address: the same model may move to another machine in the middle of a run.
+        let Self { model, api, extra, omit, .. } = self;
+        let extra: BTreeMap<_, _> = extra.iter().collect();
+        json!([model, api, extra, omit]).to_string()
     }
 
     /// The address that requests go to.

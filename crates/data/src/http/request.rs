@@ -31,6 +31,7 @@ pub(super) fn body(
                 message: "`api = \"completions\"` continues text, found a conversation".into(),
                 hint: Some("set `api = \"chat\"`".into()),
                 fatal: true,
+                refused: false,
             });
         }
     };

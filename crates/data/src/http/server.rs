@@ -43,6 +43,8 @@ pub(super) struct Server {
     failed_in_a_row: AtomicU32,
     /// Whether it ever gave an answer.
     has_answered: AtomicBool,
+    /// Since when it says that it is asked too much, without any answer.
+    throttled: Mutex<Option<Instant>>,
 }
 
 impl Server {
@@ -58,6 +60,7 @@ impl Server {
             statistics: Mutex::default(),
             failed_in_a_row: AtomicU32::new(0),
             has_answered: AtomicBool::new(false),
+            throttled: Mutex::default(),
             config,
         })
     }
@@ -84,12 +87,12 @@ impl Server {
         };
         let mut max_tokens = request.decoding.max_tokens as u64;
         let mut random = Random::new(self.config.backoff_seed, "backoff", number as u64);
-        let (mut retries, mut shortened, mut begun) = (0, 0, None);
+        let (mut retries, mut throttled, mut shortened, mut begun) = (0, 0, 0, None);
         loop {
             let foretold = prompt_tokens(&request.prompt) + max_tokens;
             self.admit(foretold, stop)?;
             let begun = *begun.get_or_insert_with(Instant::now);
-            let attempts = 1 + retries + shortened;
+            let attempts = 1 + retries + throttled + shortened;
             let trouble = match self.attempt(&body, request, max_tokens) {
                 Ok(mut answer) => {
                     let Usage { prompt_tokens, completion_tokens } = answer.usage;
@@ -115,9 +118,14 @@ impl Server {
                     shortened += 1;
                     continue;
                 }
-                Remedy::Retry(cause) if retries < self.most_retries(cause) => {
+                Remedy::Retry(cause) => {
+                    let tries = if cause.is_throttling() { &mut throttled } else { &mut retries };
+                    if !self.may_retry(cause, *tries) {
+                        return Some(Err(self.failed(trouble, attempts, begun)));
+                    }
                     let HttpConfig { backoff_s, longest_backoff_s, .. } = self.config;
-                    let spread = backoff(&mut random, backoff_s, longest_backoff_s, retries);
+                    let spread = backoff(&mut random, backoff_s, longest_backoff_s, *tries);
+                    *tries += 1;
                     match self.wait(cause, spread) {
                         Some(wait) => wait,
                         None => return Some(Err(self.waits_too_long(trouble, attempts))),
@@ -125,7 +133,6 @@ impl Server {
                 }
                 _ => return Some(Err(self.failed(trouble, attempts, begun))),
             };
-            retries += 1;
             if !stop.sleep_until(Instant::now() + wait) {
                 return None;
             }
@@ -177,11 +184,17 @@ impl Server {
         })
     }
 
-    fn most_retries(&self, cause: Cause) -> u32 {
+    /// Whether a request that was asked again so often for such a cause may be so once more. A server that
+    /// is asked too much is left the time that it may tell us to wait, however often it says so.
+    fn may_retry(&self, cause: Cause, retries: u32) -> bool {
         let most = self.config.retries;
+        if cause.is_throttling() {
+            let since = lock(&self.throttled).get_or_insert_with(Instant::now).elapsed();
+            return retries < most || since.as_secs_f64() <= self.config.longest_wait_s;
+        }
         let no_word = matches!(cause, Cause::Unreachable | Cause::NoReply);
         let first_contact = no_word && !self.has_answered.load(Ordering::Relaxed);
-        if first_contact { most.min(RETRIES_OF_FIRST_CONTACT) } else { most }
+        retries < if first_contact { most.min(RETRIES_OF_FIRST_CONTACT) } else { most }
     }
 
     /// How long to wait before the next attempt; all others wait too where it is us who ask too
@@ -202,6 +215,7 @@ impl Server {
     fn answered(&self, mut answer: Completion) -> Completion {
         self.failed_in_a_row.store(0, Ordering::Relaxed);
         self.has_answered.store(true, Ordering::Relaxed);
+        *lock(&self.throttled) = None;
         if let Some(key) = &self.key {
             answer.text = key.hidden_in_answer(answer.text);
         }
@@ -227,7 +241,17 @@ impl Server {
             message = format!("{in_a_row} requests in a row have no answer; the last: {message}");
         }
         let gone = matches!(trouble.remedy, Remedy::Stop | Remedy::Retry(Cause::Unreachable));
-        self.no_completion(message, trouble.hint, gone || given_up, attempts)
+        let own = matches!(trouble.remedy, Remedy::Silent | Remedy::Refuse | Remedy::Shorten);
+        let hint = trouble.hint.or_else(|| {
+            let each_for_itself = given_up && trouble.remedy == Remedy::Refuse;
+            each_for_itself.then(|| {
+                "if each is refused for what it asks, raise `give_up_after`; if all are, look at \
+                 `extra` and `omit`"
+                    .to_owned()
+            })
+        });
+        let failure = self.no_completion(message, hint, gone || given_up, attempts);
+        NoCompletion { refused: own && !failure.fatal, ..failure }
     }
 
     fn waits_too_long(&self, trouble: Trouble, attempts: u32) -> NoCompletion {
@@ -254,7 +278,7 @@ impl Server {
         let mut statistics = lock(&self.statistics);
         statistics.failures += 1;
         statistics.retries += u64::from(attempts - 1);
-        NoCompletion { message: self.without_key(&message), hint, fatal }
+        NoCompletion { message: self.without_key(&message), hint, fatal, refused: false }
     }
 
     /// What a server says in a failure. The key is hidden before anything is cut: half of it is too much.

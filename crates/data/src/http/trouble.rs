@@ -24,8 +24,10 @@ pub(super) enum Remedy {
     Retry(Cause),
     /// Prompt and answer do not fit the model: ask for a shorter answer.
     Shorten,
-    /// It would fare the same again, for something of its own.
+    /// Under these settings it would fare the same again.
     GiveUp,
+    /// It was answered without a word, and would be again.
+    Silent,
     /// It was refused, and would be again; others may be too.
     Refuse,
     /// So would every other request.
@@ -46,6 +48,13 @@ pub(super) enum Cause {
         /// How long, if it said so.
         after: Option<Duration>,
     },
+}
+
+impl Cause {
+    /// Whether it is us who ask too much.
+    pub(super) fn is_throttling(self) -> bool {
+        matches!(self, Self::Refused { everyone: true, .. })
+    }
 }
 
 impl Trouble {
@@ -124,7 +133,7 @@ impl Trouble {
 
     /// An answer without text.
     pub(super) fn silent(what: &str, config: &HttpConfig) -> Self {
-        Self::new(format!("`{}` sent {}", config.address(), quoted(what)), Remedy::GiveUp, None)
+        Self::new(format!("`{}` sent {}", config.address(), quoted(what)), Remedy::Silent, None)
     }
 }
 
@@ -187,7 +196,7 @@ fn remedy(
         429 if said.is_out_of_credit() => {
             (Remedy::Stop, Some("the account's quota is used up: waiting does not help".into()))
         }
-        408 | 409 | 425 | 429 | 500..=599 => {
+        408 | 409 | 425 | 429 | 500.. => {
             let everyone = status == 429 || after.is_some();
             let hint = (status == 429).then(|| {
                 "lower `concurrency`, or set `requests_per_minute` and `tokens_per_minute` to the \

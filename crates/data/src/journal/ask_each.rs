@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Asks all of these, and hands each answer on with the number of its request, from 0, in the order in
-/// which they come. After `stop` has said so no more is asked: then some have no answer.
+/// which they come; `None` for a request that was refused for good. After `stop` has said so no more is asked: then some have no answer.
 ///
 /// # Errors
 /// As [`journaled`]; and if requests have failed, once all others are answered.
@@ -19,7 +19,7 @@ pub(crate) fn ask_each(
     journal: &mut Journal,
     requests: &mut dyn Iterator<Item = (String, CompletionRequest)>,
     stop: &dyn Fn() -> bool,
-    on_answer: &mut dyn FnMut(usize, Completion),
+    on_answer: &mut dyn FnMut(usize, Option<Completion>),
 ) -> Result<Statistics> {
     let numbers = RefCell::new(HashMap::new());
     let mut requests = requests.enumerate().map(|(number, (key, request))| {
@@ -30,7 +30,10 @@ pub(crate) fn ask_each(
     let mut on_reply = |key: &str, reply: crate::Reply| {
         let number = numbers.borrow_mut().remove(key);
         match reply {
-            Ok(answer) => on_answer(number.expect("a reply follows its request"), answer),
+            Ok(answer) => on_answer(number.expect("a reply follows its request"), Some(answer)),
+            Err(failure) if failure.refused => {
+                on_answer(number.expect("a reply follows its request"), None);
+            }
             Err(failure) => {
                 failures += 1;
                 first.get_or_insert(failure);

@@ -4,15 +4,20 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::{Journal, digest};
-use crate::{Completion, CompletionRequest, Error, LanguageModel, Reply, Result, Statistics};
+use super::{Journal, Outcome, digest};
+use crate::{
+    Completion, CompletionRequest, Error, LanguageModel, NoCompletion, Reply, Result, Statistics,
+};
 
 /// Is told of each reply: the request's key, and what came.
 type OnKeyedReply<'a> = dyn FnMut(&str, Reply) -> ControlFlow<()> + 'a;
 
 /// Answers requests, each under the key that stands with it: those that the journal knows from
 /// there, the rest by the model, recorded before `on_reply` hears of it. A failure is told and not
-/// recorded: the next run asks again. Requests are taken as there is room for them; replies come in any
+/// recorded: the next run asks again. One that is the request's own ([`NoCompletion::refused`]) is
+/// recorded as a refusal and not asked again, but only once the same model has answered something
+/// after it, or before it where nothing fatal follows: a model that refuses everything is set up
+/// wrongly, and that is told without the mark. Requests are taken as there is room for them; replies come in any
 /// order, those of the journal when their request is taken.
 ///
 /// Returns what the answers took in all, the recorded ones included.
@@ -33,7 +38,9 @@ pub fn journaled(
         asked: HashMap::new(),
         keys: HashSet::new(),
         taken: 0,
+        refused: Vec::new(),
         statistics: Statistics::default(),
+        is_broken: false,
         end: None,
     });
     let mut unknown = std::iter::from_fn(|| {
@@ -49,7 +56,8 @@ pub fn journaled(
         }
     });
     model.complete(&mut unknown, &mut |number, reply| run.borrow_mut().replied(number, reply));
-    let run = run.into_inner();
+    let mut run = run.into_inner();
+    run.end_refusals();
     // Synced whatever happened: what was paid for stays.
     let synced = run.journal.sync();
     match run.end {
@@ -67,7 +75,11 @@ struct Run<'a, M: ?Sized> {
     keys: HashSet<String>,
     /// How many the model has been given.
     taken: usize,
+    /// Refusals since the last answer: whether they are the requests' own is not known yet.
+    refused: Vec<(String, [u8; 32], NoCompletion)>,
     statistics: Statistics,
+    /// Whether the model can answer nothing more.
+    is_broken: bool,
     end: Option<End>,
 }
 
@@ -81,11 +93,16 @@ impl<M: LanguageModel + ?Sized> Run<'_, M> {
     /// Answers a request from the journal, or gives it back to be asked.
     fn take(&mut self, key: String, request: CompletionRequest) -> Option<CompletionRequest> {
         let digest = digest(self.model, &request);
-        match self.journal.get(&key, &digest) {
+        match self.journal.outcome(&key, &digest) {
             Err(error) => self.end = Some(End::Error(error)),
-            Ok(Some(answer)) => {
+            Ok(Some(Outcome::Completion(answer))) => {
                 self.count(&answer);
                 self.tell(&key, Ok(answer));
+            }
+            Ok(Some(Outcome::Refusal(message))) => {
+                self.statistics.refused += 1;
+                let refusal = NoCompletion { message, hint: None, fatal: false, refused: true };
+                self.tell(&key, Err(refusal));
             }
             Ok(None) if !self.keys.insert(key.clone()) => {
                 self.end = Some(End::Error(self.journal.asked_twice(&key)));
@@ -105,25 +122,56 @@ impl<M: LanguageModel + ?Sized> Run<'_, M> {
             return ControlFlow::Break(());
         };
         self.keys.remove(&key);
-        match &reply {
+        match reply {
             Ok(answer) => {
-                if let Err(error) = self.journal.append(&key, &digest, answer) {
+                if let Err(error) = self.journal.append(&key, &digest, &answer) {
                     self.end = Some(End::Error(error));
                     return ControlFlow::Break(());
                 }
-                self.count(answer);
+                self.count(&answer);
+                self.tell(&key, Ok(answer));
+                self.record_refusals();
             }
-            Err(_) => self.statistics.failures += 1,
-        }
-        // One that was asked before the end was wanted: it is recorded, and nobody waits for it.
-        if self.end.is_none() {
-            self.tell(&key, reply);
+            Err(failure) if failure.refused => self.refused.push((key, digest, failure)),
+            Err(failure) => self.fail(&key, failure),
         }
         if self.end.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
+    /// The model answers others: what it has refused before was refused for itself.
+    fn record_refusals(&mut self) {
+        for (key, digest, refusal) in std::mem::take(&mut self.refused) {
+            if let Err(error) = self.journal.append_refusal(&key, &digest, &refusal.message) {
+                self.end = Some(End::Error(error));
+                return;
+            }
+            self.statistics.refused += 1;
+            self.tell(&key, Err(refusal));
+        }
+    }
+
+    /// What is to be held of the last refusals, once no answer follows.
+    fn end_refusals(&mut self) {
+        if matches!(self.end, Some(End::Error(_))) {
+            return;
+        }
+        if !self.is_broken && !self.journal.is_empty() {
+            return self.record_refusals();
+        }
+        for (key, _, refusal) in std::mem::take(&mut self.refused) {
+            self.fail(&key, NoCompletion { refused: false, ..refusal });
+        }
+    }
+
+    fn fail(&mut self, key: &str, failure: NoCompletion) {
+        self.statistics.failures += 1;
+        self.is_broken |= failure.fatal;
+        self.tell(key, Err(failure));
+    }
+
+    /// Hands a reply on; one that was asked before the end was wanted is recorded, and nobody waits for it.
     fn tell(&mut self, key: &str, reply: Reply) {
-        if (self.on_reply)(key, reply).is_break() {
+        if self.end.is_none() && (self.on_reply)(key, reply).is_break() {
             self.end = Some(End::Wanted);
         }
     }

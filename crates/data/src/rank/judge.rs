@@ -73,7 +73,7 @@ pub struct Judgement {
     pub shown: Vec<usize>,
     /// All that was asked.
     pub question: String,
-    /// What was said.
+    /// What was said; nothing if the question was refused.
     pub reply: String,
     /// Why there is no order in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,8 +132,12 @@ impl Judge<'_> {
             statistics.join(&took);
             for (index, reply) in open.into_iter().zip(replies) {
                 let group = groups[index].as_ref().expect("it was asked about");
-                let mut judgement = self.judgement(group, attempt, reply)?;
-                match parse_reply(&judgement.reply, group.candidates.len()) {
+                let order = match &reply {
+                    Some(reply) => parse_reply(reply, group.candidates.len()),
+                    None => Err("the judge refuses the question".into()),
+                };
+                let mut judgement = self.judgement(group, attempt, reply.unwrap_or_default())?;
+                match order {
                     Ok(order) => orders[index] = Some((order, attempt)),
                     Err(problem) => judgement.problem = Some(problem),
                 }
@@ -172,14 +176,14 @@ impl Judge<'_> {
         })
     }
 
-    /// Asks about these groups; `None` if it was asked to stop.
+    /// Asks about these groups, and has no reply where a question was refused; `None` if it was asked to stop.
     fn attempt(
         &self,
         journal: &mut Journal,
         attempt: usize,
         open: &[usize],
         groups: &[Result<Group, Unranked>],
-    ) -> Result<Option<(Vec<String>, Statistics)>> {
+    ) -> Result<Option<(Vec<Option<String>>, Statistics)>> {
         let group = |number: usize| groups[open[number]].as_ref().expect("it can be ranked");
         let mut failed = None;
         let mut requests = (0..open.len()).map_while(|number| {
@@ -191,10 +195,10 @@ impl Judge<'_> {
             let decoding = self.config.decoding();
             Some((key, CompletionRequest { prompt, decoding, seed, logprobs: false }))
         });
-        let mut replies: Vec<Option<String>> = vec![None; open.len()];
+        let mut replies: Vec<Option<Option<String>>> = vec![None; open.len()];
         let mut done = 0;
-        let mut on_answer = |number: usize, Completion { text, .. }: Completion| {
-            replies[number] = Some(text);
+        let mut on_answer = |number: usize, answer: Option<Completion>| {
+            replies[number] = Some(answer.map(|answer| answer.text));
             done += 1;
             (self.progress)(Progress { attempt, done, total: open.len() as u64 });
         };

@@ -71,7 +71,8 @@ pub struct Sampled {
     pub accepted: Vec<usize>,
     /// Sets that are not, after the last round: the most diverse of all rounds is kept.
     pub not_diverse: usize,
-    /// Of these, sets with fewer answers than wanted: the others were empty, or cut off and not kept.
+    /// Of these, sets with fewer answers than wanted: the others were empty or refused, or cut off and
+    /// not kept.
     pub incomplete: usize,
     /// Sets in which an answer stands twice.
     pub with_duplicates: usize,
@@ -85,7 +86,10 @@ pub struct Sampled {
     pub without_logprobs: usize,
     /// Requests that were answered, kept or not, and their tokens.
     pub requests: u64,
-    /// Tokens of their prompts.
+    /// Requests that were refused for good.
+    #[serde(default, skip_serializing_if = "crate::statistics::is_zero")]
+    pub refused: u64,
+    /// Tokens of the prompts of those that were answered.
     pub prompt_tokens: u64,
     /// Tokens of their answers.
     pub completion_tokens: u64,
@@ -176,7 +180,7 @@ impl Run<'_> {
         }
     }
 
-    /// The answers to these prompts, `config.responses` each; `None` if it was asked to stop.
+    /// The answers to these prompts, `config.responses` each or fewer where requests were refused; `None` if it was asked to stop.
     fn round(
         &self,
         journal: &mut Journal,
@@ -185,7 +189,7 @@ impl Run<'_> {
     ) -> Result<Option<(Vec<Vec<Response>>, Statistics)>> {
         let each = self.config.responses;
         let total = prompts.len() * each;
-        let mut answers: Vec<Option<Response>> = vec![None; total];
+        let mut answers: Vec<Option<Option<Response>>> = vec![None; total];
         // All of a prompt, then all of the next: what they share is computed once.
         let mut requests = (0..total).map(|number| {
             let asked = &self.asked()[prompts[number / each]];
@@ -199,8 +203,8 @@ impl Run<'_> {
             (key, request)
         });
         let mut done = 0;
-        let mut on_answer = |number: usize, completion: Completion| {
-            answers[number] = Some(response(completion, self.model.name()));
+        let mut on_answer = |number: usize, completion: Option<Completion>| {
+            answers[number] = Some(completion.map(|one| response(one, self.model.name())));
             done += 1;
             (self.progress)(Progress { round, done, total: total as u64 });
         };
@@ -209,7 +213,7 @@ impl Run<'_> {
             return Ok(None);
         };
         let mut answers = answers.into_iter();
-        let sets = prompts.iter().map(|_| answers.by_ref().take(each).collect());
+        let sets = prompts.iter().map(|_| answers.by_ref().take(each).flatten().collect());
         Ok(Some((sets.collect(), statistics)))
     }
 
@@ -236,6 +240,7 @@ impl Run<'_> {
             prompts: trials.len(),
             accepted: vec![0; self.config.rounds],
             requests: took.answers,
+            refused: took.refused,
             prompt_tokens: took.prompt_tokens,
             completion_tokens: took.completion_tokens,
             cost: took.cost,

@@ -14,12 +14,14 @@ use albacore_data::{
 
 /// Answers each kind of prompt in its form; what it says follows from the request alone.
 #[derive(Default)]
-struct Rote {
-    asked: Cell<u64>,
+pub(crate) struct Rote {
+    pub(crate) asked: Cell<u64>,
+    /// Refuses for good each request whose seed is a multiple of this.
+    pub(crate) refuses: Option<u64>,
     /// Fails at this request.
-    fails_at: Option<u64>,
+    pub(crate) fails_at: Option<u64>,
     /// Never comes to the end of an answer.
-    is_cut_off: bool,
+    pub(crate) is_cut_off: bool,
 }
 
 const VERBS: [&str; 6] = ["Describe", "Compare", "List", "Translate", "Count", "Explain"];
@@ -89,9 +91,12 @@ impl LanguageModel for Rote {
             }
             for (at, request) in some.iter().enumerate().rev() {
                 self.asked.set(self.asked.get() + 1);
-                let reply = if self.fails_at == Some(self.asked.get()) {
+                let reply = if self.refuses.is_some_and(|each| request.seed.is_multiple_of(each)) {
+                    let message = "bad words".to_owned();
+                    Err(NoCompletion { message, hint: None, fatal: false, refused: true })
+                } else if self.fails_at == Some(self.asked.get()) {
                     let message = "the server is asleep".to_owned();
-                    Err(NoCompletion { message, hint: None, fatal: false })
+                    Err(NoCompletion { message, hint: None, fatal: false, refused: false })
                 } else {
                     let ends = [FinishReason::Stop, FinishReason::Length];
                     let finish_reason = ends[usize::from(self.is_cut_off)].clone();
@@ -120,7 +125,7 @@ fn seeds() -> Vec<SeedTask> {
 }
 
 /// Runs all stages; returns whether the run came to its end.
-fn run(
+pub(crate) fn run(
     folder: &Path,
     config: &BootstrapConfig,
     model: &Rote,
@@ -134,11 +139,23 @@ fn run(
     Ok(is_whole)
 }
 
-fn run_stage(
+pub(crate) fn run_stage(
     folder: &Path,
     config: &BootstrapConfig,
     model: &Rote,
     stop_after: Option<u64>,
+    stage: Stage,
+) -> Result<Ended, Error> {
+    let stop = || stop_after.is_some_and(|after| model.asked.get() >= after);
+    run_stage_of(folder, config, model, &stop, stage)
+}
+
+/// The same with any model.
+pub(crate) fn run_stage_of(
+    folder: &Path,
+    config: &BootstrapConfig,
+    model: &dyn LanguageModel,
+    stop: &dyn Fn() -> bool,
     stage: Stage,
 ) -> Result<Ended, Error> {
     let (seeds, prompts) = (seeds(), Prompts::load(None).unwrap());
@@ -146,7 +163,7 @@ fn run_stage(
         folder,
         recipe: Recipe { config, seed: 5, seeds: &seeds, prompts: &prompts },
         model,
-        stop: &|| stop_after.is_some_and(|after| model.asked.get() >= after),
+        stop,
         progress: &|_| {},
     };
     run.stage(stage)
@@ -167,7 +184,7 @@ fn outputs(folder: &Path) -> Vec<Vec<u8>> {
     FILES.iter().map(|name| fs::read(folder.join(name)).unwrap()).collect()
 }
 
-fn config() -> BootstrapConfig {
+pub(crate) fn config() -> BootstrapConfig {
     BootstrapConfig { instructions: 40, prompts_per_round: 4, ..BootstrapConfig::default() }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn request(prompt: impl Into<String>) -> CompletionRequest {
 }
 
 /// The replies to so many requests, by number.
-fn ask_all(model: &HttpModel, count: usize) -> BTreeMap<usize, Reply> {
+pub(crate) fn ask_all(model: &HttpModel, count: usize) -> BTreeMap<usize, Reply> {
     let mut replies = BTreeMap::new();
     let mut requests = (0..count).map(|number| request(format!("prompt {number}")));
     model.complete(&mut requests, &mut |number, reply| {
@@ -181,7 +181,7 @@ fn a_server_that_speaks_something_else_is_found_out_soon() {
 fn a_failure_that_stays_is_told_with_the_servers_words() {
     let server = MockServer::start(|_| Act::error(500, "out of \u{1b}[31mmemory"));
     let failure = failure(HttpConfig { retries: 2, ..quick(&server) });
-    assert!(!failure.fatal);
+    assert!(!failure.fatal && !failure.refused);
     assert!(failure.message.starts_with("no answer after 3 attempts"), "{failure}");
     assert!(
         failure.message.ends_with("500 Internal Server Error: out of  [31mmemory"),
@@ -221,8 +221,18 @@ fn one_bad_prompt_does_not_stop_the_run() {
     let replies = ask_all(&HttpModel::new(quick(&server)).unwrap(), 20);
     let failed: Vec<_> = replies.iter().filter(|(_, reply)| reply.is_err()).collect();
     let [(7, Err(failure))] = failed[..] else { panic!("{failed:?}") };
-    assert!(!failure.fatal && failure.message.contains("400 Bad Request: bad words"));
+    assert!(failure.refused && !failure.fatal, "{failure:?}");
+    assert!(failure.message.contains("400 Bad Request: bad words"));
     assert_eq!(server.asked().len(), 20, "a refusal is not asked again");
+}
+
+#[test]
+fn an_answer_without_text_is_a_refusal_and_too_large_a_one_is_not() {
+    let call = r#"{"choices": [{"message": {"content": null}, "finish_reason": "tool_calls"}]}"#;
+    let server = MockServer::start(move |_| Act::body(call));
+    assert!(failure(quick(&server)).refused);
+    let server = MockServer::start(|_| Act::text(&"x".repeat(2 << 20)));
+    assert!(!failure(HttpConfig { max_reply_mib: 1, ..quick(&server) }).refused);
 }
 
 #[test]

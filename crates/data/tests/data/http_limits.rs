@@ -90,6 +90,37 @@ fn a_storm_of_429_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn a_server_that_is_asked_too_much_uses_up_no_retries() {
+    // Seven of ten are refused, with a word of how long: many a request more often than it is retried.
+    let count = AtomicUsize::new(0);
+    let server = MockServer::start(move |_| {
+        match albacore_data::Random::new(7, "storm", count.fetch_add(1, Ordering::SeqCst) as u64)
+            .below(10)
+        {
+            0..7 => Act::error(429, "slow down").with("Retry-After", "0.01"),
+            _ => Act::text("yes"),
+        }
+    });
+    let model = HttpModel::new(HttpConfig { retries: 1, ..quick(&server) }).unwrap();
+    assert_eq!(ask(&model, 100).0, 100);
+    let statistics = model.statistics();
+    assert_eq!((statistics.answers, statistics.failures), (100, 0));
+    assert_eq!(statistics.retries as usize, server.asked().len() - 100);
+    assert!(statistics.retries > 150, "{statistics:?}");
+}
+
+#[test]
+fn a_server_that_is_always_asked_too_much_is_given_up_in_time() {
+    let server = MockServer::start(|_| Act::error(429, "slow down").with("Retry-After", "0.01"));
+    let config = HttpConfig { retries: 1, longest_wait_s: 0.5, ..quick(&server) };
+    let model = HttpModel::new(config).unwrap();
+    let (answered, took) = ask(&model, 3);
+    assert!(answered == 0 && took >= Duration::from_millis(500), "{took:?}");
+    assert_eq!(model.statistics().failures, 3);
+    assert!(server.asked().len() > 6, "more often than by `retries` alone");
+}
+
+#[test]
 fn a_wait_of_hours_stops_the_run() {
     let server = MockServer::start(|_| Act::error(429, "tomorrow").with("Retry-After", "86400"));
     let mut failures = Vec::new();

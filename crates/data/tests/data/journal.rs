@@ -7,7 +7,8 @@ use std::path::Path;
 
 use albacore_data::{
     Completion, CompletionRequest, Decoding, Effort, FinishReason, HttpConfig, HttpModel, Journal,
-    LanguageModel, NoCompletion, OnReply, Prompt, Reply, Result, Statistics, Usage, journaled,
+    LanguageModel, NoCompletion, OnReply, Outcome, Prompt, Reply, Result, Statistics, Usage,
+    journaled,
 };
 use proptest::prelude::*;
 
@@ -51,7 +52,12 @@ impl LanguageModel for Echo {
                 let Prompt::Text(prompt) = request.prompt else { panic!("only text is asked") };
                 self.asked.borrow_mut().push(prompt.clone());
                 let reply = match prompt.contains("fail") {
-                    true => Err(NoCompletion { message: prompt, hint: None, fatal: false }),
+                    true => Err(NoCompletion {
+                        message: prompt,
+                        hint: None,
+                        fatal: false,
+                        refused: false,
+                    }),
                     false => Ok(completion(&prompt)),
                 };
                 if on_reply(number, reply).is_break() {
@@ -211,6 +217,11 @@ fn a_journal_that_something_else_wrote_into_is_refused_by_line() {
         ("hello\n".to_owned(), "is no entry: expected value"),
         ("\n".to_owned(), "is no entry: EOF"),
         ("{\"key\": \"c\"}\n".to_owned(), "is no entry: missing field `digest`"),
+        ("{\"key\": \"c\", \"digest\": \"00\"}\n".to_owned(), "has the digest `00`"),
+        (
+            format!("{{\"key\": \"c\", \"digest\": \"{}\"}}\n", "0".repeat(64)),
+            "is no entry: wanted `completion` or `refusal`",
+        ),
         (format!("{first}\n"), "`b` has an answer in line 1, and stands here again"),
         (
             first.replace("\"b\"", "\"c\"").replace("\"digest\":\"", "\"digest\":\"x") + "\n",
@@ -275,7 +286,10 @@ proptest! {
         }
         drop(journal);
         let read: Vec<_> = Journal::open(&path).unwrap().entries().map(|entry| entry.unwrap()).collect();
-        let read: Vec<_> = read.into_iter().map(|entry| (entry.key, entry.completion.text)).collect();
+        let read: Vec<_> = read.into_iter().map(|entry| match entry.outcome {
+            Outcome::Completion(answer) => (entry.key, answer.text),
+            Outcome::Refusal(why) => panic!("{why}"),
+        }).collect();
         prop_assert_eq!(read, answers.into_iter().collect::<Vec<_>>());
     }
 }

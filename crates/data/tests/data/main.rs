@@ -18,6 +18,7 @@ mod ranked;
 mod ranking;
 mod real_server;
 mod records;
+mod refusals;
 mod self_instruct;
 mod smollm2;
 mod tiny;

@@ -72,7 +72,7 @@ fn rejections(rejected: &BTreeMap<String, u64>) -> String {
 
 /// What a stage took.
 pub fn ended(stage: Stage, statistics: &Statistics) -> String {
-    match statistics.answers {
+    match statistics.answers + statistics.refused {
         0 => format!("stage `{}` is complete", stage.name()),
         _ => format!("stage `{}` is complete: {}", stage.name(), took(statistics)),
     }
@@ -89,7 +89,7 @@ pub fn summary(folder: &Path, stages: &[Stage], all: &Statistics, as_json: bool)
         return Ok(json!({ "run": folder, "funnel": funnel, "statistics": all }).to_string());
     }
     let mut text = String::new();
-    if all.answers > 0 {
+    if all.answers + all.refused > 0 {
         text += &format!("{}\n", took(all));
     }
     let run = folder.display();
@@ -108,6 +108,10 @@ pub fn summary(folder: &Path, stages: &[Stage], all: &Statistics, as_json: bool)
     };
     let classification = with(funnel.classification, "of them held to be classification");
     line("accepted", funnel.accepted, classification);
+    let refused = funnel.refused.iter();
+    for (stage, number) in refused {
+        line("requests refused: ", *number, format!("stage `{}`", stage.name()));
+    }
     line("tasks with instances", funnel.tasks as u64, String::new());
     line("instances", funnel.instances as u64, with(funnel.without_input as u64, "without input"));
     let unused = funnel.unused_instances.iter();
@@ -118,10 +122,14 @@ pub fn summary(folder: &Path, stages: &[Stage], all: &Statistics, as_json: bool)
     let program = program();
     text += &format!(
         "\nthe records are in `{run}/train.jsonl` (prompt, completion) and `{run}/records.jsonl` (alpaca)\n\
-         look at them:    {program} report {run}\n\
-         train on them:   {program} train configs/alpaca.toml --set 'data.sources=[{{path=\"{run}/train.jsonl\"}}]' \
-         --set data.template=none\n"
+         look at them:    {program} report {run}\n"
     );
+    if funnel.train > 0 {
+        text += &format!(
+            "train on them:   {program} train configs/alpaca.toml --set 'data.sources=[{{path=\"{run}/train.jsonl\"}}]' \
+             --set data.template=none\n"
+        );
+    }
     Ok(text)
 }
 

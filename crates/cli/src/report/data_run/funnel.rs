@@ -26,6 +26,11 @@ pub fn section(folder: &RunFolder) -> Section {
         funnel.rejected.iter().map(|(rule, count)| bar(format!("− rejected by {rule}"), *count)),
     );
     bars.push(bar("accepted", funnel.accepted));
+    // Refused prompts of the first stage have brought no instruction that could go missing.
+    let refused = funnel.refused.iter().filter(|(stage, _)| **stage > Stage::Instructions);
+    bars.extend(
+        refused.map(|(stage, count)| bar(format!("− refused in stage {}", stage.name()), *count)),
+    );
     if is_whole {
         bars.push(bar("tasks with instances", funnel.tasks as u64));
     }
@@ -106,6 +111,7 @@ pub fn requests(requests: &BTreeMap<Stage, Statistics>, has_prices: bool) -> Opt
         "stage",
         "answered",
         "asked again",
+        "refused",
         "tokens of prompts",
         "tokens of answers",
         "answers with estimated tokens",
@@ -123,6 +129,7 @@ pub fn requests(requests: &BTreeMap<Stage, Statistics>, has_prices: bool) -> Opt
             Cell::text(name),
             Cell::Count(took.answers),
             Cell::Count(took.retries),
+            Cell::Count(took.refused),
             Cell::Count(took.prompt_tokens),
             Cell::Count(took.completion_tokens),
             Cell::share(took.estimated, took.answers),
