@@ -27,15 +27,45 @@ pub(crate) fn check(folder: &Path, now: &Map<String, Value>) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::read(&path, error)),
     };
-    let names = now.keys().chain(before.keys().filter(|name| !now.contains_key(*name)));
-    let differ = names.filter(|name| now.get(*name) != before.get(*name));
-    let shown = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-    let changed = differ.map(|name| {
-        format!("`{name}` was {}, is {}", shown(before.get(name)), shown(now.get(name)))
-    });
-    match changed.collect::<Vec<_>>() {
+    let mut changed = Vec::new();
+    compare_tables("", &before, now, &mut changed);
+    match changed {
         none if none.is_empty() => Ok(()),
         changed => Err(Error::Settings { folder: folder.to_owned(), changed }),
+    }
+}
+
+/// Names each value of two tables that is not the same, by its whole key.
+fn compare_tables(
+    under: &str,
+    before: &Map<String, Value>,
+    now: &Map<String, Value>,
+    changed: &mut Vec<String>,
+) {
+    for name in now.keys().chain(before.keys().filter(|name| !now.contains_key(*name))) {
+        compare(&format!("{under}{name}"), before.get(name), now.get(name), changed);
+    }
+}
+
+/// Goes into tables and lists of tables: of a long value only that is shown which differs.
+fn compare(key: &str, before: Option<&Value>, now: Option<&Value>, changed: &mut Vec<String>) {
+    let are_tables = |list: &[Value]| list.iter().all(Value::is_object);
+    match (before, now) {
+        (Some(Value::Object(before)), Some(Value::Object(now))) => {
+            compare_tables(&format!("{key}."), before, now, changed);
+        }
+        (Some(Value::Array(before)), Some(Value::Array(now)))
+            if before.len() == now.len() && are_tables(before) && are_tables(now) =>
+        {
+            for (index, (before, now)) in before.iter().zip(now).enumerate() {
+                compare(&format!("{key}[{index}]"), Some(before), Some(now), changed);
+            }
+        }
+        (before, now) if before != now => {
+            let shown = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
+            changed.push(format!("`{key}` was {}, is {}", shown(before), shown(now)));
+        }
+        _ => {}
     }
 }
 
@@ -59,4 +89,40 @@ pub(crate) fn write(folder: &Path, settings: &Map<String, Value>) -> Result<()> 
 pub(crate) fn digest(value: &(impl Serialize + ?Sized)) -> String {
     let text = serde_json::to_vec(value).expect("it is JSON");
     Sha256::digest(text)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_value_only_that_is_named_which_differs() {
+        let table = |value: Value| value.as_object().unwrap().clone();
+        let before = table(json!({
+            "seed": 1, "decoding": [{ "max_tokens": 5, "stop": ["a", "b"] }, { "max_tokens": 7 }],
+            "rules": ["x"], "gone": true,
+        }));
+        let now = table(json!({
+            "seed": 1, "decoding": [{ "max_tokens": 5, "stop": ["a"] }, { "max_tokens": 8 }],
+            "rules": ["y"], "new": { "deep": 1 },
+        }));
+        let mut changed = Vec::new();
+        compare_tables("", &before, &now, &mut changed);
+        let wanted = [
+            r#"`decoding[0].stop` was ["a","b"], is ["a"]"#,
+            "`decoding[1].max_tokens` was 7, is 8",
+            r#"`new` was nothing, is {"deep":1}"#,
+            r#"`rules` was ["x"], is ["y"]"#,
+            "`gone` was true, is nothing",
+        ];
+        changed.sort();
+        let mut wanted = wanted.map(str::to_owned);
+        wanted.sort();
+        assert_eq!(changed, wanted);
+        changed.clear();
+        compare_tables("", &now, &now, &mut changed);
+        assert_eq!(changed, [""; 0]);
+    }
 }
