@@ -118,7 +118,7 @@ pub enum Command {
         after_help = "Example:\n  albacore bootstrap my-data.toml --dry-run\n  \
         albacore bootstrap my-data.toml\n  albacore bootstrap records my-data.toml --set bootstrap.held_out=0.1\n\n\
         `albacore config --for bootstrap` prints every key of the config. Run the same command again after a\n\
-        stop: it goes on after the last answer, and asks nothing twice. RUN/records.jsonl (`alpaca`) and\n\
+        stop: it goes on after the last answer, and asks only what has none. RUN/records.jsonl (`alpaca`) and\n\
         RUN/train.jsonl (`prompt`) are sources that `albacore train` reads."
     )]
     Bootstrap(Bootstrap),
@@ -126,7 +126,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  albacore sample configs/tuna/sample.toml --dry-run\n  \
         albacore sample configs/tuna/sample.toml\n\n\
         `albacore config --for sample` prints every key of the config. Run the same command again after a\n\
-        stop: it goes on after the last answer, and asks nothing twice. `albacore rank` reads\n\
+        stop: it goes on after the last answer, and asks only what has none. `albacore rank` reads\n\
         RUN/candidates.jsonl.")]
     Sample(Drawn),
     /// Put the answers to each prompt in order: by likelihood, a judge, a reference or scores
