@@ -1,8 +1,12 @@
 //! `albacore config`: every key with its default, or a config as it takes effect.
 
+use std::fs;
+use std::path::Path;
+
 use crate::args::{ConfigOf, Configured, ShowConfig};
 use crate::config::{Bootstrap, Config, Rank, Recipe, Sample, Settings};
-use crate::failure::{Outcome, Result};
+use crate::failure::{Failure, Outcome, Refusal, Result};
+use crate::program::program;
 use crate::terminal::Terminal;
 
 /// Runs the command.
@@ -24,7 +28,7 @@ fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Termina
         None => None,
         Some(file) => {
             let configured = Configured { config: file.clone(), set: options.set.clone() };
-            Some(S::load(&configured, seed)?)
+            Some(S::load(&configured, seed).map_err(|failure| named(failure, file, options.of))?)
         }
     };
     terminal.print(&match config {
@@ -33,4 +37,27 @@ fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Termina
         None => S::REFERENCE.to_owned(),
     })?;
     Ok(Outcome::Done)
+}
+
+/// Commands that their configs have a table of.
+const TABLES: [(&str, ConfigOf); 3] =
+    [("bootstrap", ConfigOf::Bootstrap), ("sample", ConfigOf::Sample), ("rank", ConfigOf::Rank)];
+
+/// Says so, if the file is a config of another command than it was read for.
+fn named(failure: Failure, file: &Path, of: ConfigOf) -> Failure {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let tables = text.parse::<toml::Table>().unwrap_or_default();
+    let other = TABLES.iter().find(|(table, _)| tables.contains_key(*table));
+    let (mut problems, other) = match (failure, other) {
+        (Failure::Problems(problems), Some(other)) => (problems, other),
+        (failure, _) => return failure,
+    };
+    let (command, its) = other;
+    if *its != of {
+        let file = file.display();
+        let message = format!("{file}: a table `{command}` is of a config of `albacore {command}`");
+        let hint = format!("`{} config --for {command} {file}` reads it as one", program());
+        problems.push(Refusal::new(message, hint).into());
+    }
+    Failure::Problems(problems)
 }
