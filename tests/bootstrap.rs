@@ -262,3 +262,72 @@ fn seeds_are_looked_over() {
     let ours = place.run(&["seeds", "check", ours.to_str().unwrap()]);
     insta::assert_snapshot!([run, loose, ours].map(|run| told(&run)).join("\n"));
 }
+
+#[test]
+fn the_last_stage_needs_no_weights_and_no_key() {
+    let place = place();
+    for name in ["instructions.jsonl", "instances.jsonl"] {
+        place.write(&format!("runs/data/{name}"), "");
+    }
+    let config = CONFIG.replace("path = \"model\"", "path = \"hollow\"");
+    fs::create_dir(place.path("hollow")).unwrap();
+    place.write("data.toml", &config);
+    let run = place.run(&["bootstrap", "records", "data.toml"]);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    // Nothing was brought, so there is nothing to train on.
+    assert!(
+        run.stdout.contains("look at them") && !run.stdout.contains("train on them"),
+        "{}",
+        told(&run)
+    );
+    let server = "[server]\nendpoint = \"http://127.0.0.1:1/v1\"\nmodel = \"m\"\n\
+                  api_key_env = \"ALBACORE_TEST_NO_SUCH_KEY\"";
+    place.write("data.toml", &CONFIG.replace("[model]\npath = \"model\"", server));
+    fs::remove_file(place.path("runs/data/settings.json")).unwrap();
+    let run = place.run(&["bootstrap", "records", "data.toml"]);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    let run = place.run(&["bootstrap", "data.toml"]);
+    assert!(run.code == 2 && run.stderr.contains("ALBACORE_TEST_NO_SUCH_KEY"), "{}", told(&run));
+}
+
+#[test]
+fn alpaca_s_way_tells_of_the_stages_that_it_has() {
+    let place = place();
+    let server = "[server]\nendpoint = \"http://127.0.0.1:1/v1\"\nmodel = \"m\"";
+    place.write("data.toml", &CONFIG.replace("[model]\npath = \"model\"", server));
+    // A run whose first stage is complete: nothing is asked.
+    let accepted = json!({
+        "instruction": "Name it.", "input": "", "output": "It.", "most_similar": {},
+        "avg_similarity_score": 0.1, "request_idx": 0, "request": "instructions/0/0",
+    });
+    let rejected = json!({
+        "instruction": "", "rule": "empty", "request_idx": 1, "request": "instructions/1/0",
+    });
+    place.write("runs/data/instructions.jsonl", &lines([accepted]));
+    place.write("runs/data/rejected.jsonl", &lines([rejected]));
+    let alpaca = ["data.toml", "--set", "bootstrap.method=alpaca"];
+    let run = place.run(&[&["bootstrap", "classification"], &alpaca[..]].concat());
+    assert_eq!(run.code, 0, "{}", told(&run));
+    assert!(run.stderr.contains("has no stage `classification`"), "{}", told(&run));
+    assert!(!run.stderr.contains("is complete"), "{}", told(&run));
+    let one = ["--set", "bootstrap.instructions=1"];
+    let run = place.run(&[&["bootstrap"], &alpaca[..], &one[..]].concat());
+    assert_eq!(run.code, 0, "{}", told(&run));
+    for (stage, is_told) in
+        [("instructions", true), ("classification", false), ("instances", false), ("records", true)]
+    {
+        let line = format!("stage `{stage}` is complete");
+        assert_eq!(run.stderr.contains(&line), is_told, "{}", told(&run));
+    }
+}
+
+#[test]
+fn a_config_of_another_command_is_named_as_one() {
+    let place = place();
+    let run = place.run(&["config", "data.toml"]);
+    assert_eq!(run.code, 2);
+    let hint = "config --for bootstrap data.toml` reads it as one";
+    assert!(run.stderr.contains(hint), "{}", told(&run));
+    let run = place.run(&["config", "--for", "bootstrap", "data.toml"]);
+    assert_eq!(run.code, 0, "{}", told(&run));
+}

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use albacore_data::{Api, HttpConfig, HttpModel, LanguageModel};
+use albacore_data::{
+    Api, CompletionRequest, HttpConfig, HttpModel, LanguageModel, NoCompletion, OnReply,
+};
 use albacore_model::{Capacity, ModelConfig};
 use candle_core::Device;
 use sha2::{Digest, Sha256};
@@ -14,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::config::WriterConfig;
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::loaded::Loaded;
-use crate::local_model::LocalModel;
+use crate::local_model::{self, LocalModel};
 use crate::model_folder;
 use crate::prepared::tokenizer;
 use crate::terminal::Terminal;
@@ -62,6 +64,25 @@ impl Writer<'_> {
         act(&model)
     }
 
+    /// For what asks nothing: who would write, without weights and without a key.
+    ///
+    /// # Errors
+    /// Refused if there is no such model.
+    pub fn named<T>(
+        &self,
+        terminal: &Terminal,
+        act: impl FnOnce(&dyn LanguageModel) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(server) = self.server {
+            return act(&Named { name: &server.model, identity: server.identity() });
+        }
+        let folder = model_folder::resolve(&self.model.path, terminal);
+        let folder = folder.map_err(|failure| failure.at(self.model.place.as_deref()))?;
+        let files = identity(&folder).or_refuse()?;
+        let identity = local_model::identity(&files, self.model.api == Api::Chat);
+        act(&Named { name: &self.model.path, identity })
+    }
+
     /// For a model here: what counts its tokens, and the most that it was made for. Its weights are not
     /// read.
     ///
@@ -82,6 +103,34 @@ impl Writer<'_> {
         let tokenizer = tokenizer(&folder, shape.vocab_size())?;
         let count = |text: &str| tokenizer.encode(text).map_or(text.len(), |ids| ids.len());
         act(&count, Some(shape.context()))
+    }
+}
+
+/// A model that is not asked.
+struct Named<'n> {
+    name: &'n str,
+    identity: String,
+}
+
+impl LanguageModel for Named<'_> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn complete(
+        &self,
+        requests: &mut dyn Iterator<Item = CompletionRequest>,
+        on_reply: &mut OnReply<'_>,
+    ) {
+        if requests.next().is_some() {
+            let message = format!("`{}` was opened to be asked nothing: this is a bug", self.name);
+            let none = NoCompletion { message, hint: None, fatal: true, refused: false };
+            let _ = on_reply(0, Err(none));
+        }
     }
 }
 

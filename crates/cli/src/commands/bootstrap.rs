@@ -47,14 +47,21 @@ pub fn run(
     let writer = Writer { model: &config.model, server: config.server.as_ref() };
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
-    writer.measure(terminal, |count_tokens, context| {
-        job.foretell(stages, count_tokens, context, drawn.dry_run)
-    })?;
+    let stages = job.stages(stages);
+    let asks = stages.iter().any(|stage| *stage != Stage::Records);
+    if asks {
+        writer.measure(terminal, |count_tokens, context| {
+            job.foretell(&stages, count_tokens, context, drawn.dry_run)
+        })?;
+    } else {
+        job.foretell(&[], &str::len, None, drawn.dry_run)?;
+    }
     if drawn.dry_run {
         return Ok(Outcome::Done);
     }
     let stop = stop_flag(*terminal, "the answers that have come are kept")?;
-    writer.open(device, terminal, &stop, |model| job.run(&folder, stages, model, &stop))
+    let run = |model: &dyn LanguageModel| job.run(&folder, &stages, model, &stop);
+    if asks { writer.open(device, terminal, &stop, run) } else { writer.named(terminal, run) }
 }
 
 /// What was asked for: some stages, and by which options.
@@ -82,6 +89,18 @@ impl Job<'_> {
     fn recipe(&self) -> Recipe<'_> {
         let Self { config, seeds, prompts, .. } = *self;
         Recipe { config: &config.bootstrap, seed: config.run.seed, seeds, prompts }
+    }
+
+    /// Of these the stages that the method has; one that was named alone is told.
+    fn stages(&self, wanted: &[Stage]) -> Vec<Stage> {
+        let method = self.config.bootstrap.method;
+        if let [only] = wanted
+            && !only.is_of(method)
+        {
+            let name = only.name();
+            self.terminal.warn(&format!("`bootstrap.method` has no stage `{name}`: nothing to do"));
+        }
+        wanted.iter().copied().filter(|stage| stage.is_of(method)).collect()
     }
 
     /// Refuses seeds of which no prompt can be made, and names those that ROUGE-L cannot see.
@@ -122,7 +141,9 @@ impl Job<'_> {
             stop: &|| stop.load(Ordering::Relaxed),
             progress: &|progress| teller.tell(&progress),
         };
-        run.check(stages[0]).or_refuse()?;
+        if let Some(first) = stages.first() {
+            run.check(*first).or_refuse()?;
+        }
         let held = RunFolder::take_bare(folder).or_refuse()?;
         log.open();
         log.say(&self.config.changed());
