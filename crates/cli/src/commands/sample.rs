@@ -203,6 +203,7 @@ fn summary(config: &Sample, sampled: &Sampled, statistics: &Statistics, as_json:
         "sets not as diverse as was wanted: the most diverse of all rounds is kept",
     );
     let rare = [
+        (sampled.refused as usize, "requests refused for what they ask"),
         (sampled.incomplete, "sets with fewer answers than were wanted"),
         (sampled.with_duplicates, "sets with an answer that stands in them twice"),
         (sampled.truncated, "answers that were cut off at `sample.max_tokens`"),

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use albacore_data::bootstrap::{BootstrapConfig, Ended, Funnel, Method, RunFolder, Stage};
+use albacore_data::sample::{self, Asked, SampleConfig};
 use albacore_data::{
     CompletionRequest, Error, HttpConfig, HttpModel, Journal, LanguageModel, NoCompletion, OnReply,
     Outcome, Prompt, Reply, Statistics, journaled,
@@ -192,4 +193,31 @@ fn a_server_that_refuses_everything_refuses_nothing_for_itself() {
     let replies = ask_all(&HttpModel::new(config).unwrap(), 10);
     let last = replies.into_values().last().unwrap().unwrap_err();
     assert!(last.fatal && !last.refused && last.hint.unwrap().contains("`give_up_after`"));
+}
+
+#[test]
+fn sampling_goes_on_without_what_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = |number: u32, prompt: &str| Asked {
+        id: prompt.into(),
+        prompt: prompt.into(),
+        original: None,
+        origin: Origin::new("prompts.jsonl", number),
+    };
+    let prompts = [asked(1, "refuse me"), asked(2, "answer me")];
+    let config = SampleConfig { responses: 2, rounds: 1, ..SampleConfig::default() };
+    let sampled = sample::Run {
+        folder: folder.path(),
+        config: &config,
+        seed: 1,
+        prompts: &prompts,
+        model: &Told,
+        stop: &|| false,
+        progress: &|_| {},
+    };
+    for _ in 0..2 {
+        let sample::Ended::Complete(sampled, _) = sampled.run().unwrap() else { panic!("whole") };
+        assert_eq!((sampled.requests, sampled.refused), (2, 2));
+        assert_eq!((sampled.responses, sampled.incomplete, sampled.prompts), (2, 1, 2));
+    }
 }

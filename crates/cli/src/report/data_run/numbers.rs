@@ -118,7 +118,10 @@ impl Numbers {
             ("different verbs with their objects", Cell::Count(pairs as u64)),
             ("requests", took(total.answers)),
             ("requests asked again", took(total.retries)),
-            ("requests refused", Cell::Count(total.refused)),
+            (
+                "requests refused",
+                if total.refused > 0 { Cell::Count(total.refused) } else { Cell::None },
+            ),
             ("tokens of prompts", took(total.prompt_tokens)),
             ("tokens of answers", took(total.completion_tokens)),
             (
