@@ -266,11 +266,13 @@ fn seeds_are_looked_over() {
 #[test]
 fn the_last_stage_needs_no_weights_and_no_key() {
     let place = place();
+    fs::create_dir_all(place.path("runs/data")).unwrap();
     for name in ["instructions.jsonl", "instances.jsonl"] {
         place.write(&format!("runs/data/{name}"), "");
     }
     let config = CONFIG.replace("path = \"model\"", "path = \"hollow\"");
     fs::create_dir(place.path("hollow")).unwrap();
+    place.write("hollow/config.json", "{}");
     place.write("data.toml", &config);
     let run = place.run(&["bootstrap", "records", "data.toml"]);
     assert_eq!(run.code, 0, "{}", told(&run));
@@ -303,6 +305,7 @@ fn alpaca_s_way_tells_of_the_stages_that_it_has() {
     let rejected = json!({
         "instruction": "", "rule": "empty", "request_idx": 1, "request": "instructions/1/0",
     });
+    fs::create_dir_all(place.path("runs/data")).unwrap();
     place.write("runs/data/instructions.jsonl", &lines([accepted]));
     place.write("runs/data/rejected.jsonl", &lines([rejected]));
     let alpaca = ["data.toml", "--set", "bootstrap.method=alpaca"];
