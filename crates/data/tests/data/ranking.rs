@@ -234,7 +234,7 @@ fn a_sampling_that_was_stopped_anywhere_ends_as_one_that_was_not_and_asks_nothin
     assert_eq!((rote.asked.get(), found.accepted[0]), (0, 21));
     let hotter = SampleConfig { temperature: 1.5, ..config };
     let error = sampled(folder.path(), &hotter, &rote, None).unwrap_err().to_string();
-    assert!(error.contains("`decoding.temperature` was "), "{error}");
+    assert!(error.contains("`decoding.temperature` was 1.0, is 1.5"), "{error}");
 }
 
 fn group(id: &str, texts: &[&str]) -> Result<Group, rank::Unranked> {
