@@ -1,10 +1,14 @@
 //! What can go wrong between a file and its ids.
 
+mod hint;
+
 use std::path::{Path, PathBuf};
 
 use crate::bootstrap::SeedProblem;
 use crate::defect::in_backticks;
 use crate::{BadRecord, Defect, NoCompletion, Origin};
+
+pub(crate) use hint::cure;
 
 /// Result of a call into this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -295,111 +299,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::NoFile { path, nearest: Some(nearest) } => {
-                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                format!("the name nearest to `{name}` there is `{}`", nearest.display())
-            }
-            Self::UnknownFormat { .. } => {
-                "known formats: `alpaca` (instruction, input, output), `prompt` (prompt, \
-                 completion), `messages` (messages), `sharegpt` (conversations), `tokens` \
-                 (input_ids, labels), `text` (text), `tuna` (instruction, output, score), `preference` \
-                 (prompt, chosen, rejected); other field names are told with `fields`, such as `fields = { prompt = \"question\", completion = \"answer\" }`"
-                    .into()
-            }
-            Self::BadRecords { bad, records, shown } => {
-                let cure = "correct them, or leave them out: `data.bad_records = \"drop\"`";
-                match shown.iter().find_map(|bad| bad.defect.hint()) {
-                    _ if bad == records && of_learn(shown) => LEARN.into(),
-                    Some(hint) => format!("{hint}; else {cure}"),
-                    None => cure.into(),
-                }
-            }
-            Self::NothingLeft { longest, truncates, cure, .. } => {
-                let longer = longest.map(|(longest, _)| {
-                    let cut = if *truncates { "" } else { ", or `data.too_long = \"truncate\"`" };
-                    format!("set `data.max_tokens = {longest}` or more{cut}")
-                });
-                return longer.or_else(|| cure.clone());
-            }
-            Self::TooLong { longest, .. } => format!(
-                "set `data.max_tokens = {longest}` or more, or `data.too_long` to `\"drop\"` or \
-                 `\"truncate\"`"
-            ),
-            Self::NoTokenizer { found: Some(_), .. } => {
-                "albacore reads `tokenizer.json`; write one with transformers: \
-                 `AutoTokenizer.from_pretrained(folder).save_pretrained(folder)`"
-                    .into()
-            }
-            Self::NoTokenizer { .. } => "name a folder that holds a model and its tokenizer; from \
-                                         a GGUF, `albacore import` makes one"
-                .into(),
-            Self::NoEos { .. } => "set `eos_token` in `tokenizer_config.json`, or `eos_token_id` \
-                                   in `generation_config.json`"
-                .into(),
-            Self::Vocabulary { .. } => {
-                "use the tokenizer files that were published with these weights".into()
-            }
-            Self::NoChatTemplate { .. } => {
-                "set `data.template` to `\"alpaca\"`, `\"none\"` or a file, or add a \
-                 `chat_template.jinja` to the model folder"
-                    .into()
-            }
-            Self::ChatTemplate { .. } => {
-                "correct it, or set `data.template` to `\"alpaca\"`, `\"none\"` or a file".into()
-            }
-            Self::Write { .. } => {
-                "make room on the disk, or name a folder that can be written; the \
-                                   same command then goes on where it was"
-                    .into()
-            }
-            Self::Line { .. } => "something else has written into the file: restore it, or begin \
-                                  a run in a folder of its own"
-                .into(),
-            Self::StageBefore { stage, .. } | Self::StageBehind { stage, .. } => {
-                format!(
-                    "run it first: `albacore bootstrap {stage} CONFIG`, or all stages: `albacore bootstrap CONFIG`"
-                )
-            }
-            Self::Settings { .. } => "change them back to go on with it, or give the new run \
-                                      another `run.name`"
-                .into(),
-            Self::Unanswered { first, .. } => {
-                let again = "the same command asks for these alone";
-                first.hint.as_ref().map_or(again.into(), |hint| format!("{hint}; then {again}"))
-            }
-            Self::NothingRanked { reasons, .. } => {
-                let cure = |(reason, cure): &(&str, &'static str)| {
-                    let is = |found: &String| found.contains(&format!(": {reason} ("));
-                    reasons.iter().any(is).then_some(*cure)
-                };
-                return CURES.iter().find_map(cure).map(str::to_owned);
-            }
-            Self::Seeds { .. } => {
-                "`albacore seeds check FILE` shows all that is wrong with it".into()
-            }
-            Self::PromptName { .. } => "rename the file, or take it out of the folder".into(),
-            Self::Prompt { .. } => "`data/prompts` in the source holds the prompts that it \
-                                    replaces, with what each is given"
-                .into(),
-            Self::Endpoint { hint, .. } => return hint.clone(),
-            Self::Journal { hint, .. } => hint.clone(),
-            Self::JournalWrite { .. } => "make room on the disk, and run the same command again: \
-                                          it goes on after the last answer that was recorded"
-                .into(),
-            Self::Defect(defect) => return defect.hint(),
-            Self::Several(errors) => {
-                let mut hints: Vec<_> = errors.iter().filter_map(Self::hint).collect();
-                hints.dedup();
-                return (!hints.is_empty()).then(|| hints.join("\nhint: "));
-            }
-            _ => return None,
-        };
-        Some(hint)
-    }
-
     /// Of records that cannot be used: none is `Ok`; the first ones are shown.
     pub(crate) fn records(mut problems: Vec<String>, records: usize) -> Result<()> {
         /// More are not read by anyone.
@@ -424,42 +323,6 @@ impl Error {
             return Self::Read { path: path.into(), source };
         }
         Self::NoFile { path: path.into(), nearest: nearest_file(path) }
-    }
-}
-
-/// What to do where nothing could be ranked, by the reason.
-const CURES: [(&str, &str); 4] = [
-    (
-        "no log-probability",
-        "`rank.teacher = \"model\"` lets a model read the answers; `albacore sample` records them where the model \
-         tells them",
-    ),
-    (
-        "no original answer",
-        "candidates have it as `original`: `albacore sample` takes it from the records",
-    ),
-    ("no score", "`rank.scores` names a file of scores"),
-    (
-        "the judge's reply cannot be read",
-        "`unranked.jsonl` has the replies: take a stronger judge, or templates of your own (`rank.prompts`)",
-    ),
-];
-
-/// What to do where nothing of any record is learned.
-const LEARN: &str = "`data.learn` says what is learned: `\"answers\"`, `\"last\"`, `\"all\"` or \
-                     `\"role:NAME\"`, the name of a role in the records";
-
-/// Whether it is `data.learn` that all of them fail by.
-fn of_learn(shown: &[BadRecord]) -> bool {
-    shown.iter().all(|bad| matches!(bad.defect, Defect::NothingLearned { .. }))
-}
-
-/// What helps where none of the records is left, by the first of those that cannot be used.
-pub(crate) fn cure(shown: &[BadRecord]) -> Option<String> {
-    match shown {
-        [] => None,
-        _ if of_learn(shown) => Some(LEARN.into()),
-        _ => shown.iter().find_map(|bad| bad.defect.hint()),
     }
 }
 

@@ -8,7 +8,7 @@ use albacore_data::bootstrap::{BootstrapConfig, Ended, Funnel, Method, RunFolder
 use albacore_data::sample::{self, Asked, SampleConfig};
 use albacore_data::{
     CompletionRequest, Error, HttpConfig, HttpModel, Journal, LanguageModel, NoCompletion, OnReply,
-    Outcome, Prompt, Reply, Statistics, journaled,
+    Origin, Outcome, Prompt, Reply, Statistics, journaled,
 };
 
 use crate::bootstrap::{Rote, config, run, run_stage, run_stage_of};
