@@ -62,11 +62,8 @@ pub fn attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(
-        tape,
-        qkv,
-        Attention { heads, sequences, scale, causal: true, bias: None, dropout: None },
-    )
+    let plain = Attention { heads, sequences, scale, causal: true, bias: None, dropout: None };
+    record(tape, qkv, plain)
 }
 
 /// As [`attention()`], but a token sees all tokens of its sequence and of its prompt: the attention of
@@ -81,11 +78,8 @@ pub fn bidirectional_attention<'a>(
     sequences: &'a Sequences,
     scale: f32,
 ) -> Result<Value<'a>> {
-    record(
-        tape,
-        qkv,
-        Attention { heads, sequences, scale, causal: false, bias: None, dropout: None },
-    )
+    let plain = Attention { heads, sequences, scale, causal: false, bias: None, dropout: None };
+    record(tape, qkv, plain)
 }
 
 /// Attention whose scores have a learned bias by the distance of the key from the query, before the
