@@ -108,16 +108,13 @@ impl Settings for Bootstrap {
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::{keys, parse};
+    use super::super::load::keys;
     use super::*;
     use crate::decode::decode;
-    use crate::diagnose::Origin;
     use crate::tree::Tree;
 
     fn problems(text: &str) -> Vec<String> {
-        let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
-        let problems = parse::<Bootstrap>(text, &origin, None, None).err().unwrap_or_default();
-        problems.into_iter().map(|problem| problem.refusal.message).collect()
+        super::super::load::problems::<Bootstrap>(text)
     }
 
     #[test]

@@ -224,3 +224,11 @@ pub(super) fn keys(reference: &str) -> Vec<String> {
     }
     keys
 }
+
+/// What is wrong with a config, as it is told: for tests.
+#[cfg(test)]
+pub(super) fn problems<S: Settings>(text: &str) -> Vec<String> {
+    let origin = Origin { file: "mine.toml".into(), sets: Vec::new() };
+    let problems = parse::<S>(text, &origin, None, None).err().unwrap_or_default();
+    problems.into_iter().map(|problem| problem.refusal.message).collect()
+}
