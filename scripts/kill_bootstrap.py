@@ -11,8 +11,6 @@ own (in `usage`), by which the journal is compared with what was asked.
 Needs: Python alone, Linux. Takes about a minute.
 """
 import argparse
-import hashlib
-import http.server
 import json
 import pathlib
 import random
@@ -20,8 +18,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+from rote_server import Rote, recorded
 
 VERBS = "Describe Compare List Translate Count Explain Summarise Rank Invent Sort".split()
 THINGS = "rivers planets poems breakfasts bridges numbers songs trains colours birds gardens clocks".split()
@@ -42,38 +41,8 @@ def answer(prompt, draw):
     return f"Class label: A{number}\nText: {number}\nExample 1\nWord: {number}\nOutput: {number + 1}"
 
 
-class Teacher(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    asked, lock = [], threading.Lock()
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        digest = hashlib.sha256(json.dumps([body["prompt"], body["seed"]]).encode()).digest()
-        number = int.from_bytes(digest[:6], "big")
-        with self.lock:
-            self.asked.append(number)
-        time.sleep(0.02)
-        text = answer(body["prompt"], random.Random(digest))
-        reply = json.dumps({"choices": [{"text": text, "finish_reason": "stop"}],
-                            "usage": {"prompt_tokens": 100, "completion_tokens": number}}).encode()
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-        except OSError:
-            pass  # whoever asked was killed
-
-    def log_message(self, *_):
-        pass
-
-
-def recorded(folder):
-    """The numbers of the answers whose lines in the journal are whole."""
-    path = folder / "requests.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line)["completion"]["usage"]["completion_tokens"] for line in lines]
+def choose(body, draw):
+    return {"text": answer(body["prompt"], draw)}
 
 
 def main():
@@ -84,10 +53,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     binary = pathlib.Path(arguments.albacore).resolve()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Teacher)
-    server.handle_error = lambda *_: None  # connections of those that were killed
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Rote(choose)
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
@@ -121,23 +87,23 @@ held_out = 0.1
         kills, again, stages = 0, 0, {}
         while kills < arguments.kills:
             before = set(recorded(work / "killed"))
-            Teacher.asked.clear()
+            server.asked.clear()
             process = start("killed")
             # Later moments are reached by later starts, so each is short.
-            time.sleep(draw.uniform(0.0, 1.7 * whole / arguments.kills))
+            time.sleep(draw.uniform(0.0, 1.3 * whole / arguments.kills))
             if process.poll() is not None:
                 sys.exit("the run ended before all kills: ask for more instructions")
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-            again += len(before & set(Teacher.asked))
+            again += len(before & set(server.asked))
             lines = (work / "killed" / "requests.jsonl").read_bytes().split(b"\n") if (work / "killed" / "requests.jsonl").exists() else [b""]
             stage = json.loads(lines[-2])["key"].split("/")[0] if len(lines) > 1 else "nothing recorded"
             stages[stage] = stages.get(stage, 0) + 1
         before = set(recorded(work / "killed"))
-        Teacher.asked.clear()
+        server.asked.clear()
         finish(start("killed"))
-        again += len(before & set(Teacher.asked))
+        again += len(before & set(server.asked))
         print(f"killed {kills} times ({', '.join(f'{stage}: {number}' for stage, number in stages.items())})")
         answers = recorded(work / "killed")
         checks = {

@@ -11,8 +11,6 @@ own (in `usage`), by which the journal is compared with what was asked. Some rep
 Needs: Python alone, Linux. Takes about a minute.
 """
 import argparse
-import hashlib
-import http.server
 import json
 import pathlib
 import random
@@ -20,8 +18,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+from rote_server import Rote, recorded
 
 WORDS = "river planet poem breakfast bridge number song train colour bird garden clock".split()
 FILES = {"sample": ["settings.json", "candidates.jsonl", "summary.json"],
@@ -42,44 +41,12 @@ def judge(question, draw):
     return f"###Response {own}:\n{say(draw)}\n###End\nduplicates: none\nrank: {ranks}"
 
 
-class Model(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    asked, lock = [], threading.Lock()
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        question = body["messages"][-1]["content"] if "messages" in body else None
-        digest = hashlib.sha256(json.dumps([question or body["prompt"], body["seed"]]).encode()).digest()
-        number, draw = int.from_bytes(digest[:6], "big"), random.Random(digest)
-        with self.lock:
-            self.asked.append(number)
-        time.sleep(0.02)
-        if question:
-            choice = {"message": {"content": judge(question, draw)}, "finish_reason": "stop"}
-        else:
-            tokens = [" " + word for word in say(draw).split()]
-            logprobs = {"tokens": tokens, "token_logprobs": [-draw.uniform(1, 12) for _ in tokens]}
-            choice = {"text": "".join(tokens), "finish_reason": "stop", "logprobs": logprobs}
-        usage = {"prompt_tokens": 100, "completion_tokens": number}
-        reply = json.dumps({"choices": [choice], "usage": usage}).encode()
-        try:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
-        except OSError:
-            pass  # whoever asked was killed
-
-    def log_message(self, *_):
-        pass
-
-
-def recorded(folder):
-    """The numbers of the answers whose lines in the journal are whole."""
-    path = folder / "requests.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line)["completion"]["usage"]["completion_tokens"] for line in lines]
+def choose(body, draw):
+    if "messages" in body:
+        return {"message": {"content": judge(body["messages"][-1]["content"], draw)}}
+    tokens = [" " + word for word in say(draw).split()]
+    logprobs = {"tokens": tokens, "token_logprobs": [-draw.uniform(1, 12) for _ in tokens]}
+    return {"text": "".join(tokens), "logprobs": logprobs}
 
 
 def main():
@@ -90,10 +57,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     binary = pathlib.Path(arguments.albacore).resolve()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model)
-    server.handle_error = lambda *_: None  # connections of those that were killed
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Rote(choose)
     draw = random.Random(arguments.seed)
     wrong = 0
     with tempfile.TemporaryDirectory() as work:
@@ -124,7 +88,7 @@ def main():
             again = 0
             for kill in range(arguments.kills + 1):
                 before = set(recorded(killed))
-                Model.asked.clear()
+                server.asked.clear()
                 process = start(command, "killed")
                 if kill == arguments.kills:
                     finish(process)
@@ -134,7 +98,7 @@ def main():
                         sys.exit("the run ended before all kills: ask for more prompts")
                     process.send_signal(signal.SIGKILL)
                     process.wait()
-                again += len(before & set(Model.asked))
+                again += len(before & set(server.asked))
             answers = recorded(killed)
             checks = {
                 "recorded answers asked for again": again,
