@@ -9,7 +9,9 @@ use albacore_model::Dtype;
 use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use data::{Bootstrap, CheckSeeds, Drawn, Filter, Rank, Report, Seeds, SeedsAction, Stage};
+pub use data::{
+    Bootstrap, CheckSeeds, Drawn, Filter, Mixture, Rank, Report, Seeds, SeedsAction, Stage,
+};
 
 /// Everything that was typed after `albacore`.
 #[derive(Debug, Parser)]
@@ -90,6 +92,11 @@ pub enum Command {
     /// Read, template and tokenize the data of a config, and count what comes out
     #[command(after_help = "Example:\n  albacore prepare configs/quickstart.toml")]
     Prepare(Configured),
+    /// Show the tasks of a mixture: how often each is drawn, and what of it comes in the run
+    #[command(
+        after_help = "Example:\n  albacore mixture configs/flan/t5-small.toml --contamination test.jsonl"
+    )]
+    Mixture(Mixture),
     /// Turn a GGUF file into a Hugging Face folder
     #[command(after_help = "Example:\n  albacore import smollm2.gguf models/smollm2 --dtype bf16")]
     Import(Import),

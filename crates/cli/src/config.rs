@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use albacore_data::{DataConfig, TemplateChoice};
 use albacore_eval::EvalConfig;
 use albacore_trainer::{
-    CheckpointConfig, ObjectiveConfig, OptimConfig, RunConfig, ScheduleConfig, TrainConfig,
+    CheckpointConfig, NO_STEPS, ObjectiveConfig, OptimConfig, RunConfig, ScheduleConfig,
+    TrainConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,14 +75,20 @@ impl Settings for Config {
             self.train.validate(),
             self.checkpoint.validate(),
             self.eval.validate(),
+            self.endless(),
         ]
         .concat()
     }
 
     fn files(&self) -> Vec<(String, PathBuf, &'static str)> {
-        let sources = self.data.sources.iter().enumerate();
+        let sources = self.data.sources.iter().enumerate().filter(|(_, source)| !source.is_found());
         let sources = sources.map(|(index, source)| {
-            (format!("data.sources[{index}].path"), source.path.clone(), "a file")
+            let key = format!("data.sources[{index}].path");
+            (key, source.path.clone(), "a file, a folder or a pattern of files")
+        });
+        let families = self.data.sources.iter().enumerate().filter_map(|(index, source)| {
+            let family = source.family.as_ref().filter(|family| family.ends_with(".toml"))?;
+            Some((format!("data.sources[{index}].family"), PathBuf::from(family), "a file"))
         });
         let template = match &self.data.template {
             TemplateChoice::File(path) => Some(path.clone()),
@@ -89,7 +96,15 @@ impl Settings for Config {
         };
         let template = template
             .map(|path| ("data.template".to_owned(), path, "`chat`, `alpaca`, `none` or a file"));
-        sources.chain(template).collect()
+        sources.chain(families).chain(template).collect()
+    }
+}
+
+impl Config {
+    /// A mixture has no epochs, so something must say where it ends.
+    fn endless(&self) -> Vec<String> {
+        let endless = self.data.is_mixture() && self.train.steps.is_none();
+        endless.then(|| NO_STEPS.to_owned()).into_iter().collect()
     }
 }
 
@@ -125,21 +140,33 @@ mod tests {
     #[test]
     fn the_reference_names_every_key() {
         // Everything that may be missing is set here.
-        let source = "{ path = \"a\", format = \"alpaca\", cap = 1, original = \"record\", fields = { output = \"b\" } }";
+        let source = "{ path = \"a\", format = \"alpaca\", cap = 1, original = \"record\", fields = { output = \"b\" }, \
+            name = \"a\", weight = 1, group = \"g\", limit = 1, task_each = true, exclude = [\"a\"], \
+            exclude_categories = [\"a\"], family = \"nli\", inverted = true, options = [\"a\"], \
+            option_style = \"random\", shots = \"both\", shot_tokens = 1 }";
+        let group = "{ weight = 1, cap = 1, temperature = 1, group = \"h\" }";
         let text = format!(
-            "data.sources = [{source}]\ntrain = {{ steps = 1, epochs = 1, groups_per_step = 1 }}\n"
+            "data.sources = [{source}]\ndata.groups.g = {group}\ntrain = {{ steps = 1, epochs = 1, groups_per_step = 1 }}\n"
         );
         let (config, mismatches) = decode::<Config>(&Tree::parse(&text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");
         let known = keys(Config::REFERENCE);
         let value = serde_json::to_value(config.unwrap()).unwrap();
         for (table, values) in value.as_object().unwrap() {
-            for key in values.as_object().unwrap().keys().filter(|key| *key != "sources") {
+            for key in values
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| !["sources", "groups"].contains(&key.as_str()))
+            {
                 assert!(known.contains(&format!("{table}.{key}")), "{table}.{key}");
             }
         }
         for key in value["data"]["sources"][0].as_object().unwrap().keys() {
             assert!(known.contains(&format!("data.sources.{key}")), "data.sources.{key}");
+        }
+        for key in value["data"]["groups"]["g"].as_object().unwrap().keys() {
+            assert!(known.contains(&format!("data.groups.NAME.{key}")), "data.groups.NAME.{key}");
         }
     }
 

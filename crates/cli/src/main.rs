@@ -72,6 +72,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Train(options) => commands::train::run(options, seed, device, terminal),
         Command::Preview(options) => commands::preview::run(options, seed, terminal),
         Command::Prepare(options) => commands::prepare::run(options, seed, terminal),
+        Command::Mixture(options) => commands::mixture::run(options, seed, terminal),
         Command::Import(options) => commands::import::run(options, terminal),
         Command::Export(options) => commands::export::run(options, terminal),
         Command::Score(options) => commands::score::run(options, device, terminal),

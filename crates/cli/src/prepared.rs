@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use albacore_data::{self as data, Dataset, Preparation, Tokenizer};
+use albacore_data::{self as data, Dataset, Encoder, Preparation, Tokenizer};
 use albacore_model::ModelConfig;
 
 use crate::config::Config;
@@ -65,6 +65,28 @@ impl Prepared {
             )
         }));
         losses
+    }
+}
+
+impl Prepared {
+    /// How this config's records become ids, as a mixture draws them.
+    pub fn preparation<'a>(&'a self, config: &'a Config) -> Preparation<'a> {
+        Preparation {
+            config: &config.data,
+            tokenizer: &self.tokenizer,
+            seed: config.run.seed,
+            cache: None,
+            progress: None,
+        }
+    }
+
+    /// The encoder of a mixture's records; `None` if the data are none.
+    ///
+    /// # Errors
+    /// Refused if the template cannot be used.
+    pub fn encoder<'a>(&self, preparation: &'a Preparation<'a>) -> Result<Option<Encoder<'a>>> {
+        let encoder = self.dataset.mixture.as_ref().map(|_| preparation.encoder());
+        encoder.transpose().or_refuse()
     }
 }
 

@@ -6,7 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Format, HeldOut, Learn, OriginalAnswer, TemplateChoice, TooLong};
+use crate::mixture::{check_groups, is_temperature, wrong_temperature};
+use crate::task::{expand, is_pattern};
+use crate::{
+    Format, GroupConfig, HeldOut, Learn, OptionStyle, OriginalAnswer, Shots, TemplateChoice,
+    TooLong, Weight,
+};
 
 /// What is trained on, and how it becomes ids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,8 +47,15 @@ pub struct DataConfig {
     /// `YYYY-MM-DD`; default `2024-07-26`. Fixed, so that a run resumed tomorrow reads the same
     /// text.
     pub date: jiff::civil::Date,
+    /// How even the rates of tasks are that are weighed by their examples; default 1, in proportion. A
+    /// higher one raises small tasks and lowers large ones: the capped number of examples to the power
+    /// `1 / temperature`.
+    pub temperature: f64,
     /// Where the records come from, at least one.
     pub sources: Vec<SourceConfig>,
+    /// Groups of sources, by name; default none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupConfig>,
 }
 
 impl Default for DataConfig {
@@ -58,22 +70,69 @@ impl Default for DataConfig {
             held_out: HeldOut::Count(0),
             tokens_per_batch: 4096,
             date: jiff::civil::date(2024, 7, 26),
+            temperature: 1.0,
             sources: Vec::new(),
+            groups: BTreeMap::new(),
         }
     }
 }
 
-/// One file of records.
+/// Records of one kind: a file, or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// A JSON array or JSON lines.
+    /// A JSON array, JSON lines or Parquet; a pattern with `*`, or a folder, for several files.
     pub path: PathBuf,
+    /// What it is called in tables; default: the file's name. A task for each file has both names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its part of a mixture, beside those of its neighbours: a number, or `"proportional"`, as many
+    /// parts as it has examples, at most `cap`. Default: proportional, if the data are a mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
+    /// The group that it stands in; default: none, it is weighed against the groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// At most so many records of each task are used: a random choice, of Parquet the first; default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Whether each of several files is a task of its own, with a rate of its own; default: only of the
+    /// formats `super_ni`, `cot`, `mmlu` and `bbh`. Else they are parts of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_each: Option<bool>,
+    /// Tasks that are left out, by their files' names without ending; `*` stands for any text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Categories of Super-NI whose tasks are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_categories: Vec<String>,
+    /// The templates of a task: the name of a family, or a TOML file; default: as the format says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// Whether the family's inversions are used, which ask for the question; default false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inverted: bool,
+    /// The answer options of every record, if the records do not name them; an answer that is a number is
+    /// the place of one of them, from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// How answer options are shown; default `"fixed"`. `"random"` changes from example to example,
+    /// `"none"` hides them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub option_style: OptionStyle,
+    /// Exemplars before an example; default `"zero"`. `"same"` has two or three in the example's own
+    /// template, `"mixed"` five in others, `"both"` now these and now those.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shots: Shots,
+    /// Most tokens of an input and its exemplars; default 15/16 of `data.max_tokens`. Raising it leaves
+    /// less room for the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shot_tokens: Option<usize>,
     /// What its records look like; default: told from the fields of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// At most so many records: a random choice that depends on the seed alone, kept in file order;
-    /// default all.
+    /// default all. With `weight = "proportional"`, all are used, and so many count for the rate at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<usize>,
     /// How often an epoch has each record; default 1. Held-out examples are never repeated.
@@ -94,9 +153,58 @@ pub struct SourceConfig {
 impl SourceConfig {
     /// All records of a file, once.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let (path, fields) = (path.into(), BTreeMap::new());
-        Self { path, format: None, cap: None, repeat: once(), original: None, fields }
+        Self {
+            path: path.into(),
+            name: None,
+            weight: None,
+            group: None,
+            limit: None,
+            task_each: None,
+            exclude: Vec::new(),
+            exclude_categories: Vec::new(),
+            family: None,
+            inverted: false,
+            options: Vec::new(),
+            option_style: OptionStyle::default(),
+            shots: Shots::default(),
+            shot_tokens: None,
+            format: None,
+            cap: None,
+            repeat: once(),
+            original: None,
+            fields: BTreeMap::new(),
+        }
     }
+
+    /// Whether its records have templates.
+    pub fn is_task(&self) -> bool {
+        self.format.is_some_and(|format| format.family().is_some())
+    }
+
+    /// Whether there is a file that its path stands for.
+    pub fn is_found(&self) -> bool {
+        self.path.exists() || (is_pattern(&self.path) && expand(&self.path).is_ok())
+    }
+
+    /// Whether it is one file of records as they are, read at once.
+    pub(crate) fn is_one_file(&self) -> bool {
+        let is_parquet = self.path.extension().is_some_and(|ending| ending == "parquet");
+        let is_several = self.path.is_dir() || (is_pattern(&self.path) && !self.path.exists());
+        !self.is_task() && !is_parquet && !is_several
+    }
+
+    /// Whether each of its files is a task of its own.
+    pub(crate) fn is_task_each(&self) -> bool {
+        self.task_each.unwrap_or(self.is_task() && self.format != Some(Format::Task))
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn once() -> usize {
@@ -132,9 +240,56 @@ impl fmt::Display for Problem {
 }
 
 impl DataConfig {
+    /// Whether examples are drawn from tasks at rates, and not taken once an epoch: as soon as a weight is
+    /// given, or a group.
+    pub fn is_mixture(&self) -> bool {
+        !self.groups.is_empty() || self.sources.iter().any(|source| source.weight.is_some())
+    }
+
+    /// What only a task can have.
+    fn check_task(
+        &self,
+        source: &SourceConfig,
+        tell: &mut dyn FnMut(&str, String, Option<String>),
+    ) {
+        let of_templates = [
+            ("family", source.family.is_some()),
+            ("inverted", source.inverted),
+            ("options", !source.options.is_empty()),
+            ("option_style", !is_default(&source.option_style)),
+            ("shots", !is_default(&source.shots)),
+            ("shot_tokens", source.shot_tokens.is_some()),
+        ];
+        let of_task_each = [
+            ("exclude", !source.exclude.is_empty() && !source.is_task_each()),
+            (
+                "exclude_categories",
+                !source.exclude_categories.is_empty() && source.format != Some(Format::SuperNi),
+            ),
+        ];
+        for (key, _) in of_templates.iter().filter(|(_, set)| *set && !source.is_task()) {
+            let hint = "say `format = \"task\"`, or `super_ni`, `cot`, `mmlu` or `bbh`".to_owned();
+            tell(key, "is set, wanted only for tasks".into(), Some(hint));
+        }
+        for (key, _) in of_task_each.iter().filter(|(_, set)| *set) {
+            let (what, hint) = match *key {
+                "exclude" => ("where each file is a task", "say `task_each = true`"),
+                _ => ("for `format = \"super_ni\"`", "name the tasks in `exclude`"),
+            };
+            tell(key, format!("is set, wanted only {what}"), Some(hint.into()));
+        }
+    }
+
     /// All problems that can be seen without touching a file.
     pub fn validate(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
+        let sources = self.sources.iter();
+        let weighed: Vec<_> =
+            sources.map(|source| (source.weight, source.group.as_ref())).collect();
+        let mut problems = check_groups(&weighed, &self.groups);
+        if !is_temperature(self.temperature) {
+            let message = wrong_temperature(self.temperature);
+            problems.push(Problem { key: "data.temperature".into(), message, hint: None });
+        }
         let mut unless = |fits: bool, key: String, message: String, hint: Option<String>| {
             if !fits {
                 problems.push(Problem { key: format!("data.{key}"), message, hint });
@@ -178,8 +333,20 @@ impl DataConfig {
                         .into(),
                 ),
             );
+            unless(source.limit != Some(0), key("limit"), at_least(1, 0), None);
+            unless(source.shot_tokens != Some(0), key("shot_tokens"), at_least(1, 0), None);
+            unless(
+                source.repeat == 1 || !self.is_mixture(),
+                key("repeat"),
+                format!("is {}, and the data are a mixture", source.repeat),
+                Some("say it with `weight`".into()),
+            );
+            self.check_task(source, &mut |name, message, hint| {
+                unless(false, key(name), message, hint);
+            });
             let known = Format::fields(source.format);
-            for field in source.fields.keys().filter(|field| !known.contains(&field.as_str())) {
+            let fields = source.fields.keys().filter(|_| !source.is_task());
+            for field in fields.filter(|field| !known.contains(&field.as_str())) {
                 unless(
                     false,
                     key("fields"),

@@ -12,9 +12,10 @@ use crate::random::{Random, shuffled};
 use crate::read::Records;
 use crate::report::{Fate, Tally};
 use crate::split::hold_out;
+use crate::task::open as open_source;
 use crate::{
-    BadRecord, DataConfig, Encoded, Encoder, Error, Record, Report, Result, SourceConfig, Template,
-    Tokenizer, TooLong, read,
+    BadRecord, DataConfig, Drawn, Encoded, Encoder, Error, Mixture, MixtureSource, MixtureStream,
+    Record, Report, Result, SourceConfig, Template, Tokenizer, TooLong, read,
 };
 
 /// What a run trains on.
@@ -32,7 +33,13 @@ pub struct Dataset {
     pub from_cache: bool,
     /// Why the ids could not be stored in the cache, if they could not; the next start takes longer.
     pub cache_failure: Option<std::io::Error>,
+    /// If the data are a mixture: what is drawn from. `train` then has the first examples that come, and
+    /// `report` says what became of these.
+    pub mixture: Option<Mixture>,
 }
+
+/// Examples of a mixture that are made before the first step, to look at.
+const SAMPLE: usize = 512;
 
 impl Dataset {
     /// The lengths of the training examples, for a [`crate::Plan`].
@@ -73,8 +80,11 @@ impl Preparation<'_> {
     /// config does not say to leave it out, or nothing is left to train on. All bad records of all
     /// sources are in one error.
     pub fn run(&self) -> Result<Dataset> {
-        let today = self.config.date.at(0, 0, 0, 0);
-        let template = Template::load(&self.config.template, self.tokenizer, Some(today))?;
+        let template = self.template()?;
+        if self.config.is_mixture() {
+            let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
+            return self.open(&encoder);
+        }
         let cache = self.cache_file(&template);
         if let Some((examples, report)) = cache.as_ref().and_then(|(file, _)| file.load()) {
             let dataset = self.split(examples, report)?;
@@ -92,6 +102,55 @@ impl Preparation<'_> {
         Ok(Dataset { cache_failure: stored.err(), ..dataset })
     }
 
+    /// What makes ids of this config's records.
+    ///
+    /// # Errors
+    /// If the template cannot be used.
+    pub fn encoder(&self) -> Result<Encoder<'_>> {
+        Ok(Encoder::new(self.tokenizer, self.template()?, self.config.learn.clone()))
+    }
+
+    fn template(&self) -> Result<Template> {
+        let today = self.config.date.at(0, 0, 0, 0);
+        Template::load(&self.config.template, self.tokenizer, Some(today))
+    }
+
+    /// Opens a mixture, and makes its held-out examples and the first that are trained on.
+    fn open(&self, encoder: &Encoder<'_>) -> Result<Dataset> {
+        let mixture = Mixture::open(self.config, self.seed)?;
+        let mut tally = Tally::default();
+        let mut held_out = Vec::new();
+        for task in mixture.tasks() {
+            for number in 0..task.held_out() {
+                let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
+                let fate = match task.draw_held_out(number, &count)? {
+                    Drawn::Record(record) => self.encode(encoder, &record),
+                    Drawn::Bad(bad) => Fate::Bad(bad),
+                    Drawn::NoRoom(origin, tokens) => Fate::TooLong(origin, tokens),
+                };
+                held_out.extend(tally.add(fate).map(Arc::new));
+            }
+        }
+        let mut stream =
+            MixtureStream::new(MixtureSource { mixture: &mixture, preparation: *self, encoder });
+        let mut train = Vec::new();
+        for _ in 0..SAMPLE.min(mixture.examples()) {
+            let (_, example) = stream.example()?;
+            train.extend(tally.add(Fate::Kept(example)).map(Arc::new));
+        }
+        let mut report = tally.finish(self.config)?;
+        for dropped in &stream.tally().dropped {
+            report.records += dropped.count;
+            report.dropped.push(dropped.clone());
+        }
+        let all: Vec<_> = train.iter().chain(&held_out).map(Arc::as_ref).collect();
+        look_at(&mut report, &all);
+        let key = format!("{}{}", mixture.fingerprint(), fingerprint(&train, &held_out));
+        let dataset = self.counted(train, held_out, report);
+        let fingerprint = hex(&Sha256::digest(key));
+        Ok(Dataset { fingerprint, mixture: Some(mixture), ..dataset })
+    }
+
     /// Encodes all sources.
     fn make(&self, encoder: &Encoder<'_>, sources: Vec<Records>) -> Result<(Vec<Example>, Report)> {
         let mut tally = Tally::default();
@@ -101,6 +160,9 @@ impl Preparation<'_> {
         for (source, records) in self.config.sources.iter().zip(sources) {
             for bad in records.bad {
                 tally.add(Fate::Bad(bad));
+            }
+            for (origin, tokens) in records.too_long {
+                tally.add(Fate::TooLong(origin, tokens));
             }
             let fates = records.good.par_iter().flat_map_iter(|record| {
                 let fate = self.encode(encoder, record);
@@ -130,6 +192,10 @@ impl Preparation<'_> {
         key.update(Sha256::digest(template.source()));
         key.update(Sha256::digest(serde_json::to_vec(&config).ok()?));
         let mut hashes = Vec::new();
+        // What several files or templates decide is not known before they are read.
+        if !config.sources.iter().all(SourceConfig::is_one_file) {
+            return None;
+        }
         for source in &config.sources {
             let hash = Sha256::digest(std::fs::read(&source.path).ok()?).into();
             key.update(hash);
@@ -153,13 +219,38 @@ impl Preparation<'_> {
         let mut errors = Vec::new();
         let mut sources = Vec::new();
         for (index, source) in self.config.sources.iter().enumerate() {
-            match read(source) {
-                Ok(records) => sources.push(self.cap(source, index, records)),
+            let records = match source.is_one_file() {
+                true => read(source).map(|records| self.cap(source, index, records)),
+                false => self.read_tasks(source, index),
+            };
+            match records {
+                Ok(records) => sources.push(records),
                 Err(error) => errors.push(error),
             }
         }
         Error::all(errors)?;
         Ok(sources)
+    }
+
+    /// All records of a source's tasks, each once, through their templates.
+    fn read_tasks(&self, source: &SourceConfig, index: usize) -> Result<Records> {
+        let (mut good, mut bad, mut too_long) = Default::default();
+        let mut hash = Sha256::new();
+        let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
+        for task in open_source(source, index, self.seed, self.config.max_tokens)? {
+            task.hashes().for_each(|file| hash.update(file));
+            let numbers = (0..task.examples()).into_par_iter();
+            let drawn: Result<Vec<_>> =
+                numbers.map(|number| task.in_order(number, &count)).collect();
+            for drawn in drawn? {
+                match drawn {
+                    Drawn::Record(record) => Vec::push(&mut good, record),
+                    Drawn::Bad(record) => Vec::push(&mut bad, record),
+                    Drawn::NoRoom(origin, tokens) => Vec::push(&mut too_long, (origin, tokens)),
+                }
+            }
+        }
+        Ok(Records { good, bad, too_long, hash: hash.finalize().into() })
     }
 
     /// At most `cap` records: a random choice, in file order.
@@ -175,7 +266,7 @@ impl Preparation<'_> {
         records
     }
 
-    fn encode(&self, encoder: &Encoder<'_>, record: &Record) -> Fate {
+    pub(crate) fn encode(&self, encoder: &Encoder<'_>, record: &Record) -> Fate {
         let DataConfig { max_tokens, too_long, .. } = self.config;
         let mut example = match encoder.encode(record) {
             Ok(example) => example,
@@ -241,10 +332,7 @@ impl Preparation<'_> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
         let count = self.config.held_out.of(all.len());
         let is_held_out = hold_out(&all, count, self.seed)?;
-        let longest = all.iter().max_by_key(|example| example.longest_sequence());
-        report.longest = longest.map_or(0, |longest| longest.longest_sequence());
-        report.longest_origin = longest.map(|longest| longest.origin.clone());
-        report.eos_added = all.iter().filter(|example| example.eos_added).count();
+        look_at(&mut report, &all);
 
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for ((example, repeat), is_held_out) in examples.into_iter().zip(is_held_out) {
@@ -253,15 +341,33 @@ impl Preparation<'_> {
                 false => train.extend(std::iter::repeat_n(example, repeat)),
             }
         }
+        Ok(self.counted(train, held_out, report))
+    }
+
+    /// A dataset of these examples, and the rest of its report.
+    fn counted(
+        &self,
+        train: Vec<Arc<Encoded>>,
+        held_out: Vec<Arc<Encoded>>,
+        mut report: Report,
+    ) -> Dataset {
         report.held_out = held_out.len();
         report.train = train.len();
         report.responses = train.iter().map(|example| example.responses.len()).sum();
         report.tokens = train.iter().map(|example| example.len()).sum();
         report.supervised_tokens = train.iter().map(|example| example.supervised()).sum();
         let fingerprint = fingerprint(&train, &held_out);
-        let (from_cache, cache_failure) = (false, None);
-        Ok(Dataset { train, held_out, report, fingerprint, from_cache, cache_failure })
+        let (from_cache, cache_failure, mixture) = (false, None, None);
+        Dataset { train, held_out, report, fingerprint, from_cache, cache_failure, mixture }
     }
+}
+
+/// Reports what may surprise of all examples, held out or not.
+fn look_at(report: &mut Report, all: &[&Encoded]) {
+    let longest = all.iter().max_by_key(|example| example.longest_sequence());
+    report.longest = longest.map_or(0, |longest| longest.longest_sequence());
+    report.longest_origin = longest.map(|longest| longest.origin.clone());
+    report.eos_added = all.iter().filter(|example| example.eos_added).count();
 }
 
 /// SHA-256 over the number of examples on each side, and each one's length, ids and learned flags, and

@@ -192,6 +192,19 @@ pub enum Defect {
     /// Text with the character that marks answers inside the chat template.
     #[error("the text holds the noncharacter U+{0:04X}, which marks answers in the chat template")]
     Noncharacter(u32),
+    /// The answer is to be chosen, and is none of the options.
+    #[error("`{field}` is `{found}`, wanted one of the options {}", in_backticks(options))]
+    NoOption {
+        /// The field of the answer.
+        field: String,
+        /// What it holds.
+        found: String,
+        /// What it may hold.
+        options: Box<[String]>,
+    },
+    /// A row of a table that is none.
+    #[error("malformed row: {0}")]
+    Tabular(String),
     /// The tokenizer fails on the text.
     #[error("the tokenizer fails: {0}")]
     Tokenizer(String),
@@ -223,6 +236,8 @@ impl Defect {
                 "chat template fails"
             }
             Self::Noncharacter(_) => "noncharacter",
+            Self::NoOption { .. } => "answer that is no option",
+            Self::Tabular(_) => "malformed row",
             Self::Tokenizer(_) => "tokenizer fails",
         }
     }

@@ -1,14 +1,16 @@
 //! What can go wrong between a file and its ids.
 
 mod hint;
+mod words;
 
 use std::path::{Path, PathBuf};
 
 use crate::bootstrap::SeedProblem;
 use crate::defect::in_backticks;
-use crate::{BadRecord, Defect, NoCompletion, Origin};
+use crate::{BadRecord, Defect, NoCompletion, Origin, Problem};
 
 pub(crate) use hint::cure;
+use words::{each, limit, lines, list, list_lengths, nearest_file, other_tokenizer, rest, several};
 
 /// Result of a call into this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -263,6 +265,44 @@ pub enum Error {
         /// What was found and wanted.
         message: String,
     },
+    /// A family of templates that there is not.
+    #[error(
+        "there is no family of templates `{name}`, wanted {} or a TOML file",
+        in_backticks(known)
+    )]
+    NoFamily {
+        /// What was asked for.
+        name: String,
+        /// The families that there are.
+        known: Vec<&'static str>,
+    },
+    /// A task that has no examples.
+    #[error("the task `{name}` of `{}` has no examples left", path.display())]
+    EmptyTask {
+        /// The task.
+        name: String,
+        /// The source's path.
+        path: PathBuf,
+    },
+    /// A source that has no tasks.
+    #[error("none of the {files} tasks of `{}` is left: all are excluded", path.display())]
+    NoTask {
+        /// The source's path.
+        path: PathBuf,
+        /// How many files it has.
+        files: usize,
+    },
+    /// A value of the config that cannot be used with these files.
+    #[error("`{}` {}", .0.key, .0.message)]
+    Config(Problem),
+    /// A mixture from which nothing comes.
+    #[error("the last {tried} examples drawn from the mixture are all left out: {found}")]
+    Dry {
+        /// How many were drawn.
+        tried: usize,
+        /// What became of them.
+        found: String,
+    },
     /// The settings of a server that writes text cannot be used.
     #[error("{message}")]
     Endpoint {
@@ -324,56 +364,4 @@ impl Error {
         }
         Self::NoFile { path: path.into(), nearest: nearest_file(path) }
     }
-}
-
-/// The file beside `path` whose name is most like it, if one is like it at all.
-fn nearest_file(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.to_string_lossy();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let files = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
-    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
-    let likeness = |other: &String| strsim::jaro_winkler(&name, other);
-    let best = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)).then(b.cmp(a)))?;
-    (likeness(&best) > 0.8).then(|| path.with_file_name(best))
-}
-
-fn list(shown: &[BadRecord], all: usize) -> String {
-    let lines = shown.iter().map(|bad| format!("\n  {bad}"));
-    lines.chain(rest(shown.len(), all)).collect()
-}
-
-fn lines(texts: &[String]) -> String {
-    texts.iter().map(|text| format!("\n  {text}")).collect()
-}
-
-fn each(problems: &[SeedProblem]) -> String {
-    /// More are not read by anyone.
-    const SHOWN: usize = 10;
-    let shown = problems.iter().take(SHOWN);
-    let lines = shown.map(|SeedProblem { origin, message }| format!("\n  {origin}: {message}"));
-    lines.chain(rest(SHOWN.min(problems.len()), problems.len())).collect()
-}
-
-fn list_lengths(shown: &[(Origin, usize)], all: usize) -> String {
-    let lines = shown.iter().map(|(origin, tokens)| format!("\n  {origin}: {tokens} tokens"));
-    lines.chain(rest(shown.len(), all)).collect()
-}
-
-fn rest(shown: usize, all: usize) -> Option<String> {
-    (all > shown).then(|| format!("\n  and {} more", all - shown))
-}
-
-fn limit(longest: &Option<(usize, usize)>) -> String {
-    let Some((longest, most)) = longest else { return String::new() };
-    format!("; the longest has {longest} tokens, `data.max_tokens` is {most}")
-}
-
-fn other_tokenizer(found: &Option<String>) -> String {
-    let Some(found) = found else { return String::new() };
-    format!(", only `{found}`, which is not supported")
-}
-
-fn several(errors: &[Error]) -> String {
-    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    errors.join("\n")
 }

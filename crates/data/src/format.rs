@@ -34,6 +34,17 @@ pub enum Format {
     Tuna,
     /// `prompt`, `chosen`, `rejected`: text, or lists of messages.
     Preference,
+    /// The fields of a family of templates.
+    Task,
+    /// A task file of Super-NaturalInstructions.
+    #[serde(rename = "super_ni")]
+    SuperNi,
+    /// Lines of question, answer and rationale, tabs between them.
+    Cot,
+    /// Rows of a question, four options and a letter, as MMLU has them.
+    Mmlu,
+    /// `examples` of `input` and `target`, as BIG-Bench Hard has them.
+    Bbh,
 }
 
 const ALL: [Format; 8] = [
@@ -81,6 +92,19 @@ impl Format {
             Self::Text => &["text"],
             Self::Tuna => &["instruction", "output", "score"],
             Self::Preference => &["chosen", "rejected"],
+            Self::Task | Self::SuperNi | Self::Cot | Self::Mmlu | Self::Bbh => &[],
+        }
+    }
+
+    /// The templates that records of a task have unless the source names others; `None` if the format is
+    /// no task.
+    pub(crate) fn family(self) -> Option<&'static str> {
+        match self {
+            Self::Task | Self::Bbh => Some("plain"),
+            Self::SuperNi => Some("instruction"),
+            Self::Cot => Some("cot"),
+            Self::Mmlu => Some("multiple_choice"),
+            _ => None,
         }
     }
 
@@ -141,6 +165,9 @@ impl Format {
             Self::Text => Ok(Body::Text { text: fields.answer("text")? }),
             Self::Tuna => ranked::tuna(&mut fields).map(Body::Ranked),
             Self::Preference => ranked::preference(&mut fields).map(Body::Ranked),
+            Self::Task | Self::SuperNi | Self::Cot | Self::Mmlu | Self::Bbh => {
+                unreachable!("tasks are read by their own readers")
+            }
         }
     }
 }

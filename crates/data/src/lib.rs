@@ -30,6 +30,7 @@ mod http;
 mod journal;
 mod language_model;
 mod lines;
+mod mixture;
 mod novelty;
 mod pack;
 mod preview;
@@ -47,6 +48,7 @@ mod settings;
 mod split;
 mod statistics;
 mod stream;
+mod task;
 mod template;
 mod tokenizer;
 mod turns;
@@ -67,6 +69,10 @@ pub use language_model::{
     Completion, CompletionRequest, Decoding, Effort, FinishReason, LanguageModel, NoCompletion,
     OnReply, Prompt, Reply, TokenLogprob, Usage,
 };
+pub use mixture::{
+    Contamination, GroupConfig, Member, Mixture, MixtureSource, MixtureStream, Overlap, Position,
+    StreamTally, TaskRate, Weight, rates,
+};
 pub use novelty::{Likeness, Novelty, Scores};
 pub use pack::{Batch, Packing, Plan};
 pub use preview::{PreviewToken, preview};
@@ -82,6 +88,7 @@ pub use script::Script;
 pub use split::HeldOut;
 pub use statistics::Statistics;
 pub use stream::TextStream;
+pub use task::{Drawn, OptionStyle, Shots, Task};
 pub use template::{Patterns, Template, TemplateChoice};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use verb_noun::verb_and_object;

@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::format::{Names, Object, kind};
-use crate::{BadRecord, Body, Defect, Error, Origin, Record, Result, SourceConfig};
+use crate::{
+    BadRecord, Body, Defect, Error, Format, Origin, OriginalAnswer, Record, Result, SourceConfig,
+};
 
 /// The objects of a file, and the lines that are none.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub struct Records {
     pub good: Vec<Record>,
     /// What could not.
     pub bad: Vec<BadRecord>,
+    /// Records of tasks that leave no room for an exemplar, and the tokens that they would need.
+    pub too_long: Vec<(Origin, usize)>,
     /// SHA-256 of the file.
     pub hash: [u8; 32],
 }
@@ -44,29 +48,39 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
     let names = Names(&source.fields);
     let format = match (source.format, good.first()) {
         (Some(format), _) => format,
-        (None, None) => return Ok(Records { good: Vec::new(), bad, hash }),
-        (None, Some((origin, object))) => {
-            crate::Format::detect(object, names).ok_or_else(|| Error::UnknownFormat {
-                origin: origin.clone(),
-                found: object.keys().cloned().collect(),
-            })?
+        (None, None) => {
+            return Ok(Records { good: Vec::new(), bad, too_long: Vec::new(), hash });
         }
+        (None, Some((origin, object))) => Format::detect(object, names).ok_or_else(|| {
+            Error::UnknownFormat { origin: origin.clone(), found: object.keys().cloned().collect() }
+        })?,
     };
-    let records = good.into_par_iter().map(|(origin, object)| {
-        let id = if format.is_ranked() { id(&object, names) } else { None };
-        let body = format.parse(object, names).and_then(|body| match body {
-            Body::Ranked(ranked) => ranked.with_original(source.original).map(Body::Ranked),
-            body => Ok(body),
-        });
-        match body {
-            Ok(body) => Ok(Record { body, origin, id }),
-            Err(defect) => Err(BadRecord { origin, id, defect }),
-        }
-    });
+    let records = good
+        .into_par_iter()
+        .map(|(origin, object)| record(format, names, source.original, object, origin));
     let (good, defective): (Vec<_>, Vec<_>) = records.partition_map(either);
     bad.extend(defective);
     bad.sort_by_key(|bad| bad.origin.line);
-    Ok(Records { good, bad, hash })
+    Ok(Records { good, bad, too_long: Vec::new(), hash })
+}
+
+/// One record of a format.
+pub(crate) fn record(
+    format: Format,
+    names: Names<'_>,
+    original: Option<OriginalAnswer>,
+    object: Object,
+    origin: Origin,
+) -> Result<Record, BadRecord> {
+    let id = if format.is_ranked() { id(&object, names) } else { None };
+    let body = format.parse(object, names).and_then(|body| match body {
+        Body::Ranked(ranked) => ranked.with_original(original).map(Body::Ranked),
+        body => Ok(body),
+    });
+    match body {
+        Ok(body) => Ok(Record { body, origin, id }),
+        Err(defect) => Err(BadRecord { origin, id, defect }),
+    }
 }
 
 /// What a record calls itself.
@@ -181,7 +195,7 @@ pub(crate) fn object(text: &[u8]) -> Result<Object, Defect> {
 }
 
 /// What serde says, without the place: that is told in our own way.
-fn message(error: &serde_json::Error) -> String {
+pub(crate) fn message(error: &serde_json::Error) -> String {
     let message = error.to_string();
     message.split(" at line ").next().unwrap_or_default().to_owned()
 }

@@ -172,11 +172,11 @@ impl Tally {
 }
 
 impl Dropped {
-    fn new(reason: &str) -> Self {
+    pub(crate) fn new(reason: &str) -> Self {
         Self { reason: reason.to_owned(), count: 0, first: Vec::new() }
     }
 
-    fn count(&mut self, origin: &Origin) {
+    pub(crate) fn count(&mut self, origin: &Origin) {
         self.count += 1;
         if self.first.len() < SHOWN {
             self.first.push(origin.clone());

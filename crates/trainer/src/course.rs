@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use albacore_data::{Batch, Encoded, Packing, Plan};
+use albacore_data::{Batch, Encoded, MixtureSource, MixtureStream, Packing, Plan};
 use serde::{Deserialize, Serialize};
+
+use crate::Result;
 
 /// How far a run has read its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// Whole passes over the data.
     pub epoch: u64,
-    /// Batches taken of the current pass.
+    /// Batches taken of the current pass; of a mixture, which has no passes, positions of its stream.
     pub batch: usize,
 }
 
@@ -27,6 +29,8 @@ pub(crate) struct Course<'d> {
     cursor: Cursor,
     /// The batches of the current pass.
     plan: Plan,
+    /// A mixture, if that is what is trained on.
+    stream: Option<MixtureStream<'d>>,
 }
 
 impl<'d> Course<'d> {
@@ -38,7 +42,13 @@ impl<'d> Course<'d> {
     ) -> Self {
         let lengths = examples.iter().map(|example| example.len()).collect::<Vec<_>>();
         let plan = Plan::new(packing, 0, &lengths);
-        Self { examples, lengths, packing, batches_per_step, cursor: Cursor::default(), plan }
+        let (cursor, stream) = (Cursor::default(), None);
+        Self { examples, lengths, packing, batches_per_step, cursor, plan, stream }
+    }
+
+    /// The same of a mixture, which goes on without an end.
+    pub(crate) fn of_mixture(self, source: MixtureSource<'d>) -> Self {
+        Self { stream: Some(MixtureStream::new(source)), ..self }
     }
 
     /// How far it has come.
@@ -50,6 +60,9 @@ impl<'d> Course<'d> {
     /// the next one begins.
     pub(crate) fn seek(&mut self, cursor: Cursor) {
         self.cursor = cursor;
+        if let Some(stream) = &mut self.stream {
+            return stream.seek(cursor.batch as u64);
+        }
         self.plan = self.plan_of(cursor.epoch);
         if cursor.batch >= self.plan.len() {
             self.cursor = Cursor { epoch: cursor.epoch + 1, batch: 0 };
@@ -58,7 +71,13 @@ impl<'d> Course<'d> {
     }
 
     /// The batches of the next step.
-    pub(crate) fn next_step(&mut self) -> Vec<Batch> {
+    ///
+    /// # Errors
+    /// If a mixture's records cannot be read or used.
+    pub(crate) fn next_step(&mut self) -> Result<Vec<Batch>> {
+        if self.stream.is_some() {
+            return self.next_of_mixture();
+        }
         let step = self.plan.step(self.cursor.batch, self.batches_per_step);
         let end = step.end;
         let batches = step.map(|batch| self.plan.batch(batch, self.examples)).collect();
@@ -66,11 +85,52 @@ impl<'d> Course<'d> {
             true => self.seek(Cursor { epoch: self.cursor.epoch + 1, batch: 0 }),
             false => self.cursor.batch = end,
         }
-        batches
+        Ok(batches)
     }
 
-    /// Passes over the data so far, with the part of the current one.
+    /// The batches of the next step of a mixture: this worker's turn of every round.
+    fn next_of_mixture(&mut self) -> Result<Vec<Batch>> {
+        let Packing { examples_per_step, rank, world, .. } = self.packing;
+        let stream = self.stream.as_mut().expect("the caller has seen it");
+        let (mut batches, mut examples) = (Vec::new(), examples_per_step.unwrap_or(usize::MAX));
+        while match examples_per_step {
+            Some(_) => examples > 0,
+            None => batches.len() < self.batches_per_step,
+        } {
+            for turn in 0..world {
+                let batch = match examples {
+                    0 => Batch::of([]),
+                    left => stream.batch(left)?,
+                };
+                if examples_per_step.is_some() {
+                    examples -= batch.examples.len();
+                }
+                if turn == rank {
+                    batches.push(batch);
+                }
+            }
+        }
+        self.cursor.batch = stream.position() as usize;
+        Ok(batches)
+    }
+
+    /// Where an example stands that a batch names by its number.
+    pub(crate) fn origin(&self, example: usize) -> String {
+        match &self.stream {
+            None => self.examples[example].origin.to_string(),
+            Some(stream) => match stream.mixture().origin(example as u64) {
+                Ok(origin) => origin.to_string(),
+                Err(_) => format!("position {example} of the mixture"),
+            },
+        }
+    }
+
+    /// Passes over the data so far, with the part of the current one; of a mixture, as many as its examples
+    /// would have been drawn in were there no rates.
     pub(crate) fn epochs(&self) -> f64 {
+        if let Some(stream) = &self.stream {
+            return stream.position() as f64 / stream.mixture().examples() as f64;
+        }
         self.cursor.epoch as f64 + self.cursor.batch as f64 / self.plan.len() as f64
     }
 
@@ -122,7 +182,7 @@ mod tests {
         // Two examples a batch, so four batches a pass; three of them a step.
         let mut course = Course::new(&examples, Packing::alone(1, 6, true), 3);
         for pass in 1..=3 {
-            let steps = [course.next_step(), course.next_step()];
+            let steps = [course.next_step().unwrap(), course.next_step().unwrap()];
             assert_eq!([steps[0].len(), steps[1].len()], [3, 1]);
             let mut seen =
                 steps.iter().flatten().flat_map(|batch| batch.examples.clone()).collect::<Vec<_>>();
@@ -140,7 +200,7 @@ mod tests {
         // Two examples a batch, three a step: a batch of two and one of one.
         let packing = Packing { examples_per_step: Some(3), ..Packing::alone(1, 6, true) };
         let mut course = Course::new(&examples, packing, 1);
-        let steps = [(); 3].map(|()| course.next_step());
+        let steps = [(); 3].map(|()| course.next_step().unwrap());
         let sizes = steps
             .each_ref()
             .map(|step| step.iter().map(|batch| batch.examples.len()).collect::<Vec<_>>());
@@ -150,7 +210,7 @@ mod tests {
         let (mut resumed, cursor) =
             (Course::new(&examples, packing, 1), Cursor { epoch: 0, batch: 2 });
         resumed.seek(cursor);
-        assert_eq!(resumed.next_step(), steps[1]);
+        assert_eq!(resumed.next_step().unwrap(), steps[1]);
     }
 
     #[test]
@@ -161,7 +221,7 @@ mod tests {
         for _ in 0..5 {
             let mut resumed = course();
             resumed.seek(never_stopped.cursor());
-            assert_eq!(resumed.next_step(), never_stopped.next_step());
+            assert_eq!(resumed.next_step().unwrap(), never_stopped.next_step().unwrap());
         }
     }
 
@@ -176,8 +236,8 @@ mod tests {
             beyond.seek(Cursor { epoch: 5, batch });
             next.seek(Cursor { epoch: 6, batch: 0 });
             assert_eq!(beyond.cursor(), Cursor { epoch: 6, batch: 0 });
-            let step = beyond.next_step();
-            assert_eq!((step.len(), &step), (1, &next.next_step()));
+            let step = beyond.next_step().unwrap();
+            assert_eq!((step.len(), &step), (1, &next.next_step().unwrap()));
         }
         let mut within = course();
         within.seek(Cursor { epoch: 5, batch: 1 });

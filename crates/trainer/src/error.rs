@@ -132,6 +132,9 @@ pub enum Error {
     /// An operation failed.
     #[error(transparent)]
     Kernel(#[from] albacore_kernels::Error),
+    /// The records of a mixture cannot be read or used.
+    #[error(transparent)]
+    Data(#[from] albacore_data::Error),
     /// The model failed.
     #[error(transparent)]
     Model(#[from] albacore_model::Error),
@@ -205,6 +208,7 @@ impl Error {
                 "free memory of the host, or let its container have more; `optim.state = \"int8\"` \
                  takes a quarter, `train.freeze` less, `optim.offload = false` none"
             }
+            Self::Data(error) => return error.hint(),
             Self::Model(error) => return error.hint(),
             _ => return None,
         };

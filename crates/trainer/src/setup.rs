@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use albacore_data::{Batch, Encoded, Packing};
+use albacore_data::{Batch, Encoded, MixtureSource, Packing};
 use albacore_model::Model;
 use candle_core::{DType, Device};
 use serde_json::Value;
@@ -51,8 +51,10 @@ pub struct Options {
 /// The data of a training.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingData<'a> {
-    /// The examples.
+    /// The examples; of a mixture the first that come.
     pub examples: &'a [Arc<Encoded>],
+    /// The mixture, if that is what is trained on.
+    pub mixture: Option<MixtureSource<'a>>,
     /// Examples that are never trained on.
     pub held_out: &'a [Arc<Encoded>],
     /// How they are packed, and the seed of their order.
@@ -60,6 +62,11 @@ pub struct TrainingData<'a> {
     /// A digest of the examples, those held out included.
     pub fingerprint: &'a str,
 }
+
+/// A mixture goes on without an end, so something must say where the run ends.
+pub const NO_STEPS: &str = "`train.steps` is missing: the data are a mixture, which has no epochs\n\
+    hint: say how long to train: `train.steps = 1000`; without `weight` and `[data.groups]` an epoch has \
+    every record once";
 
 /// A run that is ready to go.
 pub struct Training<'a> {
@@ -99,7 +106,9 @@ impl<'a> Training<'a> {
         options: Options,
         resumed: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let problems = [options.validate(), suits(objective, data.examples)].concat();
+        let problems =
+            [options.validate(), suits(objective, data.examples), options.fits(objective, &data)]
+                .concat();
         if !problems.is_empty() {
             return Err(Error::Config { problems });
         }
@@ -255,7 +264,28 @@ impl Options {
     fn course<'d>(&self, data: TrainingData<'d>) -> Course<'d> {
         let examples_per_step = self.train.groups_per_step;
         let packing = Packing { examples_per_step, ..data.packing };
-        Course::new(data.examples, packing, self.train.batches_per_step)
+        let course = Course::new(data.examples, packing, self.train.batches_per_step);
+        match data.mixture {
+            Some(mixture) => course.of_mixture(mixture),
+            None => course,
+        }
+    }
+
+    /// What a mixture cannot be trained with.
+    fn fits(&self, objective: &dyn Objective, data: &TrainingData<'_>) -> Vec<String> {
+        let mut problems = Vec::new();
+        if data.mixture.is_some() && self.train.steps.is_none() {
+            problems.push(NO_STEPS.to_owned());
+        }
+        if data.mixture.is_some() && objective.needs_reference() {
+            problems.push(
+                "`objective.kind` compares with the frozen reference, which is asked about every example \
+                 before the first step, and a mixture has no end\n\
+                 hint: leave out `weight` and `[data.groups]`"
+                    .to_owned(),
+            );
+        }
+        problems
     }
 
     /// The numbers that the model computes with, and where.

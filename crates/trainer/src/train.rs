@@ -143,7 +143,7 @@ impl Loop<'_, '_> {
         let training = &mut self.training;
         let step = training.state.step + 1;
         let learning_rate = training.schedule.rate(training.state.step);
-        let batches = training.course.next_step();
+        let batches = training.course.next_step()?;
 
         let (model, recompute) = (training.model, training.options.train.recompute.into());
         let accumulated = loop {
@@ -355,7 +355,7 @@ impl Training<'_> {
         /// More are not read by anyone.
         const NAMED: usize = 8;
         let examples = batches.iter().flat_map(|batch| &batch.examples);
-        let mut names = examples.map(|&example| self.data[example].origin.to_string());
+        let mut names = examples.map(|&example| self.course.origin(example));
         let mut examples = names.by_ref().take(NAMED).collect::<Vec<_>>();
         match names.count() {
             0 => {}

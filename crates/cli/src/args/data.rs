@@ -7,6 +7,20 @@ use clap::{Args, Subcommand};
 
 use super::Configured;
 
+/// `albacore mixture`.
+#[derive(Args, Debug)]
+pub struct Mixture {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub configured: Configured,
+    /// Count the records that share 13 words in a row with these files (JSON, JSON lines or text)
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub contamination: Vec<PathBuf>,
+    /// Put every record through its templates, and name those that cannot be used
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// `albacore bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {

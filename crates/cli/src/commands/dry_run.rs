@@ -67,7 +67,7 @@ pub fn show(
         folder.display(),
         count(parameters(shape)),
         config.run.folder().display(),
-        prepare::table(&dataset.report, batches, packing.tokens_per_batch),
+        prepare::text(dataset, batches, packing.tokens_per_batch),
         count(steps as usize),
         count(packing.tokens_per_batch),
         size(memory),

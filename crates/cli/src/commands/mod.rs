@@ -7,6 +7,7 @@ pub mod dry_run;
 pub mod export;
 pub mod filter;
 pub mod import;
+pub mod mixture;
 pub mod prepare;
 pub mod preview;
 pub mod rank;

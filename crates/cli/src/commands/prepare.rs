@@ -1,12 +1,13 @@
 //! `albacore prepare`: what becomes of every record, in counts.
 
-use albacore_data::{Packing, Plan, Report};
+use albacore_data::{Dataset, Packing, Plan, Report};
 use serde_json::json;
 
 use crate::args::Configured;
 use crate::config::{Config, Settings};
 use crate::failure::{Outcome, Result};
 use crate::prepared::{Prepared, first};
+use crate::program::program;
 use crate::progress::count;
 use crate::terminal::Terminal;
 
@@ -29,13 +30,27 @@ pub fn run(configured: &Configured, seed: Option<u64>, terminal: &Terminal) -> R
         });
         terminal.print(&line.to_string())?;
     } else {
-        terminal.print(&table(&dataset.report, batches, budget))?;
+        terminal.print(&text(&dataset, batches, budget))?;
     }
     Ok(Outcome::Done)
 }
 
+/// The counts of an epoch, or of the first examples of a mixture.
+pub fn text(dataset: &Dataset, batches: usize, budget: usize) -> String {
+    match &dataset.mixture {
+        None => table(&dataset.report, "an epoch", batches, budget),
+        Some(mixture) => format!(
+            "mixture    of {} tasks with {} examples (`{} mixture` shows them); of those that come first:\n{}",
+            count(mixture.tasks().len()),
+            count(mixture.examples()),
+            program(),
+            table(&dataset.report, "of these", batches, budget)
+        ),
+    }
+}
+
 /// The counts, one a line.
-pub fn table(report: &Report, batches: usize, budget: usize) -> String {
+fn table(report: &Report, each: &str, batches: usize, budget: usize) -> String {
     let mut rows = vec![("records", count(report.records), "read".to_owned())];
     for dropped in &report.dropped {
         let note = format!("{} ({})", dropped.reason, first(dropped));
@@ -56,16 +71,16 @@ pub fn table(report: &Report, batches: usize, budget: usize) -> String {
     if report.held_out > 0 {
         rows.push(("held out", count(report.held_out), "examples, never trained on".into()));
     }
-    rows.push(("train", count(report.train), "examples an epoch".into()));
+    rows.push(("train", count(report.train), format!("examples {each}")));
     if report.responses > 0 {
-        let note = "that share their prompt, an epoch".into();
+        let note = format!("that share their prompt, {each}");
         rows.push(("responses", count(report.responses), note));
     }
     let longest = match &report.longest_origin {
         Some(origin) => {
-            format!("an epoch; the longest example has {} ({origin})", count(report.longest))
+            format!("{each}; the longest example has {} ({origin})", count(report.longest))
         }
-        None => "an epoch".into(),
+        None => each.into(),
     };
     rows.push(("tokens", count(report.tokens), longest));
     let share = 100.0 * report.supervised_tokens as f64 / report.tokens.max(1) as f64;
@@ -75,7 +90,7 @@ pub fn table(report: &Report, batches: usize, budget: usize) -> String {
         format!("tokens of them, {share:.1} %"),
     ));
     let full = 100.0 * report.tokens as f64 / (batches * budget).max(1) as f64;
-    let note = format!("an epoch, of at most {} tokens, {full:.0} % full", count(budget));
+    let note = format!("{each}, of at most {} tokens, {full:.0} % full", count(budget));
     rows.push(("batches", count(batches), note));
 
     let width = rows.iter().map(|(_, number, _)| number.len()).max().unwrap_or(0);
@@ -111,7 +126,7 @@ mod tests {
             longest: 812,
             longest_origin: Some(origin(77)),
         };
-        insta::assert_snapshot!(table(&report, 31, 4096), @r"
+        insta::assert_snapshot!(table(&report, "an epoch", 31, 4096), @r"
         records      1,012  read
         left out        12  too long (a.jsonl:1, 2, 3, …)
         tied             1  prompts whose responses all have one score (a.jsonl:9)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use albacore_data::Packing;
+use albacore_data::{MixtureSource, Packing};
 use albacore_eval::{EvalConfig, Metric};
 use albacore_model::Model;
 use albacore_trainer::{
@@ -48,7 +48,13 @@ pub fn run(options: &Train, seed: Option<u64>, device: &Device, terminal: &Termi
     let run = RunFolder::take(&folder).or_refuse()?;
     let cache = (!options.dry_run).then(|| folder.join(CACHE));
     let result = Prepared::new(&config, cache.as_deref(), terminal).and_then(|prepared| {
-        Job { options, config: &config, prepared: &prepared, device, terminal }.train(&run, profile)
+        let preparation = prepared.preparation(&config);
+        let encoder = prepared.encoder(&preparation)?;
+        let mixture = prepared.dataset.mixture.as_ref().zip(encoder.as_ref());
+        let mixture =
+            mixture.map(|(mixture, encoder)| MixtureSource { mixture, preparation, encoder });
+        let job = Job { options, config: &config, prepared: &prepared, mixture, device, terminal };
+        job.train(&run, profile)
     });
     if options.dry_run || matches!(result, Err(Failure::Refused(_) | Failure::Problems(_))) {
         // The lock is let go last: nobody takes hold of a folder that is about to go.
@@ -76,6 +82,7 @@ struct Job<'a> {
     options: &'a Train,
     config: &'a Config,
     prepared: &'a Prepared,
+    mixture: Option<MixtureSource<'a>>,
     device: &'a Device,
     terminal: &'a Terminal,
 }
@@ -263,6 +270,7 @@ impl Job<'_> {
         let dataset = &self.prepared.dataset;
         TrainingData {
             examples: &dataset.train,
+            mixture: self.mixture,
             held_out: &dataset.held_out,
             packing: Packing::alone(run.seed, data.tokens_per_batch, data.shuffle),
             fingerprint: &dataset.fingerprint,

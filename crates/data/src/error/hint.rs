@@ -59,6 +59,19 @@ impl Error {
             Self::ChatTemplate { .. } => {
                 "correct it, or set `data.template` to `\"alpaca\"`, `\"none\"` or a file".into()
             }
+            Self::NoFamily { name, known } => {
+                let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+                let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+                format!("the nearest is `{best}`")
+            }
+            Self::EmptyTask { .. } => "give it records, or take it out: of several files, with \
+                                       `exclude` of its source"
+                .into(),
+            Self::NoTask { .. } => "see `exclude` and `exclude_categories` of its source".into(),
+            Self::Config(problem) => return problem.hint.clone(),
+            Self::Dry { .. } => {
+                "raise `data.max_tokens`, or leave the tasks out whose examples do not fit".into()
+            }
             Self::Write { .. } => {
                 "make room on the disk, or name a folder that can be written; the \
                                    same command then goes on where it was"

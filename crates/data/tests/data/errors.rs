@@ -293,6 +293,7 @@ fn config_values() {
     held_out = 0
     tokens_per_batch = 4096
     date = "2024-07-26"
+    temperature = 1.0
     sources = []
     "#);
     assert_eq!(toml::from_str::<DataConfig>(&default).unwrap(), DataConfig::default());

@@ -166,6 +166,7 @@ impl Tiny {
         let files = files(&model);
         let data = TrainingData {
             examples: &self.examples,
+            mixture: None,
             held_out: &self.held_out,
             packing: self.packing,
             fingerprint: "of the data",

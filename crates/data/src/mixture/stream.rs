@@ -1,0 +1,244 @@
+//! The stream of a mixture: examples as they are drawn, packed into batches.
+
+use std::collections::VecDeque;
+
+use rayon::prelude::*;
+
+use crate::report::Fate;
+use crate::{
+    BadRecord, BadRecords, Batch, Drawn, Dropped, Encoded, Encoder, Error, Mixture, Origin,
+    Preparation, Result, Tokenizer, TooLong,
+};
+
+/// Positions that are drawn and encoded at once, on all cores.
+const BLOCK: u64 = 256;
+/// So many positions in a row without an example, and there is none to wait for.
+const DRY: usize = 16_384;
+
+/// How far a stream has been read: all that it needs to go on from there.
+pub type Position = u64;
+
+/// What became of the positions so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Positions drawn.
+    pub drawn: usize,
+    /// Examples made of them.
+    pub kept: usize,
+    /// Of these, those that lost their tail.
+    pub truncated: usize,
+    /// Those left out, by reason.
+    pub dropped: Vec<Dropped>,
+}
+
+/// What a mixture's stream is made of.
+#[derive(Clone, Copy)]
+pub struct MixtureSource<'a> {
+    /// The tasks and their rates.
+    pub mixture: &'a Mixture,
+    /// How long examples may be, and what becomes of those that cannot be used.
+    pub preparation: Preparation<'a>,
+    /// What makes ids of them.
+    pub encoder: &'a Encoder<'a>,
+}
+
+impl std::fmt::Debug for MixtureSource<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a mixture of {} tasks", self.mixture.tasks().len())
+    }
+}
+
+/// Draws, encodes and packs the examples of a mixture.
+pub struct MixtureStream<'a> {
+    source: MixtureSource<'a>,
+    /// The position behind the last example that was given out.
+    position: Position,
+    /// The first position that has not been drawn, and how often each task stands before it.
+    drawn: Position,
+    turns: Vec<u64>,
+    /// Examples that were drawn and not given out.
+    ready: VecDeque<(Position, Encoded)>,
+    tally: Tally,
+    /// Positions since the last that gave an example.
+    dry: usize,
+}
+
+/// What became of a position.
+enum Outcome {
+    Kept(Encoded),
+    Truncated(Encoded),
+    TooLong(Origin, usize),
+    NoRoom(Origin),
+    Bad(BadRecord),
+}
+
+impl<'a> MixtureStream<'a> {
+    /// The stream from its start.
+    pub fn new(source: MixtureSource<'a>) -> Self {
+        Self {
+            turns: vec![0; source.mixture.tasks().len()],
+            source,
+            position: 0,
+            drawn: 0,
+            ready: VecDeque::new(),
+            tally: Tally::default(),
+            dry: 0,
+        }
+    }
+
+    /// How far it has been read.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// What became of the positions that were drawn.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The mixture.
+    pub fn mixture(&self) -> &'a Mixture {
+        self.source.mixture
+    }
+
+    /// Goes on from a position: what comes then is what would have come without stopping there.
+    pub fn seek(&mut self, position: Position) {
+        (self.position, self.drawn) = (position, position);
+        self.turns = self.source.mixture.turns_before(position);
+        self.ready.clear();
+        self.dry = 0;
+    }
+
+    /// The next example and its position.
+    ///
+    /// # Errors
+    /// If a file cannot be read, a record is bad or too long and the config does not say to leave it out,
+    /// or nothing comes any more.
+    pub fn example(&mut self) -> Result<(Position, Encoded)> {
+        while self.ready.is_empty() {
+            self.draw()?;
+        }
+        let next = self.ready.pop_front().expect("some are ready");
+        self.position = next.0 + 1;
+        Ok(next)
+    }
+
+    /// The next batch: examples in order, as many as the budget of tokens takes, at most `examples`.
+    ///
+    /// # Errors
+    /// As [`Self::example`].
+    pub fn batch(&mut self, examples: usize) -> Result<Batch> {
+        let budget = self.source.preparation.config.tokens_per_batch;
+        let (mut taken, mut tokens) = (Vec::new(), 0);
+        while taken.len() < examples {
+            while self.ready.is_empty() {
+                self.draw()?;
+            }
+            let fits = |ready: &(Position, Encoded)| tokens + ready.1.len() <= budget;
+            if !taken.is_empty() && !self.ready.front().is_some_and(fits) {
+                break;
+            }
+            let next = self.example()?;
+            tokens += next.1.len();
+            taken.push(next);
+        }
+        Ok(Batch::of(taken.iter().map(|(position, example)| (*position as usize, example))))
+    }
+
+    /// Draws the next block.
+    fn draw(&mut self) -> Result<()> {
+        let draws: Vec<(Position, usize, u64)> = (self.drawn..self.drawn + BLOCK)
+            .map(|position| {
+                let task = self.source.mixture.task_at(position);
+                self.turns[task] += 1;
+                (position, task, self.turns[task] - 1)
+            })
+            .collect();
+        self.drawn += BLOCK;
+        let made: Vec<Result<Outcome>> =
+            draws.par_iter().map(|(_, task, turn)| self.make(*task, *turn)).collect();
+        for ((position, _, _), made) in draws.into_iter().zip(made) {
+            self.keep(position, made?)?;
+        }
+        match self.dry {
+            dry if dry < DRY => Ok(()),
+            tried => Err(Error::Dry { tried, found: self.tally.losses() }),
+        }
+    }
+
+    fn make(&self, task: usize, turn: u64) -> Result<Outcome> {
+        let tokenizer = self.source.encoder.tokenizer;
+        let drawn = self.source.mixture.tasks()[task].draw(turn, &|text| count(tokenizer, text))?;
+        Ok(match drawn {
+            Drawn::NoRoom(origin, _) => Outcome::NoRoom(origin),
+            Drawn::Bad(bad) => Outcome::Bad(bad),
+            Drawn::Record(record) => {
+                match self.source.preparation.encode(self.source.encoder, &record) {
+                    Fate::Kept(example) | Fate::Fewer(example) => Outcome::Kept(example),
+                    Fate::Truncated(example) => Outcome::Truncated(example),
+                    Fate::TooLong(origin, tokens) | Fate::TruncatedToNothing(origin, tokens) => {
+                        Outcome::TooLong(origin, tokens)
+                    }
+                    Fate::Bad(bad) => Outcome::Bad(bad),
+                }
+            }
+        })
+    }
+
+    fn keep(&mut self, position: Position, outcome: Outcome) -> Result<()> {
+        let config = self.source.preparation.config;
+        self.tally.drawn += 1;
+        self.dry += 1;
+        match outcome {
+            Outcome::Kept(example) => {
+                self.tally.kept += 1;
+                self.dry = 0;
+                self.ready.push_back((position, example));
+            }
+            Outcome::Truncated(example) => {
+                self.tally.kept += 1;
+                self.tally.truncated += 1;
+                self.dry = 0;
+                self.ready.push_back((position, example));
+            }
+            Outcome::TooLong(origin, tokens) if config.too_long == TooLong::Error => {
+                return Err(Error::TooLong {
+                    long: 1,
+                    records: self.tally.drawn,
+                    max_tokens: config.max_tokens,
+                    longest: tokens,
+                    shown: vec![(origin, tokens)],
+                });
+            }
+            Outcome::Bad(bad) if config.bad_records == BadRecords::Error => {
+                let records = self.tally.drawn;
+                return Err(Error::BadRecords { bad: 1, records, shown: vec![bad] });
+            }
+            Outcome::TooLong(origin, _) => self.tally.drop("too long", &origin),
+            Outcome::NoRoom(origin) => self.tally.drop("no room for an exemplar", &origin),
+            Outcome::Bad(bad) => self.tally.drop(bad.defect.name(), &bad.origin),
+        }
+        Ok(())
+    }
+}
+
+impl Tally {
+    fn drop(&mut self, reason: &str, origin: &Origin) {
+        let known = self.dropped.iter().position(|known| known.reason == reason);
+        let index = known.unwrap_or_else(|| {
+            self.dropped.push(Dropped::new(reason));
+            self.dropped.len() - 1
+        });
+        self.dropped[index].count(origin);
+    }
+
+    /// What was left out, in words.
+    pub fn losses(&self) -> String {
+        let told = self.dropped.iter().map(|lost| format!("{} {}", lost.count, lost.reason));
+        told.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn count(tokenizer: &Tokenizer, text: &str) -> Result<usize, crate::Defect> {
+    tokenizer.encode(text).map(|ids| ids.len())
+}

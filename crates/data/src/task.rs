@@ -1,0 +1,356 @@
+//! Tasks: records that are read on demand, and the templates that make examples of them.
+//!
+//! ```text
+//!  files ─Shard─► Raw ─Reader─► Item ─Template, options, exemplars─► Record
+//!    └ a source: one task, or one for each of its files
+//! ```
+//!
+//! The same task, draw number and seed give the same example: which record it is, in which template, with
+//! which options and exemplars.
+
+mod dialog;
+mod family;
+mod files;
+mod item;
+mod open;
+mod options;
+mod pattern;
+mod reader;
+mod shards;
+mod shots;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use options::OptionStyle;
+pub use shots::Shots;
+
+pub(crate) use family::Family;
+pub(crate) use files::{expand, is_pattern};
+pub(crate) use open::open;
+
+use crate::format::Names;
+use crate::mixture::Order;
+use crate::{
+    BadRecord, Body, Defect, Format, Origin, OriginalAnswer, Random, Record, Result, read,
+};
+use family::Template;
+use item::Item;
+use reader::Reader;
+pub(crate) use shards::Raw;
+use shards::Shard;
+use shots::Shot;
+
+/// A set of records of one kind, and what becomes of them.
+#[derive(Debug)]
+pub struct Task {
+    name: String,
+    /// The index of the source that it came from.
+    source: usize,
+    shards: Vec<Shard>,
+    /// The number of the first record of each shard, and last how many there are.
+    starts: Vec<usize>,
+    /// How many of them are used.
+    len: usize,
+    /// How many of these are held out.
+    held_out: usize,
+    form: Form,
+    /// What the task's own random numbers begin with.
+    key: u64,
+}
+
+/// How a record becomes an example.
+#[derive(Debug)]
+enum Form {
+    /// As its format says.
+    Plain { format: Format, fields: BTreeMap<String, String>, original: Option<OriginalAnswer> },
+    /// By the templates of a family.
+    Templates(Box<Templates>),
+}
+
+/// What a source says of its templates.
+#[derive(Debug)]
+struct Templates {
+    reader: Reader,
+    fields: BTreeMap<String, String>,
+    options: Vec<String>,
+    family: Arc<Family>,
+    inverted: bool,
+    option_style: OptionStyle,
+    shots: Shots,
+    shot_tokens: usize,
+    /// Which templates mixed exemplars are written in.
+    mix: Vec<usize>,
+}
+
+/// What a draw gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Drawn {
+    /// An example.
+    Record(Record),
+    /// A record that cannot be used.
+    Bad(BadRecord),
+    /// A record beside which not one exemplar fits, and how many tokens the first would need with it.
+    NoRoom(Origin, usize),
+}
+
+/// Counts the tokens of a text.
+pub(crate) type CountTokens<'a> = &'a dyn Fn(&str) -> Result<usize, Defect>;
+
+impl Task {
+    /// Its name: that of the source, or of the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The index of its source.
+    pub fn source(&self) -> usize {
+        self.source
+    }
+
+    /// How many examples it has to train on.
+    pub fn examples(&self) -> usize {
+        self.len - self.held_out
+    }
+
+    /// How many examples are held out.
+    pub fn held_out(&self) -> usize {
+        self.held_out
+    }
+
+    pub(crate) fn hold_out(&mut self, count: usize) {
+        self.held_out = count;
+    }
+
+    /// What its files are, for a fingerprint.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.shards.iter().map(Shard::hash)
+    }
+
+    /// The example of a draw: `turn` counts those of this task from 0. Each pass over its records has an
+    /// order of its own, in which each of them stands once.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn draw(&self, turn: u64, count: CountTokens<'_>) -> Result<Drawn> {
+        self.make(self.record_of("order", turn), turn, count)
+    }
+
+    /// The held-out example of this number.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn draw_held_out(&self, number: usize, count: CountTokens<'_>) -> Result<Drawn> {
+        let record = match self.is_by_groups() {
+            true => self.examples() + number,
+            false => self.chosen(self.apart().at(number as u64) as usize),
+        };
+        self.make(record, number as u64, count)
+    }
+
+    /// The example of a record in file order, its number for a draw's.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub(crate) fn in_order(&self, number: usize, count: CountTokens<'_>) -> Result<Drawn> {
+        let record = if self.is_by_groups() { number } else { self.chosen(number) };
+        self.make(record, number as u64, count)
+    }
+
+    /// Which record stands at a place of an endless order, pass after pass.
+    fn record_of(&self, purpose: &str, place: u64) -> usize {
+        let len = self.examples() as u64;
+        let (pass, place) = (place / len, place % len);
+        if self.is_by_groups() {
+            return self.in_groups(purpose, pass, place as usize);
+        }
+        let number = Order::new(len, self.key, purpose, pass).at(place);
+        match self.held_out {
+            0 => self.chosen(number as usize),
+            held_out => self.chosen(self.apart().at(held_out as u64 + number) as usize),
+        }
+    }
+
+    /// The order whose first are held out.
+    fn apart(&self) -> Order {
+        Order::new(self.len as u64, self.key, "held out", 0)
+    }
+
+    /// Of the records that a limit leaves, the one of this number.
+    fn chosen(&self, number: usize) -> usize {
+        match self.starts.last() {
+            Some(&all) if all > self.len => {
+                Order::new(all as u64, self.key, "limit", 0).at(number as u64) as usize
+            }
+            _ => number,
+        }
+    }
+
+    fn is_by_groups(&self) -> bool {
+        self.shards.iter().any(Shard::is_by_groups)
+    }
+
+    /// As [`Self::record_of`] where records are read in groups: these are in random order, and so are the
+    /// records inside each, so that a group is read once a pass.
+    fn in_groups(&self, purpose: &str, pass: u64, place: usize) -> usize {
+        let (groups, len) = (self.groups(), self.examples());
+        let order = Order::new(groups.len() as u64, self.key, purpose, pass);
+        let mut left = place;
+        for group in (0..groups.len() as u64).map(|place| order.at(place) as usize) {
+            let first = groups[group];
+            let size = groups.get(group + 1).copied().unwrap_or(len).min(len).saturating_sub(first);
+            if left < size {
+                let inside = Order::new(size as u64, self.key ^ first as u64, purpose, pass);
+                return first + inside.at(left as u64) as usize;
+            }
+            left -= size;
+        }
+        unreachable!("the groups together are as long as the task")
+    }
+
+    /// The first record of each group, those beyond the end left out.
+    fn groups(&self) -> Vec<usize> {
+        let starts = self.shards.iter().zip(&self.starts);
+        let groups =
+            starts.flat_map(|(shard, start)| shard.groups().map(move |group| start + group));
+        groups.filter(|first| *first < self.examples()).collect()
+    }
+
+    /// How many records its files have.
+    pub(crate) fn records(&self) -> usize {
+        *self.starts.last().expect("there is always a start")
+    }
+
+    /// Where the record of a draw stands.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub(crate) fn origin(&self, turn: u64) -> Result<Origin> {
+        Ok(self.raw(self.record_of("order", turn))?.0)
+    }
+
+    /// A record as it stands in its file, and where.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub(crate) fn raw(&self, record: usize) -> Result<(Origin, Raw)> {
+        let shard = self.starts.partition_point(|start| *start <= record) - 1;
+        self.shards[shard].get(record - self.starts[shard])
+    }
+
+    fn make(&self, record: usize, turn: u64, count: CountTokens<'_>) -> Result<Drawn> {
+        let (origin, raw) = self.raw(record)?;
+        let templates = match &self.form {
+            Form::Templates(templates) => templates,
+            Form::Plain { format, fields, original } => {
+                let made = raw.object().map(|object| {
+                    read::record(*format, Names(fields), *original, object, origin.clone())
+                });
+                return Ok(match made {
+                    Ok(Ok(record)) => Drawn::Record(record),
+                    Ok(Err(bad)) => Drawn::Bad(bad),
+                    Err(defect) => Drawn::Bad(BadRecord { origin, id: None, defect }),
+                });
+            }
+        };
+        Ok(match self.templated(templates, record, raw, turn, count)? {
+            Ok(Ok(body)) => Drawn::Record(Record::new(body, origin)),
+            Ok(Err(tokens)) => Drawn::NoRoom(origin, tokens),
+            Err(defect) => Drawn::Bad(BadRecord { origin, id: None, defect }),
+        })
+    }
+
+    /// A record in its template, or the tokens that it needs with one exemplar where that is too many.
+    fn templated(
+        &self,
+        of: &Templates,
+        record: usize,
+        raw: Raw,
+        turn: u64,
+        count: CountTokens<'_>,
+    ) -> Result<Result<Result<Body, usize>, Defect>> {
+        let list = of.list();
+        let mixed = shots::is_mixed(of.shots, turn);
+        let template = &list[(turn % list.len() as u64) as usize];
+        let mut random = Random::new(self.key, "item", turn);
+        let query = match of.shot(raw, template, &mut random) {
+            Ok(query) => query,
+            Err(defect) => return Ok(Err(defect)),
+        };
+        let Some(mixed) = mixed else {
+            let prompt = query.head + &query.shot.input;
+            return Ok(Ok(Ok(Body::Prompt { prompt, completion: query.shot.target })));
+        };
+        let mut exemplars = Vec::new();
+        for wanted in shots::wanted(mixed, turn, list.len(), &of.mix) {
+            let place = self.record_of("exemplars", wanted.place);
+            // Drawn apart from the queries, it may be the query by chance.
+            if place != record {
+                let template = &list[wanted.template];
+                let mut random = Random::new(self.key, "exemplar", wanted.place);
+                match of.shot(self.raw(place)?.1, template, &mut random) {
+                    Ok(made) => exemplars.push((made.shot, template)),
+                    // A record that cannot be used is told where it is the query.
+                    Err(_) => continue,
+                }
+            }
+        }
+        let separator = mixed.then(|| shots::SEPARATORS[(self.key % 3) as usize]);
+        let outer = if mixed { &list[0] } else { template };
+        let joined = shots::joined(
+            &query.head,
+            &exemplars,
+            (&query.shot, template),
+            outer,
+            separator,
+            of.shot_tokens,
+            count,
+        );
+        Ok(joined.map(|prompt| {
+            prompt.map(|prompt| Body::Prompt { prompt, completion: query.shot.target })
+        }))
+    }
+}
+
+/// A record in a template.
+struct Made {
+    head: String,
+    shot: Shot,
+}
+
+impl Templates {
+    fn list(&self) -> &[Template] {
+        if self.inverted { &self.family.inversions } else { &self.family.templates }
+    }
+
+    fn shot(&self, raw: Raw, template: &Template, random: &mut Random) -> Result<Made, Defect> {
+        let names = Names(&self.fields);
+        let mut item = self.reader.item(raw, names, &self.options, random)?;
+        if !item.turns.is_empty() {
+            let dialog = dialog::shown(&item.turns, random);
+            item.set("dialog", dialog);
+        }
+        let answer = item.get("answer").unwrap_or_default().to_owned();
+        let style =
+            if template.input.has_options() { self.option_style } else { OptionStyle::None };
+        let (shown, named) = options::shown(style, &item.options, &answer, random);
+        let fill = |pattern: &pattern::Pattern, answer: &str, shown: &str| {
+            let missing = |field: String| self.missing(&item, field);
+            if answer.is_empty() && pattern.fields().any(|field| field == "answer") {
+                return Err(missing("answer".into()));
+            }
+            pattern.fill(&item, answer, shown).map_err(missing)
+        };
+        let head = fill(&template.head, &answer, "")?;
+        let input = fill(&template.input, &answer, &shown)?;
+        let target = fill(&template.target, &named, "")?;
+        Ok(Made { head, shot: Shot { input, target } })
+    }
+
+    fn missing(&self, item: &Item, field: String) -> Defect {
+        let field = self.fields.get(&field).cloned().unwrap_or(field);
+        let mut found: Vec<_> = item.fields.iter().map(|(name, _)| name.clone()).collect();
+        found.extend((!item.options.is_empty()).then(|| "options".to_owned()));
+        Defect::MissingField { what: "the record".into(), field, found }
+    }
+}

@@ -1,0 +1,172 @@
+//! Exemplars: how examples of a task become the head of another one's input.
+//!
+//! ```text
+//!  x-shot   25 exemplars are drawn, and those whose template is the query's are kept: 2 or 3 of ten
+//!  mixed    5 exemplars, each by its place in another of the templates that are for mixing
+//!
+//!  head  (input_prefix input delimiter target_prefix target separator)*  input_prefix input delimiter target_prefix
+//! ```
+//! Exemplars go on from draw to draw through an order of their own, apart from that of the queries. The
+//! longest row of them that fits the budget is kept; an example for which none fits is left out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::task::family::Template;
+use crate::{Defect, Random};
+
+/// The value of `shots`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shots {
+    /// No exemplar.
+    #[default]
+    Zero,
+    /// Two or three, in the query's own template.
+    Same,
+    /// Five, in templates of their own.
+    Mixed,
+    /// `same` and `mixed` in turn.
+    Both,
+}
+
+/// Exemplars that are drawn for one query in its own template.
+const DRAWN_SAME: usize = 25;
+/// Exemplars of a mixed row.
+const DRAWN_MIXED: usize = 5;
+/// What may stand behind each exemplar of a mixed row; one of them for each task.
+pub(crate) const SEPARATORS: [&str; 3] = ["\n", "\n\n", "\n\n\n"];
+
+/// One exemplar to be made: its place in the exemplars' order, and its template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) place: u64,
+    pub(crate) template: usize,
+}
+
+/// Whether a draw has a mixed row, or one in its own template; `None` is no row at all.
+pub(crate) fn is_mixed(shots: Shots, turn: u64) -> Option<bool> {
+    match shots {
+        Shots::Zero => None,
+        Shots::Same => Some(false),
+        Shots::Mixed => Some(true),
+        // Templates go by turns too: pairs of passes through them, not every other template.
+        Shots::Both => Some(Random::new(turn, "both", 0).next() & 1 == 1),
+    }
+}
+
+/// The exemplars for draw number `turn` of a task with `count` templates, of which those in `mix` are
+/// for mixing.
+pub(crate) fn wanted(mixed: bool, turn: u64, count: usize, mix: &[usize]) -> Vec<Wanted> {
+    if mixed {
+        let first = turn * DRAWN_MIXED as u64;
+        let place = |index: u64| Wanted {
+            place: first + index,
+            template: mix[((turn + index) % mix.len() as u64) as usize],
+        };
+        return (0..DRAWN_MIXED as u64).map(place).collect();
+    }
+    let (first, own) = (turn * DRAWN_SAME as u64, turn % count as u64);
+    // The templates of the exemplars are shifted by one from draw to draw, so that three of them are kept
+    // as often as two.
+    let template = |place: &u64| (place + turn) % count as u64;
+    let places = (first..first + DRAWN_SAME as u64).filter(|place| template(place) == own);
+    let kept = places.map(|place| Wanted { place, template: own as usize });
+    // A family of few templates would keep many: three at most, as ten templates would.
+    kept.take(3).collect()
+}
+
+/// An exemplar, or the query.
+pub(crate) struct Shot {
+    pub(crate) input: String,
+    pub(crate) target: String,
+}
+
+/// The input of a query with exemplars before it; the tokens of it with the first
+/// of them if not one fits. `outer` is the template
+/// whose suffix and wrapping stand around it all; `separator` replaces those of the templates.
+///
+/// # Errors
+/// If `tokens`, which counts those of a text, fails.
+pub(crate) fn joined(
+    head: &str,
+    exemplars: &[(Shot, &Template)],
+    query: (&Shot, &Template),
+    outer: &Template,
+    separator: Option<&str>,
+    budget: usize,
+    tokens: &dyn Fn(&str) -> Result<usize, Defect>,
+) -> Result<Result<String, usize>, Defect> {
+    let (query, template) = query;
+    let texts = exemplars.iter().flat_map(|(shot, _)| [&shot.input, &shot.target]);
+    let all = texts.chain([&query.input]);
+    // No tokenizer makes more tokens than characters of plain ASCII, and one before the text.
+    let (ascii, bytes) = all.fold((head.is_ascii(), head.len()), |(ascii, bytes), text| {
+        (ascii && text.is_ascii(), bytes + text.len() + 1)
+    });
+    let mut kept = exemplars.len();
+    if !ascii || bytes > budget {
+        let mut left = budget.saturating_sub(tokens(&query.input)? + tokens(head)?);
+        kept = 0;
+        for (shot, _) in exemplars {
+            let needed = tokens(&shot.input)? + tokens(&shot.target)?;
+            if needed > left {
+                break;
+            }
+            left -= needed;
+            kept += 1;
+        }
+    }
+    if kept == 0 {
+        let first = exemplars
+            .first()
+            .map_or(Ok(0), |(shot, _)| Ok(tokens(&shot.input)? + tokens(&shot.target)?));
+        return Ok(Err(tokens(head)? + tokens(&query.input)? + first?));
+    }
+    let mut text = String::new();
+    for (shot, of) in &exemplars[..kept] {
+        text += &of.input_prefix;
+        text += &shot.input;
+        text += &of.delimiter;
+        text += &of.target_prefix;
+        text += shot.target.trim();
+        text += separator.unwrap_or(&of.separator);
+    }
+    text += &template.input_prefix;
+    text += &query.input;
+    text += &template.delimiter;
+    text += template.target_prefix.trim_end();
+    text += &outer.final_suffix;
+    if let Some((before, behind)) = &outer.wrap {
+        text = format!("{before}{text}{behind}");
+    }
+    let text = format!("{head}{text}");
+    // Blanks, not line breaks: those are part of the template.
+    Ok(Ok(text.trim_end_matches(' ').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_templates_keep_two_or_three_exemplars_of_25_and_each_place_is_drawn_once() {
+        let kept: Vec<_> = (0..20).map(|turn| wanted(false, turn, 10, &[]).len()).collect();
+        assert!(kept.iter().all(|kept| [2, 3].contains(kept)), "{kept:?}");
+        assert_eq!(kept.iter().sum::<usize>(), 50, "2.5 in the mean");
+        for turn in 0..20 {
+            for Wanted { place, template } in wanted(false, turn, 10, &[]) {
+                assert_eq!((place / 25, (place + turn) % 10), (turn, template as u64));
+                assert_eq!(template as u64, turn % 10, "the query's own");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mixed_row_has_five_places_in_five_templates() {
+        let row = wanted(true, 3, 10, &[0, 2, 4, 6, 8, 9]);
+        let places: Vec<_> = row.iter().map(|wanted| wanted.place).collect();
+        assert_eq!(places, [15, 16, 17, 18, 19]);
+        let templates: Vec<_> = row.iter().map(|wanted| wanted.template).collect();
+        assert_eq!(templates, [6, 8, 9, 0, 2]);
+    }
+}

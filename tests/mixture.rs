@@ -1,0 +1,217 @@
+//! Mixtures of templated tasks, from the config to the weights: what is shown, what is refused, and that
+//! stopping changes nothing.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Place, Run};
+
+const CONFIG: &str = r#"[run]
+name = "tiny"
+[model]
+path = "model"
+[data]
+max_tokens = 128
+tokens_per_batch = 256
+template = "none"
+[data.groups.questions]
+weight = 3
+cap = 20
+[[data.sources]]
+path = "nli.jsonl"
+format = "task"
+family = "nli"
+options = ["yes", "no"]
+group = "questions"
+[[data.sources]]
+path = "sums_train.tsv"
+format = "cot"
+group = "questions"
+[[data.sources]]
+path = "data.jsonl"
+weight = 1
+[optim]
+learning_rate = 1e-2
+[schedule]
+kind = "constant"
+[train]
+steps = 4
+[checkpoint]
+every = 2
+"#;
+
+/// A model, and three tasks of 30, 10 and 20 examples.
+fn place() -> Place {
+    let place = Place::new();
+    let nli = |n: usize| {
+        format!(
+            "{{\"premise\": \"{n} is big\", \"hypothesis\": \"{n} is small\", \"answer\": {}}}\n",
+            n % 2
+        )
+    };
+    place.write("nli.jsonl", &(0..30).map(nli).collect::<String>());
+    let sum = |n: usize| format!("{n}+1?\t{}\tOne more.\n", n + 1);
+    place.write("sums_train.tsv", &(0..10).map(sum).collect::<String>());
+    place.write("config.toml", CONFIG);
+    place
+}
+
+fn told(run: &Run) -> String {
+    format!("exit code {}\n{}{}", run.code, run.stdout, run.stderr)
+}
+
+#[test]
+fn the_table_has_every_task_and_what_the_run_sees_of_it() {
+    let place = place();
+    let long = "3 is a b c d e f g h i j k l m n";
+    place.replace("nli.jsonl", "3 is small", long);
+    place.write("test.jsonl", &format!("{{\"text\": \"Well: {}!\"}}\n", long.to_uppercase()));
+    let shown = place.run(&["mixture", "config.toml", "--check", "--contamination", "test.jsonl"]);
+    insta::assert_snapshot!(told(&shown));
+    let run = place.run(&["mixture", "config.toml", "--json", "--quiet"]);
+    let line: Value = serde_json::from_str(&run.stdout).expect("one line of JSON");
+    // 20 capped against 10, and three parts against one.
+    let rates: Vec<_> =
+        line["tasks"].as_array().expect("a list").iter().map(|task| &task["rate"]).collect();
+    assert_eq!(rates, [0.5, 0.25, 0.25]);
+    let run = place.run(&[
+        "mixture",
+        "config.toml",
+        "--set",
+        "data.sources=[{path=\"data.jsonl\"}]",
+        "--set",
+        "data.groups={}",
+    ]);
+    assert_eq!(run.code, 2, "{}", told(&run));
+    assert!(run.stderr.contains("are no mixture"), "{}", run.stderr);
+}
+
+#[test]
+fn preview_shows_the_first_examples_that_come() {
+    let place = place();
+    let shown = place.run(&["preview", "config.toml", "-n", "4"]);
+    insta::assert_snapshot!(told(&shown));
+}
+
+#[test]
+fn what_is_prepared_is_a_sample() {
+    let place = place();
+    insta::assert_snapshot!(told(&place.run(&["prepare", "config.toml"])));
+}
+
+/// The weights of the newest checkpoint of a run.
+fn weights(place: &Place, run: &str, step: u64) -> Vec<u8> {
+    let path = place.path(&format!("runs/{run}/checkpoints/step-{step:06}/model.safetensors"));
+    fs::read(path).expect("a checkpoint")
+}
+
+#[test]
+fn a_run_that_is_stopped_in_the_middle_of_the_mixture_goes_on_to_the_same_bytes() {
+    let place = place();
+    let train = |options: &[&str]| {
+        let run = place.train(options);
+        assert_eq!(run.code, 0, "{}", told(&run));
+    };
+    train(&["--set", "run.name=whole", "--set", "train.steps=9"]);
+    train(&["--set", "run.name=parts", "--set", "train.steps=3"]);
+    train(&["--set", "run.name=parts", "--set", "train.steps=9"]);
+    assert_eq!(weights(&place, "parts", 9), weights(&place, "whole", 9));
+    assert_ne!(weights(&place, "whole", 8), weights(&place, "whole", 9));
+    let losses = |run: &str| {
+        let lines = place.read(&format!("runs/{run}/metrics.jsonl"));
+        let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["loss"].clone();
+        lines.lines().map(loss).collect::<Vec<_>>()
+    };
+    assert_eq!(losses("parts"), losses("whole"));
+    let changed = place.train(&[
+        "--set",
+        "run.name=parts",
+        "--set",
+        "train.steps=12",
+        "--set",
+        "data.groups.questions.weight=2",
+    ]);
+    assert_eq!(changed.code, 2, "{}", told(&changed));
+}
+
+#[test]
+fn a_mixture_with_held_out_examples_trains_and_measures_them() {
+    let place = place();
+    let run = place.train(&["--set", "data.held_out=8", "--set", "train.steps=2"]);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    let lines = place.read("runs/tiny/metrics.jsonl");
+    assert!(lines.lines().last().expect("a line").contains("held_out_loss"), "{lines}");
+}
+
+/// What is said of a changed config, without a trace left behind.
+fn refused(change: impl FnOnce(&Place)) -> String {
+    let place = place();
+    change(&place);
+    let run = place.train(&[]);
+    assert_eq!(run.code, 2, "{}", told(&run));
+    assert!(!place.path("runs").exists(), "a refusal touches nothing");
+    told(&run)
+}
+
+#[test]
+fn a_mixture_without_steps_unknown_groups_and_keys_that_do_not_fit_all_at_once() {
+    insta::assert_snapshot!(refused(|place| {
+        place.replace("config.toml", "steps = 4", "");
+        place.replace("config.toml", "cap = 20", "cap = 0\ntemperature = 0\ngroup = \"questions\"");
+        place.replace(
+            "config.toml",
+            "group = \"questions\"\n[[data.sources]]\npath = \"data",
+            "group = \"question\"\n[[data.sources]]\npath = \"data",
+        );
+        place.replace(
+            "config.toml",
+            "weight = 1\n",
+            "weight = -1\nfamily = \"nli\"\nshots = \"many\"\n",
+        );
+    }));
+}
+
+#[test]
+fn a_template_with_an_unknown_field_and_a_record_whose_answer_is_no_option() {
+    insta::assert_snapshot!(refused(|place| {
+        place.write("mine.toml", "about = \"one\"\nfields = [\"premise\", \"answer\"]\n[[templates]]\ninput = \"{premises}\"\ntarget = \"{answer}\"\n");
+        place.replace("config.toml", "family = \"nli\"", "family = \"mine.toml\"");
+    }));
+    insta::assert_snapshot!(refused(|place| {
+        place.replace(
+            "nli.jsonl",
+            "\"3 is small\", \"answer\": 1",
+            "\"3 is small\", \"answer\": \"perhaps\"",
+        );
+        place.replace("nli.jsonl", "\"hypothesis\": \"5 is small\", ", "");
+    }));
+}
+
+#[test]
+fn weights_that_add_up_to_zero_and_a_task_with_nothing_in_it() {
+    insta::assert_snapshot!(refused(|place| {
+        place.replace("config.toml", "weight = 3", "weight = 0");
+        place.replace("config.toml", "weight = 1", "weight = 0");
+    }));
+    insta::assert_snapshot!(refused(|place| place.write("sums_train.tsv", "\n")));
+}
+
+#[test]
+fn an_objective_with_a_reference_is_refused() {
+    insta::assert_snapshot!(refused(|place| {
+        place.write(
+            "config.toml",
+            &format!(
+                "{}[objective]\nkind = \"dpo\"\n",
+                place
+                    .read("config.toml")
+                    .replace("path = \"data.jsonl\"", "path = \"pairs.jsonl\"")
+            ),
+        );
+        let pair =
+            |n: usize| format!("{{\"prompt\": \"{n}\", \"chosen\": \"a\", \"rejected\": \"b\"}}\n");
+        place.write("pairs.jsonl", &(0..20).map(pair).collect::<String>());
+    }));
+}
