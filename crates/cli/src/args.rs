@@ -10,7 +10,7 @@ use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use data::{
-    Bootstrap, CheckSeeds, Drawn, Filter, Mixture, Rank, Report, Seeds, SeedsAction, Stage,
+    Bootstrap, CheckSeeds, Drawn, Filter, Mixture, Rank, Report, Seeds, SeedsAction, Stage, Tuna,
 };
 
 /// Everything that was typed after `albacore`.
@@ -147,7 +147,7 @@ pub enum Command {
         albacore tuna configs/tuna/tuna.toml\n\n\
         Each stage is a command with a config of its own; --dry-run shows them as one would type them. Run the\n\
         same command again after a stop: stages that are done stay, and the one that was stopped goes on.")]
-    Tuna(Drawn),
+    Tuna(Tuna),
     /// Look a file of seed tasks over
     #[command(after_help = "Example:\n  albacore seeds check my_seeds.jsonl")]
     Seeds(Seeds),

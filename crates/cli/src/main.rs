@@ -61,7 +61,10 @@ fn misunderstood(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let message = text.trim().trim_start_matches("error: ").to_owned();
     let hint = format!("`{} --help` shows what can be typed", program());
-    conclude(Err(Refusal::new(message, hint)).or_refuse(), &Terminal { quiet: false, json: true })
+    conclude(
+        Err(Refusal::new(message, hint)).or_refuse(),
+        &Terminal { quiet: false, json: true, of_recipe: false },
+    )
 }
 
 fn run(arguments: &Arguments, terminal: &Terminal) -> Result {

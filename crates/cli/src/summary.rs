@@ -34,7 +34,7 @@ impl Summary<'_> {
         if as_json {
             return self.json().to_string();
         }
-        [self.headline(), self.measured(), self.answers(), self.next()]
+        [self.headline(), self.measured(), self.answers()]
             .iter()
             .filter(|part| !part.is_empty())
             .map(|part| format!("{part}\n"))
@@ -60,17 +60,20 @@ impl Summary<'_> {
     /// A table of what was measured before and after.
     fn measured(&self) -> String {
         let Outcome { before, after, .. } = self.outcome;
+        let longest = after.iter().map(|(name, _)| name.trim_start_matches("held_out_").len());
+        let width = longest.max().unwrap_or(0).max(12);
         let rows = after.iter().map(|(name, value)| {
             let base = before.iter().find(|(known, _)| known == name);
             let base = base.map_or("-".into(), |(_, value)| shown(name, *value));
             let name = name.trim_start_matches("held_out_").replace('_', " ");
-            format!("{name:<12} {base:>9} {:>9}", shown(&name.replace(' ', "_"), *value))
+            let after = shown(&name.replace(' ', "_"), *value);
+            format!("{name:<width$} {base:>9} {after:>9}")
         });
         let rows: Vec<_> = rows.collect();
         if rows.is_empty() {
             return String::new();
         }
-        format!("{:<12} {:>9} {:>9}\n{}", "held out", "before", "after", rows.join("\n"))
+        format!("{:<width$} {:>9} {:>9}\n{}", "held out", "before", "after", rows.join("\n"))
     }
 
     /// The sample answers.
@@ -88,12 +91,13 @@ impl Summary<'_> {
         shown.collect::<Vec<_>>().join("\n\n")
     }
 
-    fn next(&self) -> String {
+    /// What may be typed next.
+    pub fn next(&self) -> String {
         match self.outcome.end {
-            End::Stopped => "run the same command again to go on".into(),
-            End::Finished => format!("next\n{}", self.use_it()),
+            End::Stopped => "\nrun the same command again to go on".into(),
+            End::Finished => format!("\nnext\n{}", self.use_it()),
             End::AlreadyFinished => format!(
-                "next\n{}\nor the same command with more\n{}",
+                "\nnext\n{}\nor the same command with more\n{}",
                 self.use_it(),
                 self.train_more()
             ),

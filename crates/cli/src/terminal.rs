@@ -13,12 +13,14 @@ pub struct Terminal {
     pub quiet: bool,
     /// JSON lines instead of sentences.
     pub json: bool,
+    /// Part of a recipe: what to do next is not for the reader to type.
+    pub of_recipe: bool,
 }
 
 impl Terminal {
     /// As the command line asked.
     pub fn new(global: &Global) -> Self {
-        Self { quiet: global.quiet, json: global.json }
+        Self { quiet: global.quiet, json: global.json, of_recipe: false }
     }
 
     /// Says how things go, on stderr.
@@ -59,6 +61,14 @@ impl Terminal {
     pub fn print(&self, text: &str) -> Result<(), Unprinted> {
         let newline = if text.ends_with('\n') { "" } else { "\n" };
         write(&[text, newline])
+    }
+
+    /// Prints what may be typed next, on stdout; to people only, and not within a recipe.
+    ///
+    /// # Errors
+    /// As [`Terminal::print`].
+    pub fn advise(&self, text: &str) -> Result<(), Unprinted> {
+        if self.json || self.of_recipe { Ok(()) } else { self.print(text) }
     }
 
     /// Prints a piece of a line on stdout, and shows it at once.

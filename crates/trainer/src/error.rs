@@ -168,7 +168,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::InUse { .. } => {
-                "wait until it ends or stop it, or train under another name: `--set run.name=NAME`"
+                "wait until it ends or stop it, or give this run another name: `--set run.name=NAME`"
             }
             Self::File { source, .. } if is_full(source) => FREE_SPACE,
             Self::DiskFull { last_good, .. } => return Some(go_on(FREE_SPACE, last_good)),

@@ -53,6 +53,17 @@ impl Drawn {
     }
 }
 
+/// `albacore tuna`.
+#[derive(Args, Clone, Debug)]
+pub struct Tuna {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub configured: Configured,
+    /// Show the command of each stage and which are done, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `albacore rank`.
 #[derive(Args, Clone, Debug)]
 pub struct Rank {

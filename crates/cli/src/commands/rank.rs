@@ -190,6 +190,7 @@ impl Job<'_> {
             took,
             self.terminal.json,
         ))?;
+        self.terminal.advise(&told::next(self.config))?;
         Ok(Outcome::Done)
     }
 }

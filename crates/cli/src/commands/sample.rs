@@ -136,6 +136,7 @@ fn sample(
         }
         Ended::Complete(sampled, statistics) => {
             terminal.print(&summary(config, &sampled, &statistics, terminal.json))?;
+            terminal.advise(&next(config))?;
             Ok(Outcome::Done)
         }
     }
@@ -212,12 +213,19 @@ fn summary(config: &Sample, sampled: &Sampled, statistics: &Statistics, as_json:
     rare.into_iter()
         .filter(|(number, _)| *number > 0)
         .for_each(|(number, what)| line(number, what));
-    let (run, program) = (folder.display(), program());
     text + &format!(
         "mean ROUGE-L of two answers to a prompt: {:.3}\n\n\
-         the candidates are in `{run}/candidates.jsonl`\n\
-         rank them:       {program} rank configs/tuna/rank-probabilistic.toml --set \
-         rank.candidates={run}/candidates.jsonl\n",
-        sampled.rouge
+         the candidates are in `{}/candidates.jsonl`\n",
+        sampled.rouge,
+        folder.display(),
+    )
+}
+
+/// What may be typed next.
+fn next(config: &Sample) -> String {
+    format!(
+        "rank them:       {} rank configs/tuna/rank-probabilistic.toml --set rank.candidates={}/candidates.jsonl",
+        program(),
+        config.run.folder().display(),
     )
 }

@@ -173,6 +173,7 @@ impl Job<'_> {
             samples: &samples,
         };
         self.terminal.print(&summary.text(self.terminal.json))?;
+        self.terminal.advise(&summary.next())?;
         if let Some(mut profile) = profile {
             profiled?;
             self.terminal.print(&profile.text(self.terminal.json)?)?;

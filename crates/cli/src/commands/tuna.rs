@@ -15,7 +15,7 @@ use candle_core::Device;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::args::{self, Configured, Drawn, Train};
+use crate::args::{self, Configured, Drawn, Train, Tuna};
 use crate::commands::{rank, sample, train};
 use crate::config::{Config, Planned, Rank, Recipe, Sample, Settings, StageCommand};
 use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
@@ -30,8 +30,8 @@ type Done = BTreeMap<String, String>;
 ///
 /// # Errors
 /// Refused if the recipe or the config of any stage cannot be used; else as the stage that fails.
-pub fn run(options: &Drawn, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
-    let recipe = Recipe::load(&options.configured(), seed)?;
+pub fn run(options: &Tuna, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
+    let recipe = Recipe::load(&options.configured, seed)?;
     let plan = recipe.plan().expect("a recipe that was read is valid");
     let seed = Some(recipe.run.seed);
     let folder = recipe.run.folder();
@@ -48,13 +48,15 @@ pub fn run(options: &Drawn, seed: Option<u64>, device: &Device, terminal: &Termi
     }
     let held = RunFolder::take_bare(&folder).or_refuse()?;
     replace(&held.path().join("config.toml"), &recipe.to_toml())?;
+    let within = Terminal { of_recipe: true, ..*terminal };
     for (number, stage) in plan.iter().enumerate() {
         if done.contains_key(&stage.name) {
             continue;
         }
         let (of, name) = (plan.len(), &stage.name);
         terminal.note(&format!("── stage {} of {of}: {name} ──", number + 1));
-        if run_stage(stage, seed, device, terminal)? == Outcome::Stopped {
+        if run_stage(stage, seed, device, &within)? == Outcome::Stopped {
+            terminal.advise("run the same command again to go on")?;
             return Ok(Outcome::Stopped);
         }
         done.insert(name.clone(), digest(stage)?);
@@ -200,6 +202,9 @@ fn summary(plan: &[Planned], folder: &Path, as_json: bool) -> Result<String> {
     let mut text = String::new();
     for (name, _, before, after) in &measured {
         text += &format!("{name}\n");
+        if after.is_empty() {
+            text += "  nothing was held out: `data.held_out` of its config\n";
+        }
         for (key, after) in after {
             let before = before.iter().find(|(name, _)| name == key);
             let before = before.map_or("–".into(), |(name, value)| shown(name, *value));
@@ -207,7 +212,7 @@ fn summary(plan: &[Planned], folder: &Path, as_json: bool) -> Result<String> {
         }
     }
     if let Some((_, model, ..)) = measured.last() {
-        text += &format!("the model is in `{}`\n", model.display());
+        text += &format!("\nthe model is in `{}`\n", model.display());
     }
     Ok(text)
 }

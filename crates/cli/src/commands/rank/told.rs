@@ -194,10 +194,15 @@ pub fn summary(config: &Rank, summary: &Summary, statistics: &Statistics, as_jso
             percent(against.same_order),
         );
     }
-    let (run, program) = (folder.display(), program());
-    text + &format!(
-        "\nthe ranking is in `{run}/ranked.jsonl` (tuna)\n\
-         train on it:     {program} train CONFIG --set 'data.sources=[{{path=\"{run}/ranked.jsonl\"}}]' \
-         --set objective.kind=tuna\n"
+    text + &format!("\nthe ranking is in `{}/ranked.jsonl` (tuna)\n", folder.display())
+}
+
+/// What may be typed next.
+pub fn next(config: &Rank) -> String {
+    format!(
+        "train on it:     {} train CONFIG --set 'data.sources=[{{path=\"{}/ranked.jsonl\"}}]' \
+         --set objective.kind=tuna",
+        program(),
+        config.run.folder().display(),
     )
 }
