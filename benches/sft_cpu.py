@@ -164,8 +164,11 @@ def ticks_of_machine():
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 
-def watch(command, work, environment):
-    """Runs a side; returns marks (seconds since start, its CPU seconds, the machine's) of start and each line of metrics."""
+def watch(command, work, environment, look=None):
+    """Runs a side; returns marks (seconds since start, its CPU seconds, the machine's) of start and each line of metrics.
+
+    `look` is called with its process ID again and again.
+    """
     metrics = work / "metrics.jsonl"
     with open(work / "output.txt", "wb") as output:
         start = time.time()
@@ -180,6 +183,8 @@ def watch(command, work, environment):
                 position += len(new)
                 cpu = ticks_of(child.pid)
                 marks += [(time.time() - start, cpu, ticks_of_machine())] * new.count(b"\n")
+            if look:
+                look(child.pid)
             if pid:
                 child.returncode = os.waitstatus_to_exitcode(status)
                 break

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that only a GPU can tell, on a machine with a GPU and PyTorch and without Rust.
 #
-#     scripts/gpu.sh [PART …]            parts: twin parity repeat memory profile peers; all of them if none is named
+#     scripts/gpu.sh [PART …]            parts: twin parity repeat memory profile peers ranking; all of them if none is named
 #
 #   twin     every kernel against its CPU twin, and a whole LLaMA's gradients     (2 minutes)
 #   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
@@ -9,6 +9,7 @@
 #   memory   the memory that a dry run foretells beside what the driver reports: within 10 %
 #   profile  time, share and achieved bandwidth or FLOP/s of every kernel in a step
 #   peers    tokens/s and memory of the PyTorch peers, and of albacore beside them
+#   ranking  groups/s and memory of ranking steps: prompts shared, copied, and a padded PyTorch loop
 #
 # Binaries come from `scripts/gpu_build.sh`, in target/gpu (or GPU_BIN). MODEL may name a Hugging Face
 # folder; without one, a LLaMA of SmolLM2-135M's shape with random weights is made. Results: a table on
@@ -47,7 +48,7 @@ part() { # name, command …
   printf '== %s: %s after %d s\n' "$name" "$result" $(($(date +%s) - start))
 }
 
-for wanted in ${*:-twin parity repeat memory profile peers}; do
+for wanted in ${*:-twin parity repeat memory profile peers ranking}; do
   case $wanted in
     twin)
       part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated offloaded --nocapture --test-threads 1
@@ -60,6 +61,14 @@ for wanted in ${*:-twin parity repeat memory profile peers}; do
       ;;
     memory | profile) part "$wanted" "$python" benches/gpu_profile.py --albacore "$bin/albacore" --only "$wanted" --output "$out/$wanted.json" ;;
     peers) part peers "$python" benches/gpu_peers.py --albacore "$bin/albacore" --output "$out/peers.json" ;;
+    ranking)
+      # Two sizes: the one that the CPU's rows are of, and a model that fills the card.
+      for row in "smollm2-135m 120 100 16" "llama-3.2-1b 256 64 16"; do
+        set -- $row
+        part "ranking-$1" "$python" benches/ranking.py --device cuda --albacore "$bin/albacore" --shape "$1" --prompt "$2" --response "$3" \
+          --groups "$4" --groups-per-batch "$4" --steps 10 --warmup 3 --recompute none --rounds 1 --output "$out/ranking-$1.json"
+      done
+      ;;
     *)
       echo "error: no part is called $wanted" >&2
       exit 2

@@ -35,7 +35,7 @@ def save_model(model, folder):
     model.save_pretrained(folder)
     words = {f"t{index}": index for index in range(model.config.vocab_size)}
     (folder / "tokenizer.json").write_text(json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": None, "decoder": None, "model": {"type": "WordLevel", "vocab": words, "unk_token": "t0"}}))
 
 

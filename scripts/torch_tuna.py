@@ -1,4 +1,4 @@
-"""The published Tuna trainer's step in plain PyTorch, for check_ranking.py and benches/ranking_cpu.py.
+"""The published Tuna trainer's step in plain PyTorch, for check_ranking.py and benches/ranking.py.
 
 As the published code has it: the N candidates of each record are rows of one padded batch, each behind a copy of its
 prompt; the model gives the logits of all positions, pads included; a candidate's score is the mean log-probability of
@@ -31,7 +31,7 @@ def padded(groups, pad):
 
 def losses(model, groups, pad, margin, softmax=torch.float32):
     """The ranking loss and the cross entropy of a batch of groups with equally many candidates each."""
-    ids, mask, labels = padded(groups, pad)
+    ids, mask, labels = (tensor.to(model.device) for tensor in padded(groups, pad))
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].to(softmax)
     labels = labels[:, 1:]
     learned = labels != -100

@@ -94,7 +94,7 @@ pub enum Command {
     Prepare(Configured),
     /// Show the tasks of a mixture: how often each is drawn, and what of it comes in the run
     #[command(
-        after_help = "Example:\n  albacore mixture configs/flan/t5-small.toml --contamination test.jsonl"
+        after_help = "Example:\n  albacore mixture configs/flan/t5.toml --contamination test.jsonl"
     )]
     Mixture(Mixture),
     /// Turn a GGUF file into a Hugging Face folder
