@@ -120,7 +120,7 @@ def albacore_command(arguments, work, share):
     values = {
         "run": {"dir": str(work.parent), "name": work.name},
         "model": {"path": str(arguments.model)},
-        "data": {"tokens_per_batch": arguments.groups_per_batch * group, "max_tokens": arguments.prompt + arguments.response, "shuffle": False},
+        "data": {"tokens_per_batch": arguments.groups_per_batch * group, "max_tokens": arguments.prompt + arguments.response, "shuffle": False, "template": "none"},
         "[data.sources]": {"path": str(work / "groups.jsonl"), "format": "tuna"},
         "objective": {"kind": "tuna"},
         "optim": {"kind": "adamw", **OPTIMIZER},
