@@ -138,6 +138,10 @@ pub struct SourceConfig {
     /// How often an epoch has each record; default 1. Held-out examples are never repeated.
     #[serde(default = "once")]
     pub repeat: usize,
+    /// Whether nothing of it is trained on and all of it is measured on, beside what `data.held_out` takes of
+    /// the others; default false. Of a mixture these are tasks that training never sees.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held_out: bool,
     /// What becomes of the answer that a ranked record had at first (`original` of a `tuna` record, or
     /// what its raw file has): `"candidate"` joins the candidates, as the best of them unless it was
     /// ranked with them; `"record"` is an example of its own, learned as an ordinary answer. Default:
@@ -171,6 +175,7 @@ impl SourceConfig {
             format: None,
             cap: None,
             repeat: once(),
+            held_out: false,
             original: None,
             fields: BTreeMap::new(),
         }
@@ -320,8 +325,21 @@ impl DataConfig {
             "is empty, wanted at least one file".into(),
             Some("add `[[data.sources]]` with `path = \"records.jsonl\"`".into()),
         );
+        unless(
+            self.sources.is_empty() || self.sources.iter().any(|source| !source.held_out),
+            "sources".into(),
+            "are all held out, wanted one to train on".into(),
+            None,
+        );
         for (index, source) in self.sources.iter().enumerate() {
             let key = |name: &str| format!("sources[{index}].{name}");
+            let weighed = source.weight.is_some() || source.group.is_some();
+            unless(
+                !(source.held_out && (weighed || source.repeat > 1)),
+                key("held_out"),
+                "is set, and so is how often it is trained on".into(),
+                Some("leave out its `weight`, `group` and `repeat`".into()),
+            );
             unless(source.repeat >= 1, key("repeat"), at_least(1, source.repeat), None);
             unless(source.cap != Some(0), key("cap"), at_least(1, 0), None);
             unless(

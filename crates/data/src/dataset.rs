@@ -23,7 +23,7 @@ use crate::{
 pub struct Dataset {
     /// The examples of an epoch in file order, those of a repeated source as often as it says.
     pub train: Vec<Arc<Encoded>>,
-    /// The examples kept from training, in file order.
+    /// The examples kept from training, in file order; those of sources that are held out as a whole are last.
     pub held_out: Vec<Arc<Encoded>>,
     /// What became of the records.
     pub report: Report,
@@ -174,7 +174,9 @@ impl Preparation<'_> {
             });
             let fates: Vec<Fate> = fates.collect();
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
-            examples.extend(kept.map(|example| (Arc::new(example), source.repeat)));
+            // What is held out as a whole is in no epoch.
+            let repeat = if source.held_out { 0 } else { source.repeat };
+            examples.extend(kept.map(|example| (Arc::new(example), repeat)));
         }
         Ok((examples, tally.finish(self.config)?))
     }
@@ -330,16 +332,20 @@ impl Preparation<'_> {
 
     fn split(&self, examples: Vec<Example>, mut report: Report) -> Result<Dataset> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
-        let count = self.config.held_out.of(all.len());
-        let is_held_out = hold_out(&all, count, self.seed)?;
         look_at(&mut report, &all);
-
-        let (mut train, mut held_out) = (Vec::new(), Vec::new());
-        for ((example, repeat), is_held_out) in examples.into_iter().zip(is_held_out) {
-            match is_held_out {
-                true => held_out.push(example),
-                false => train.extend(std::iter::repeat_n(example, repeat)),
-            }
+        let (train, mut held_out): (Vec<_>, Vec<_>) =
+            examples.into_iter().partition(|(_, repeat)| *repeat > 0);
+        let all: Vec<&Encoded> = train.iter().map(|(example, _)| example.as_ref()).collect();
+        let is_held_out = hold_out(&all, self.config.held_out.of(all.len()), self.seed)?;
+        let (chosen, train): (Vec<_>, Vec<_>) =
+            train.into_iter().zip(is_held_out).partition(|(_, is_held_out)| *is_held_out);
+        held_out.splice(..0, chosen.into_iter().map(|(example, _)| example));
+        let held_out: Vec<_> = held_out.into_iter().map(|(example, _)| example).collect();
+        let train = train.into_iter().map(|(example, _)| example);
+        let train = train.flat_map(|(example, repeat)| std::iter::repeat_n(example, repeat));
+        let train: Vec<_> = train.collect();
+        if train.is_empty() {
+            return Err(Error::HeldOut { wanted: held_out.len(), found: held_out.len() });
         }
         Ok(self.counted(train, held_out, report))
     }

@@ -196,7 +196,7 @@ pub enum Error {
         cure: Option<String>,
     },
     /// More records are to be held out than there are.
-    #[error("`data.held_out` = {wanted} leaves nothing to train on, found {found} records")]
+    #[error("{wanted} of {found} records are to be held out, which leaves nothing to train on")]
     HeldOut {
         /// How many were to be held out.
         wanted: usize,

@@ -159,7 +159,7 @@ impl Task {
 
     /// Which record stands at a place of an endless order, pass after pass.
     fn record_of(&self, purpose: &str, place: u64) -> usize {
-        let len = self.examples() as u64;
+        let len = self.drawn_from() as u64;
         let (pass, place) = (place / len, place % len);
         if self.is_by_groups() {
             return self.in_groups(purpose, pass, place as usize);
@@ -167,8 +167,15 @@ impl Task {
         let number = Order::new(len, self.key, purpose, pass).at(place);
         match self.held_out {
             0 => self.chosen(number as usize),
+            all if all == self.len => self.chosen(number as usize),
             held_out => self.chosen(self.apart().at(held_out as u64 + number) as usize),
         }
+    }
+
+    /// How many records are drawn from: those to train on, or, where the whole task is held out, all, as
+    /// exemplars of each other.
+    fn drawn_from(&self) -> usize {
+        if self.examples() == 0 { self.len } else { self.examples() }
     }
 
     /// The order whose first are held out.
@@ -193,7 +200,7 @@ impl Task {
     /// As [`Self::record_of`] where records are read in groups: these are in random order, and so are the
     /// records inside each, so that a group is read once a pass.
     fn in_groups(&self, purpose: &str, pass: u64, place: usize) -> usize {
-        let (groups, len) = (self.groups(), self.examples());
+        let (groups, len) = (self.groups(), self.drawn_from());
         let order = Order::new(groups.len() as u64, self.key, purpose, pass);
         let mut left = place;
         for group in (0..groups.len() as u64).map(|place| order.at(place) as usize) {
@@ -213,7 +220,7 @@ impl Task {
         let starts = self.shards.iter().zip(&self.starts);
         let groups =
             starts.flat_map(|(shard, start)| shard.groups().map(move |group| start + group));
-        groups.filter(|first| *first < self.examples()).collect()
+        groups.filter(|first| *first < self.drawn_from()).collect()
     }
 
     /// How many records its files have.

@@ -56,9 +56,10 @@ impl Mixture {
             .enumerate()
             .map(|(index, source)| open(source, index, seed, config.max_tokens))
             .collect();
-        let (mut errors, mut members, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut errors, mut members, mut tasks, mut apart) = (vec![], vec![], vec![], vec![]);
         for (source, opened) in config.sources.iter().zip(opened) {
             match opened {
+                Ok(opened) if source.held_out => apart.extend(opened),
                 Ok(opened) => {
                     members.push(Member {
                         weight: source.weight,
@@ -73,12 +74,15 @@ impl Mixture {
         }
         Error::all(errors)?;
         let rates = rates(&members, &config.groups, config.temperature).map_err(Error::Config)?;
-        let rates = rates.concat();
+        let mut rates = rates.concat();
+        // Tasks that are held out stand behind the others, and are never drawn.
+        rates.resize(tasks.len() + apart.len(), 0.0);
+        tasks.extend(apart);
         let group = |task: &Task| config.sources[task.source()].group.clone();
         let groups = tasks.iter().map(group).collect();
         let draw = Draw::new(&rates, seed);
         let mut mixture = Self { tasks, groups, rates, draw };
-        mixture.hold_out(config.held_out)?;
+        mixture.hold_out(config)?;
         mixture.try_each(config)?;
         Ok(mixture)
     }
@@ -162,16 +166,21 @@ impl Mixture {
         Ok(bad.collect::<Result<Vec<_>>>()?.concat())
     }
 
-    /// Keeps some examples of each task from training: its share, or its part of a count by its rate.
-    fn hold_out(&mut self, held_out: HeldOut) -> Result<()> {
-        let wanted = match held_out {
+    /// Keeps some examples of each task from training: its share, or its part of a count by its rate; of a
+    /// source that is held out, all.
+    fn hold_out(&mut self, config: &DataConfig) -> Result<()> {
+        let wanted: Vec<usize> = match config.held_out {
             HeldOut::Share(_) => {
-                self.tasks.iter().map(|task| held_out.of(task.examples())).collect()
+                self.tasks.iter().map(|task| config.held_out.of(task.examples())).collect()
             }
             HeldOut::Count(count) => apportioned(count, &self.rates),
         };
         let (found, all) = (self.examples(), wanted.iter().sum());
         for (task, wanted) in self.tasks.iter_mut().zip(wanted) {
+            if config.sources[task.source()].held_out {
+                task.hold_out(task.examples());
+                continue;
+            }
             if wanted >= task.examples() && wanted > 0 {
                 return Err(Error::HeldOut { wanted: all, found });
             }

@@ -174,6 +174,28 @@ fn the_held_out_examples_are_exactly_so_many_and_not_trained_on() {
 }
 
 #[test]
+fn a_source_that_is_held_out_is_measured_whole_and_never_trained_on() {
+    let mut room = Room::new(&TEN);
+    room.add("b.jsonl", &["k", "l", "m"]).held_out = true;
+    for (held_out, of_a) in [(0, 0), (2, 2)] {
+        room.config.held_out = HeldOut::Count(held_out);
+        let Dataset { train, held_out, report, .. } = room.run();
+        assert_eq!((train.len(), held_out.len()), (10 - of_a, of_a + 3));
+        assert_eq!((report.train, report.held_out, report.kept), (10 - of_a, of_a + 3, 13));
+        let of_b = |example: &&std::sync::Arc<albacore_data::Encoded>| {
+            example.origin.file.file_name().unwrap() == "b.jsonl"
+        };
+        assert_eq!(held_out.iter().filter(of_b).count(), 3);
+        assert_eq!(train.iter().filter(of_b).count(), 0);
+    }
+    room.config.sources[0].held_out = true;
+    assert_eq!(room.config.validate()[0].message, "are all held out, wanted one to train on");
+    room.config.sources[0].held_out = false;
+    room.config.sources[1].repeat = 2;
+    assert_eq!(room.config.validate()[0].key, "data.sources[1].held_out");
+}
+
+#[test]
 fn equal_prompts_stay_on_one_side() {
     let mut room = Room::new(&["a", "b", "a", "b", "c", "d", "a", "e"]);
     room.config.held_out = HeldOut::Count(3);

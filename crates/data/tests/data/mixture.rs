@@ -275,6 +275,25 @@ fn held_out_examples_are_never_drawn_and_a_count_is_parted_by_the_rates() {
 }
 
 #[test]
+fn a_task_that_is_held_out_is_measured_whole_with_exemplars_of_its_own_and_never_drawn() {
+    let mut room = Room::new();
+    let odd = &mut room.config.sources[0];
+    (odd.held_out, odd.weight) = (true, None);
+    assert!(room.config.validate().is_empty());
+    let dataset = room.preparation(3).run().unwrap();
+    let rates = dataset.mixture.as_ref().unwrap().rates();
+    let found: Vec<_> =
+        rates.iter().map(|task| (task.examples, task.held_out, task.rate)).collect();
+    assert_eq!(found, [(25, 0, 0.75), (16, 0, 0.25), (0, 40, 0.0)]);
+    assert_eq!(dataset.held_out.len(), 40);
+    assert!(dataset.held_out.iter().all(|example| room.origin(example).starts_with("odd")));
+    let drawn: BTreeSet<String> =
+        room.read(|stream| (0..600).map(|_| room.origin(&stream.example().unwrap().1)).collect());
+    assert_eq!(drawn.len(), 25 + 16);
+    assert!(drawn.iter().all(|origin| !origin.starts_with("odd")));
+}
+
+#[test]
 fn a_limit_and_a_cap_without_proportion_leave_records_out_and_a_proportional_cap_none() {
     let mut room = Room::new();
     room.config.sources[0].cap = Some(10);
