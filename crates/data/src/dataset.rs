@@ -315,7 +315,8 @@ impl Preparation<'_> {
             }
         }
         match example.responses.len() {
-            0 | 1 => Fate::TooLong(example.origin, longest),
+            0 => Fate::TooLong(example.origin, longest),
+            1 if before > 1 => Fate::TooLong(example.origin, longest),
             left if left < before => Fate::Fewer(example),
             _ => Fate::Truncated(example),
         }

@@ -32,7 +32,8 @@ pub enum Format {
     /// The raw files of Tuna's authors too: `orig`, `text`, `avg_token_prob`; and `instruct`,
     /// `generation`, `ranks` (or `rank`).
     Tuna,
-    /// `prompt`, `chosen`, `rejected`: text, or lists of messages.
+    /// `prompt`, `chosen`, `rejected`: text, or lists of messages. Or `prompt`, `completion`, `label`: one
+    /// answer, good or not.
     Preference,
     /// The fields of a family of templates.
     Task,
@@ -123,7 +124,9 @@ impl Format {
             Self::Messages => &["role", "content", "tools"],
             Self::Sharegpt => &["from", "value"],
             Self::Tuna => &["id", "original"],
-            Self::Preference => &["id", "prompt", "role", "content", "tools"],
+            Self::Preference => {
+                &["id", "prompt", "role", "content", "tools", "completion", "label"]
+            }
             _ => &[],
         };
         [format.needed(), further].concat()

@@ -74,7 +74,7 @@ pub use mixture::{
     StreamTally, TaskRate, Weight, rates,
 };
 pub use novelty::{Likeness, Novelty, Scores};
-pub use pack::{Batch, Packing, Plan};
+pub use pack::{Batch, Packing, Plan, UNRIVALLED};
 pub use preview::{PreviewToken, preview};
 pub use random::{Random, shuffled};
 pub use ranked::{Asked, Candidate, Original, OriginalAnswer, Ranked, Said};

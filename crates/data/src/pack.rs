@@ -150,6 +150,9 @@ fn fill(
     all
 }
 
+/// The score of an answer that has no rival: what is to be learned is above any threshold.
+pub const UNRIVALLED: f32 = f32::INFINITY;
+
 /// Examples packed end to end.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -171,7 +174,7 @@ pub struct Batch {
     pub target_starts: Vec<u32>,
     /// The first of those of each example, and last how many they are.
     pub group_starts: Vec<u32>,
-    /// The score of each of them, 0 for an ordinary example.
+    /// The score of each of them, [`UNRIVALLED`] for an ordinary example.
     pub scores: Vec<f32>,
 }
 
@@ -184,7 +187,7 @@ impl Batch {
         for (number, example) in examples {
             match example.responses.as_slice() {
                 // The first token has no row before it that predicts it.
-                [] => batch.push(example, 0..example.len(), None, 0.0),
+                [] => batch.push(example, 0..example.len(), None, UNRIVALLED),
                 [first, ..] => {
                     let prompt = batch.ids.len();
                     batch.ids.extend(&example.ids[..first.start]);

@@ -26,6 +26,6 @@ pub use likelihood::{Likelihood, by_likelihood, by_own_likelihood};
 pub use outcome::{Counts, Outcome, Summary, write, write_unranked};
 pub use prompts::JudgePrompts;
 pub use recorded::{Recorded, check_settings, hold_settings, plain_settings, teacher_settings};
-pub use reference::by_reference;
+pub use reference::{by_demonstration, by_reference};
 pub use reply::{Order, parse_reply};
 pub use scores::{by_scores, read_scores};

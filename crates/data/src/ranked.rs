@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Body, Defect, Message, Record};
+use crate::{Body, Defect, Message, Record, UNRIVALLED};
 
 /// What a ranked record says.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,7 +140,7 @@ impl Record {
         let Body::Ranked(ranked) = &self.body else { return None };
         let said = Said::Text(ranked.original.as_ref()?.text.clone());
         let alone = Ranked {
-            candidates: vec![Candidate { said, score: 0.0 }],
+            candidates: vec![Candidate { said, score: UNRIVALLED }],
             original: None,
             ..ranked.clone()
         };

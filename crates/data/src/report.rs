@@ -129,7 +129,7 @@ impl Tally {
 
     fn keep(&mut self, example: Encoded) -> Encoded {
         self.report.kept += 1;
-        if !example.responses.is_empty() && example.is_tied() {
+        if example.responses.len() > 1 && example.is_tied() {
             let tied = self.report.tied.get_or_insert_with(|| Dropped::new("tied"));
             tied.count(&example.origin);
         }

@@ -142,7 +142,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps the error of a file operation: `.map_err(Error::file("read", path))`.
-    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 

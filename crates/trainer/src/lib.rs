@@ -54,6 +54,6 @@ pub use optimizer::{AdamW, OptimConfig, OptimKind, StateConfig};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};
-pub use setup::{NO_STEPS, Options, Training, TrainingData, suits};
+pub use setup::{NO_STEPS, Options, Training, TrainingData, idle_examples, suits};
 pub use train_config::{Precision, RecomputeConfig, TrainConfig};
 pub use writer::{Saved, SmallFiles};

@@ -276,6 +276,11 @@ pub trait Objective: Send + Sync {
         false
     }
 
+    /// Whether an answer without a rival teaches it something.
+    fn learns_alone(&self) -> bool {
+        !self.needs_groups()
+    }
+
     /// Whether it compares with a frozen reference: [`Groups::reference`] must then be filled.
     fn needs_reference(&self) -> bool {
         false

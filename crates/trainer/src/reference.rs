@@ -1,12 +1,15 @@
 //! What the frozen reference, the model as it was before the first step, gives each response.
 //!
 //! It is computed once, in one forward pass over the data, and kept: in the run's folder, for a run that
-//! is stopped before its first checkpoint, and in every checkpoint, which holds other weights.
+//! is stopped before its first checkpoint, and in every checkpoint, which holds other weights. Stopped on the
+//! way, it goes on at the batch that it had come to.
 //!
 //! ```text
 //!  magic | header: one line of JSON | log-probabilities: f32 each | SHA-256 of all before
 //! ```
 //! Numbers are little-endian. The header says of which data and which weights they are.
+
+mod pending;
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,6 +22,7 @@ use albacore_model::Model;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::pending::Pending;
 use crate::objective::Groups;
 use crate::step::packed;
 use crate::{Error, Result};
@@ -100,65 +104,80 @@ impl Reference {
     }
 }
 
-/// One forward pass over the examples, each once. `tell` hears how many of them are done.
+/// One forward pass over the examples, each once, as far as `pending` does not have them; false if it was
+/// stopped. `tell` hears how many of them are done.
 fn compute(
     model: &Model,
     examples: &[Arc<Encoded>],
     tokens_per_batch: usize,
+    pending: &mut Pending,
+    stop: &dyn Fn() -> bool,
     tell: &mut dyn FnMut(usize),
-) -> Result<Vec<f32>> {
+) -> Result<bool> {
     let (unique, _) = once(examples);
     let lengths: Vec<_> = unique.iter().map(|example| example.len()).collect();
     let plan = Plan::new(Packing::alone(0, tokens_per_batch, false), 0, &lengths);
-    let mut sums = Vec::new();
+    let path = pending.path();
+    let write = Error::file("write", &path);
     for batch in 0..plan.len() {
         let batch = plan.batch(batch, &unique);
+        if pending.has(batch.scores.len()).map_err(&write)? {
+            tell(batch.examples.len());
+            continue;
+        }
+        if stop() {
+            return Ok(false);
+        }
         let (target_starts, count) = (batch.target_starts.clone(), batch.examples.len());
         let packed = packed(model, batch)?;
         let logprobs = model.logprobs(&mut Tape::inference(), &packed, None)?;
         let logprobs = storage::to_vec(logprobs.tensor())?;
         let groups = Groups::alone(&target_starts);
         let responses = 0..groups.sequences().len();
-        sums.extend(responses.map(|response| groups.sum(&logprobs, response) as f32));
+        let sums: Vec<_> =
+            responses.map(|response| groups.sum(&logprobs, response) as f32).collect();
+        pending.push(&sums).map_err(&write)?;
         tell(count);
     }
-    Ok(sums)
+    Ok(true)
 }
 
 impl References {
-    /// Computes them, or takes those that the run's folder holds of the same data and weights.
+    /// Computes them, or takes those that the run's folder holds of the same data and weights; `None` if it was
+    /// stopped.
     pub(crate) fn find_or_compute(
         run: &Path,
         mut of: Of,
         model: &Model,
         [train, held_out]: [&[Arc<Encoded>]; 2],
         tokens_per_batch: usize,
+        stop: &dyn Fn() -> bool,
         tell: &mut dyn FnMut(usize, usize),
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         let path = run.join(REFERENCE);
         if let Ok(bytes) = fs::read(&path)
             && let Some((found, references)) = Self::read(bytes, [train, held_out])
             && (&found.data, &found.weights) == (&of.data, &of.weights)
         {
-            return Ok(references);
+            return Ok(Some(references));
         }
+        of.train = once(train).0.into_iter().map(responses).sum();
+        let write = Error::file("write", &path);
+        let mut pending = Pending::open(&path, head(&of)).map_err(&write)?;
         let total = once(train).0.len() + once(held_out).0.len();
         let mut done = 0;
         let mut tell = |count: usize| {
             done += count;
             tell(done, total);
         };
-        let mut numbers = compute(model, train, tokens_per_batch, &mut tell)?;
-        of.train = numbers.len();
-        numbers.extend(compute(model, held_out, tokens_per_batch, &mut tell)?);
-        let bytes = sealed(&of, &numbers);
-        // Beside, then renamed: no half of it is ever found.
-        let partial = path.with_extension("partial");
-        fs::write(&partial, &bytes)
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(Error::file("write", &path))?;
+        for side in [train, held_out] {
+            if !compute(model, side, tokens_per_batch, &mut pending, stop, &mut tell)? {
+                return Ok(None);
+            }
+        }
+        let bytes = pending.seal().map_err(&write)?;
         let (_, references) = Self::read(bytes, [train, held_out]).expect("it was just made");
-        Ok(references)
+        Ok(Some(references))
     }
 
     /// Those of a checkpoint.
@@ -194,15 +213,10 @@ impl References {
     }
 }
 
-/// The file.
-fn sealed(of: &Of, numbers: &[f32]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(serde_json::to_vec(of).expect("a header is JSON"));
-    bytes.push(b'\n');
-    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-    let hash = Sha256::digest(&bytes);
-    bytes.extend(hash);
-    bytes
+/// What the file begins with.
+fn head(of: &Of) -> Vec<u8> {
+    let header = serde_json::to_vec(of).expect("a header is JSON");
+    [MAGIC, &header, b"\n"].concat()
 }
 
 /// A digest of the weights of a model on the CPU, and of what it will compute with.
@@ -257,7 +271,10 @@ mod tests {
     fn a_file_comes_back_as_it_was_and_a_changed_one_not_at_all() {
         let all = examples();
         let of = Of { data: "d".into(), weights: "w".into(), train: 3 };
-        let bytes = sealed(&of, &[-1.0, -2.0, -3.0, -4.0]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut pending = Pending::open(&folder.path().join(REFERENCE), head(&of)).unwrap();
+        pending.push(&[-1.0, -2.0, -3.0, -4.0]).unwrap();
+        let bytes = pending.seal().unwrap();
         let both = [&all[..], &all[1..2]];
         let (found, references) = References::read(bytes.clone(), both).unwrap();
         assert_eq!(found, of);

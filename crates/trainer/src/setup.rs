@@ -212,8 +212,8 @@ pub fn suits(objective: &dyn Objective, examples: &[Arc<Encoded>]) -> Vec<String
     match (objective.needs_groups(), examples.iter().find(is_group)) {
         (true, None) => vec![
             "`objective.kind` ranks several answers to a prompt, and the data has one to each\n\
-             hint: it takes records of `format = \"tuna\"` or `\"preference\"`; answers without a \
-             rival are learned with `kind = \"sft\"`"
+             hint: it takes records of `format = \"tuna\"` or `\"preference\"` (pairs, or answers with a \
+             label); answers without either are learned with `kind = \"sft\"`"
                 .to_owned(),
         ],
         (false, Some(group)) => vec![format!(
@@ -225,6 +225,12 @@ pub fn suits(objective: &dyn Objective, examples: &[Arc<Encoded>]) -> Vec<String
         )],
         _ => Vec::new(),
     }
+}
+
+/// How many examples have one answer, which teaches a ranking objective nothing.
+pub fn idle_examples(objective: &dyn Objective, examples: &[Arc<Encoded>]) -> usize {
+    let is_alone = |example: &&Arc<Encoded>| example.responses.len() < 2;
+    if objective.learns_alone() { 0 } else { examples.iter().filter(is_alone).count() }
 }
 
 impl Options {

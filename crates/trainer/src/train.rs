@@ -44,6 +44,13 @@ struct Loop<'t, 'r> {
     after: Named,
 }
 
+/// What a run begins as.
+enum Begun<'t, 'r> {
+    Loop(Box<Loop<'t, 'r>>),
+    /// Stopped before its first step.
+    Stopped(Outcome),
+}
+
 /// A step that was made, or is being made, whose numbers have not been read.
 struct Unread {
     began: Instant,
@@ -72,7 +79,10 @@ impl<'t> Training<'t> {
         if self.is_finished() {
             return Ok(self.outcome(End::AlreadyFinished, Named::new()));
         }
-        let mut this = self.begin(report)?;
+        let mut this = match self.begin(stop, report)? {
+            Begun::Loop(this) => *this,
+            Begun::Stopped(outcome) => return Ok(outcome),
+        };
         if this.training.state.step == 0 {
             this.evaluate_base(&mut evaluator)?;
         }
@@ -97,10 +107,18 @@ impl<'t> Training<'t> {
     }
 
     /// Prepares the run folder: nothing was written before.
-    fn begin<'r>(mut self, report: &'r mut dyn FnMut(Event<'_>)) -> Result<Loop<'t, 'r>> {
+    fn begin<'r>(
+        mut self,
+        stop: &dyn Fn() -> bool,
+        report: &'r mut dyn FnMut(Event<'_>),
+    ) -> Result<Begun<'t, 'r>> {
         let left_over = remove_partial(&self.run.checkpoints())?;
         let set_aside = self.clear_run_folder()?;
-        self.refer(report)?;
+        if !self.refer(stop, report)? {
+            let checkpoint = self.run.path().to_owned();
+            let outcome = self.outcome(End::Stopped, Named::new());
+            return Ok(Begun::Stopped(Outcome { checkpoint, ..outcome }));
+        }
         let State { step, steps, elapsed_s, ref baseline, .. } = self.state;
         let trained = self.optimizer.trained();
         report(Event::Started { step, steps, trained, set_aside: set_aside.as_deref() });
@@ -108,7 +126,7 @@ impl<'t> Training<'t> {
         let mut metrics = Metrics::open(self.run.path(), step, elapsed, baseline)?;
         left_over.iter().for_each(|warning| report(Event::Warning(warning)));
         metrics.warning().iter().for_each(|warning| report(Event::Warning(warning)));
-        Ok(Loop {
+        Ok(Begun::Loop(Box::new(Loop {
             parameters: self.model.parameters(),
             metrics,
             writer: Writer::new(self.run.checkpoints(), self.options.checkpoint.clone()),
@@ -119,7 +137,7 @@ impl<'t> Training<'t> {
             after: Named::new(),
             report,
             training: self,
-        })
+        })))
     }
 }
 
@@ -294,20 +312,29 @@ impl Loop<'_, '_> {
 }
 
 impl Training<'_> {
-    /// Asks the reference, if the objective compares with it; every checkpoint holds what it says.
-    fn refer(&mut self, report: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    /// Asks the reference, if the objective compares with it; every checkpoint holds what it says. False if it
+    /// was stopped: what it has said is in the run's folder.
+    fn refer(
+        &mut self,
+        stop: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<bool> {
         if let Some(of) = self.reference_of.take() {
             let both = [self.data, self.held_out];
             let tell = &mut |done, total| report(Event::Referring { done, total });
             let (run, tokens) = (self.run.path(), self.tokens_per_batch);
-            let found = References::find_or_compute(run, of, self.model, both, tokens, tell)?;
-            self.references = Some(found);
+            let model = self.model;
+            let found = References::find_or_compute(run, of, model, both, tokens, stop, tell)?;
+            if found.is_none() {
+                return Ok(false);
+            }
+            self.references = found;
         }
         if let Some(references) = &self.references {
             let file = (REFERENCE.to_owned(), references.bytes.clone());
             std::sync::Arc::make_mut(&mut self.files).push(file);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the loss of a step is made by.

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::candidates::{RankedRecord, read_candidates, read_rankings};
 use albacore_data::rank::{
-    self, Counts, Group, Judge, JudgePrompts, Judged, RankKind, Unranked, by_own_likelihood,
-    by_reference, by_scores, check_settings, groups, hold_settings, plain_settings, read_scores,
+    self, Counts, Group, Judge, JudgePrompts, Judged, RankKind, Unranked, by_demonstration,
+    by_own_likelihood, by_reference, by_scores, check_settings, groups, hold_settings,
+    plain_settings, read_scores,
 };
 use albacore_data::{Api, Error, LanguageModel, Statistics, Template};
 use albacore_trainer::RunFolder;
@@ -44,6 +45,11 @@ pub fn run(
     }
     if config.idle_model() {
         terminal.warn("`[model]` and `[server]` are not asked: `rank.kind` needs neither");
+    }
+    let idle = config.rank.idle();
+    if !idle.is_empty() {
+        let keys: Vec<_> = idle.iter().map(|key| format!("`rank.{key}`")).collect();
+        terminal.warn(&format!("{} is of another `rank.kind`, and not looked at", keys.join(", ")));
     }
     refuse_training_run(&config.run.folder())?;
     let (groups, counts, other) = read(&config).or_refuse()?;
@@ -89,6 +95,7 @@ impl Job<'_> {
         let rank = &self.config.rank;
         let ranked = groups.into_iter().map(|group| match rank.kind {
             RankKind::Reference => by_reference(group?, rank),
+            RankKind::Demonstration => by_demonstration(group?),
             RankKind::Scores => by_scores(group?),
             RankKind::Probabilistic | RankKind::Contextual => by_own_likelihood(group?, rank),
         });

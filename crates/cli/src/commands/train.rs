@@ -10,7 +10,7 @@ use albacore_eval::{EvalConfig, Metric};
 use albacore_model::Model;
 use albacore_trainer::{
     Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, State, Training,
-    TrainingData, find, suits,
+    TrainingData, find, idle_examples, suits,
 };
 use anyhow::Context;
 use candle_core::Device;
@@ -25,6 +25,7 @@ use crate::evaluator::HeldOut;
 use crate::failure::{Failure, OrRefuse, Outcome, Result};
 use crate::prepared::Prepared;
 use crate::profile::Profile;
+use crate::progress::count;
 use crate::run_log::RunLog;
 use crate::signals::stop_flag;
 use crate::summary::Summary;
@@ -100,6 +101,15 @@ impl Job<'_> {
         let problems = suits(objective.as_ref(), &self.prepared.dataset.train);
         if !problems.is_empty() {
             return Err(albacore_trainer::Error::Config { problems }).or_refuse();
+        }
+        let examples = &self.prepared.dataset.train;
+        let idle = idle_examples(objective.as_ref(), examples);
+        if idle > 0 {
+            log.warn(&format!(
+                "{} of {} examples have one answer, from which `objective.kind` learns nothing: it compares",
+                count(idle),
+                count(examples.len()),
+            ));
         }
         let steps = options.steps_over(self.data());
         let resumed = self.announce(&found, &options, steps, &mut log);

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //!  RUN/  config.toml  stages.json   what is done, and with which settings
+//!        summary.json  report.md    what it has come to
 //!        1-sft/  2-sample/  …       the run folder of each stage
 //! ```
 
+mod report;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 
-use albacore_trainer::{Named, Resume, RunFolder, Scrutiny, newest};
+use albacore_trainer::{Resume, RunFolder};
 use anyhow::Context;
 use candle_core::Device;
 use serde_json::json;
@@ -20,8 +24,9 @@ use crate::commands::{rank, sample, train};
 use crate::config::{Config, Planned, Rank, Recipe, Sample, Settings, StageCommand};
 use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::program::program;
-use crate::run_log::shown;
 use crate::terminal::Terminal;
+
+use report::Stage;
 
 /// What is done: the digest of the settings of each stage, by its name.
 type Done = BTreeMap<String, String>;
@@ -35,12 +40,10 @@ pub fn run(options: &Tuna, seed: Option<u64>, device: &Device, terminal: &Termin
     let plan = recipe.plan().expect("a recipe that was read is valid");
     let seed = Some(recipe.run.seed);
     let folder = recipe.run.folder();
-    for stage in &plan {
-        check(stage, seed, &folder)?;
-    }
+    check(&plan, seed, &folder)?;
     let mut done = read_done(&folder)?;
     for stage in &plan {
-        refuse_changed(stage, &done, &folder)?;
+        refuse_changed(stage, recipe.run.seed, &done, &folder)?;
     }
     if options.dry_run {
         terminal.print(&told(&plan, &done, recipe.run.seed, terminal.json))?;
@@ -59,10 +62,16 @@ pub fn run(options: &Tuna, seed: Option<u64>, device: &Device, terminal: &Termin
             terminal.advise("run the same command again to go on")?;
             return Ok(Outcome::Stopped);
         }
-        done.insert(name.clone(), digest(stage)?);
+        done.insert(name.clone(), digest(stage, recipe.run.seed)?);
         replace(&held.path().join(DONE), &(serde_json::to_string_pretty(&done)? + "\n"))?;
     }
-    terminal.print(&summary(&plan, &folder, terminal.json)?)?;
+    let stages = plan.iter().map(|stage| Stage::read(stage, &folder.join(&stage.name)));
+    let stages = stages.collect::<Result<Vec<_>>>()?;
+    let summary = report::summary(&stages, &folder);
+    replace(&held.path().join("summary.json"), &format!("{summary}\n"))?;
+    let page = report::page(&stages, &recipe.run.name, recipe.run.seed);
+    replace(&held.path().join("report.md"), &page)?;
+    terminal.print(&if terminal.json { summary } else { report::told(&stages) })?;
     Ok(Outcome::Done)
 }
 
@@ -72,15 +81,25 @@ fn configured(stage: &Planned) -> Configured {
     Configured { config: stage.config.clone(), set: stage.set.clone() }
 }
 
-/// Refuses a config that cannot be used, before any stage is run. What earlier stages will write is
-/// taken to be there.
-fn check(stage: &Planned, seed: Option<u64>, folder: &Path) -> Result<()> {
-    let configured = configured(stage);
-    match stage.command {
-        StageCommand::Train => Config::load_with(&configured, seed, Some(folder)).map(drop),
-        StageCommand::Sample => Sample::load_with(&configured, seed, Some(folder)).map(drop),
-        StageCommand::Rank => Rank::load_with(&configured, seed, Some(folder)).map(drop),
+/// Refuses the configs that cannot be used, all at once, before any stage is run. What earlier stages will
+/// write is taken to be there.
+fn check(plan: &[Planned], seed: Option<u64>, folder: &Path) -> Result<()> {
+    let mut problems = Vec::new();
+    for stage in plan {
+        let configured = configured(stage);
+        let checked = match stage.command {
+            StageCommand::Train => Config::load_with(&configured, seed, Some(folder)).map(drop),
+            StageCommand::Sample => Sample::load_with(&configured, seed, Some(folder)).map(drop),
+            StageCommand::Rank => Rank::load_with(&configured, seed, Some(folder)).map(drop),
+        };
+        match checked {
+            Ok(()) => {}
+            Err(Failure::Problems(found)) => problems.extend(found),
+            Err(Failure::Refused(found)) => problems.push(found),
+            Err(failure) => return Err(failure),
+        }
     }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Problems(problems)) }
 }
 
 fn run_stage(stage: &Planned, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
@@ -109,11 +128,12 @@ fn run_stage(stage: &Planned, seed: Option<u64>, device: &Device, terminal: &Ter
 }
 
 /// What a stage's result follows from.
-fn digest(stage: &Planned) -> Result<String> {
+fn digest(stage: &Planned, seed: u64) -> Result<String> {
     let config = fs::read(&stage.config)
         .with_context(|| format!("cannot read `{}`", stage.config.display()))?;
     let mut digest = Sha256::new();
     digest.update(stage.command.name());
+    digest.update(seed.to_le_bytes());
     digest.update(config);
     for set in &stage.set {
         digest.update(format!("\n{set}"));
@@ -136,20 +156,33 @@ fn read_done(folder: &Path) -> Result<Done> {
     serde_json::from_str(&text).with_context(|| format!("`{}`", path.display())).or_refuse()
 }
 
-/// A stage that is done with other settings is not gone on from.
-fn refuse_changed(stage: &Planned, done: &Done, folder: &Path) -> Result<()> {
+/// A stage that is done with other settings, or whose result is gone, is not gone on from.
+fn refuse_changed(stage: &Planned, seed: u64, done: &Done, folder: &Path) -> Result<()> {
     let Some(before) = done.get(&stage.name) else { return Ok(()) };
-    if *before == digest(stage).map_err(refused)? {
+    let name = &stage.name;
+    if *before != digest(stage, seed).map_err(refused)? {
+        let message = format!(
+            "the stage `{name}` of `{}` is done, and its settings or the seed have changed since",
+            folder.display()
+        );
+        let hint = format!(
+            "change `{}`, the recipe or the seed back, or give the new run another `run.name`",
+            stage.config.display()
+        );
+        return Err(Refusal::new(message, hint)).or_refuse();
+    }
+    let result = folder.join(&stage.name).join(stage.command.result());
+    if result.exists() {
         return Ok(());
     }
     let message = format!(
-        "the stage `{}` of `{}` is done, and its settings have changed since",
-        stage.name,
-        folder.display()
+        "the stage `{name}` of `{}` is done, and `{}` is gone",
+        folder.display(),
+        result.display()
     );
     let hint = format!(
-        "change `{}` or the recipe back, or give the new run another `run.name`",
-        stage.config.display()
+        "put it back, or take `{name}` out of `{}` to run the stage again",
+        folder.join(DONE).display()
     );
     Err(Refusal::new(message, hint)).or_refuse()
 }
@@ -187,48 +220,11 @@ fn told(plan: &[Planned], done: &Done, seed: u64, as_json: bool) -> String {
     text + "Nothing was run or written.\n"
 }
 
-/// What each stage that trains has measured, before and after it.
-fn summary(plan: &[Planned], folder: &Path, as_json: bool) -> Result<String> {
-    let trained = plan.iter().filter(|stage| stage.command == StageCommand::Train);
-    let measured = trained.map(|stage| measured(&stage.name, &folder.join(&stage.name)));
-    let measured = measured.collect::<Result<Vec<_>>>()?;
-    if as_json {
-        let stages = measured.iter().map(|(name, model, before, after)| {
-            let map = |named: &Named| named.iter().cloned().collect::<BTreeMap<_, _>>();
-            json!({ "name": name, "model": model, "before": map(before), "after": map(after) })
-        });
-        return Ok(json!({ "run": folder, "stages": stages.collect::<Vec<_>>() }).to_string());
-    }
-    let mut text = String::new();
-    for (name, _, before, after) in &measured {
-        text += &format!("{name}\n");
-        if after.is_empty() {
-            text += "  nothing was held out: `data.held_out` of its config\n";
-        }
-        for (key, after) in after {
-            let before = before.iter().find(|(name, _)| name == key);
-            let before = before.map_or("–".into(), |(name, value)| shown(name, *value));
-            text += &format!("  {key:<36} {before:>10} → {:>10}\n", shown(key, *after));
-        }
-    }
-    if let Some((_, model, ..)) = measured.last() {
-        text += &format!("\nthe model is in `{}`\n", model.display());
-    }
-    Ok(text)
-}
-
-/// A stage's name and model, and what was measured before its first step and after its last.
-fn measured(name: &str, run: &Path) -> Result<(String, PathBuf, Named, Named)> {
-    let newest = newest(run, Scrutiny::Sizes)?.checkpoint;
-    let checkpoint =
-        newest.with_context(|| format!("`{}` has no complete checkpoint", run.display()))?;
-    let after = train::last_measured(run);
-    Ok((name.to_owned(), checkpoint.folder, checkpoint.state.baseline, after))
-}
-
 /// Writes a file; what was there stays until all of it is written.
 fn replace(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
-    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
+    let written = fs::File::create(&partial)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&partial, path));
     Ok(written.with_context(|| format!("cannot write `{}`", path.display()))?)
 }

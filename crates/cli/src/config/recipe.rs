@@ -73,6 +73,15 @@ impl StageCommand {
             Self::Rank => "rank",
         }
     }
+
+    /// What it leaves in its folder.
+    pub fn result(self) -> &'static str {
+        match self {
+            Self::Train => "checkpoints",
+            Self::Sample => "candidates.jsonl",
+            Self::Rank => "ranked.jsonl",
+        }
+    }
 }
 
 /// A stage as it is run: every round has its own.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Encoded, Encoder, Learn};
 use crate::ranked::{Asked, Candidate, Ranked, Said};
 use crate::template::Pair;
-use crate::{Defect, Origin, Template};
+use crate::{Defect, Origin, Template, UNRIVALLED};
 
 /// One of several responses that share a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,7 +76,8 @@ impl Encoder<'_> {
         ranked: &Ranked,
         origin: &Origin,
     ) -> Result<Encoded, Defect> {
-        let alone = ranked.candidates.len() == 1;
+        // One that has a score is good or bad by itself; one that has none is learned as an ordinary answer.
+        let alone = matches!(&*ranked.candidates, [only] if only.score == UNRIVALLED);
         let mut out = Encoded::empty(origin.clone());
         for (index, candidate) in ranked.candidates.iter().enumerate() {
             let (one, answer) = self.encode_candidate(ranked, candidate, origin)?;

@@ -126,13 +126,23 @@ fn enough(field: &str, found: usize) -> Result<(), Defect> {
     }
 }
 
-/// Reads a `preference` record: of two candidates, the chosen one has score 1 and the other 0.
+/// Reads a `preference` record: of two candidates, the chosen one has score 1 and the other 0. Without
+/// `prompt`, what both have in common at their start is the prompt. With `label`, it is one answer.
 pub(super) fn preference(fields: &mut Fields<'_, '_>) -> Result<Ranked, Defect> {
+    if fields.object.contains_key(fields.names.of("label")) {
+        return labelled(fields);
+    }
     let is_text = |field| fields.object.get(fields.names.of(field)).is_some_and(Value::is_string);
     let (prompt, said) = if is_text("chosen") && is_text("rejected") {
-        let prompt = fields.question("prompt")?;
-        let prompt = Asked::Instruction { instruction: prompt, input: String::new() };
-        (prompt, [fields.answer("chosen")?, fields.answer("rejected")?].map(Said::Text))
+        let both = [fields.answer("chosen")?, fields.answer("rejected")?];
+        let (prompt, said) = match fields.object.contains_key(fields.names.of("prompt")) {
+            true => {
+                let instruction = fields.question("prompt")?;
+                (Asked::Instruction { instruction, input: String::new() }, both)
+            }
+            false => parted(fields, &both)?,
+        };
+        (prompt, said.map(Said::Text))
     } else {
         conversations(fields)?
     };
@@ -141,13 +151,56 @@ pub(super) fn preference(fields: &mut Fields<'_, '_>) -> Result<Ranked, Defect> 
     Ok(Ranked { format: "preference", prompt, candidates, original: None })
 }
 
-/// Lists of messages. Without `prompt`, the messages with which both begin are the prompt.
+/// One answer, and whether it is a good one: its score is then 1, else 0.
+fn labelled(fields: &mut Fields<'_, '_>) -> Result<Ranked, Defect> {
+    let instruction = fields.question("prompt")?;
+    let said = Said::Text(fields.answer("completion")?);
+    let label = fields.take("label")?;
+    let wrong = || fields.wrong("label", &label, "true or false");
+    let score = label.as_bool().map(|good| f32::from(u8::from(good))).ok_or_else(wrong)?;
+    let prompt = Asked::Instruction { instruction, input: String::new() };
+    let candidates = vec![Candidate { said, score }];
+    Ok(Ranked { format: "preference", prompt, candidates, original: None })
+}
+
+/// The text with which both begin, and how each goes on: a blank between them belongs to the answers, as TRL
+/// has it.
+fn parted(fields: &mut Fields<'_, '_>, both: &[String; 2]) -> Result<(Asked, [String; 2]), Defect> {
+    let [chosen, rejected] = both;
+    let pairs = chosen.char_indices().zip(rejected.chars());
+    let alike = pairs.take_while(|((_, one), other)| one == other);
+    let end = alike.last().map_or(0, |((at, last), _)| at + last.len_utf8());
+    let prompt = chosen[..end].strip_suffix(' ').unwrap_or(&chosen[..end]);
+    if prompt.trim().is_empty() {
+        // Which is not there.
+        let missing = fields.question("prompt");
+        return missing.map(|prompt| (Asked::Text(prompt), both.clone()));
+    }
+    let answer = |text: &String, field: &str| match &text[prompt.len()..] {
+        rest if rest.trim().is_empty() => Err(Defect::EmptyAnswer {
+            field: fields.names.of(field).to_owned(),
+            found: "has nothing behind what both begin with",
+        }),
+        rest => Ok(rest.to_owned()),
+    };
+    let said = [answer(chosen, "chosen")?, answer(rejected, "rejected")?];
+    Ok((Asked::Text(prompt.to_owned()), said))
+}
+
+/// Lists of messages. Without `prompt`, or beside one that is text, the messages with which both begin are the
+/// prompt; if there are none, that text is.
 fn conversations(fields: &mut Fields<'_, '_>) -> Result<(Asked, [Said; 2]), Defect> {
     let mut chosen = fields.messages("chosen", |fields, number| fields.message(number))?;
     let mut rejected = fields.messages("rejected", |fields, number| fields.message(number))?;
-    let messages = match fields.object.contains_key(fields.names.of("prompt")) {
-        true => fields.messages("prompt", |fields, number| fields.message(number))?,
-        false => {
+    let prompt = fields.object.get(fields.names.of("prompt"));
+    let messages = match prompt {
+        Some(Value::Array(_)) => {
+            fields.messages("prompt", |fields, number| fields.message(number))?
+        }
+        Some(Value::String(_)) if chosen.len() == 1 && rejected.len() == 1 => {
+            vec![Message::new("user", fields.question("prompt")?)]
+        }
+        Some(Value::String(_)) | None => {
             let both = chosen.iter().zip(&rejected);
             let alike = both.take_while(|(chosen, rejected)| chosen == rejected).count();
             // What both say at their end is an answer all the same.
@@ -155,6 +208,7 @@ fn conversations(fields: &mut Fields<'_, '_>) -> Result<(Asked, [Said; 2]), Defe
             rejected.drain(..alike);
             chosen.drain(..alike).collect()
         }
+        Some(other) => return Err(fields.wrong("prompt", other, "a text or a list of messages")),
     };
     if messages.is_empty() {
         return Err(Defect::EmptyPrompt { field: fields.names.of("prompt").to_owned() });

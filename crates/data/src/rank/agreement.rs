@@ -17,7 +17,8 @@ pub struct Agreement {
     pub kendall_tau_b: Option<f64>,
     /// Sets in which it is not, because one of the rankings ties all answers.
     pub all_tied: usize,
-    /// The share of sets in which an answer is the best by both, tied ones included.
+    /// Of the sets in which neither ranking ties all answers, the share in which an answer is the best by both,
+    /// tied ones included.
     pub top_1: Option<f64>,
     /// Pairs of answers that neither ties.
     pub pairs: u64,
@@ -41,10 +42,11 @@ pub fn agreement(one: &[RankedRecord], two: &[RankedRecord]) -> Agreement {
             continue;
         }
         found.sets += 1;
-        match kendall_tau_b(&mine, &others) {
-            Some(value) => tau.push(value),
-            None => found.all_tied += 1,
-        }
+        let Some(value) = kendall_tau_b(&mine, &others) else {
+            found.all_tied += 1;
+            continue;
+        };
+        tau.push(value);
         let best = |scores: &[f64]| scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (best_mine, best_other) = (best(&mine), best(&others));
         let both = |(a, b): (&f64, &f64)| *a == best_mine && *b == best_other;
@@ -56,7 +58,7 @@ pub fn agreement(one: &[RankedRecord], two: &[RankedRecord]) -> Agreement {
     found.apart += one.len() - shared_ids + theirs.len() - shared_ids.min(theirs.len());
     let share = |part: f64, of: f64| (of > 0.0).then(|| part / of);
     found.kendall_tau_b = share(tau.iter().sum(), tau.len() as f64);
-    found.top_1 = share(tops as f64, found.sets as f64);
+    found.top_1 = share(tops as f64, tau.len() as f64);
     found.same_order = share(same as f64, found.pairs as f64);
     found
 }
@@ -171,13 +173,13 @@ mod tests {
             record("only the other", &[("x", 1.0), ("y", 0.0)]),
         ];
         let found = agreement(&one, &two);
-        // Compared: `a` (tau -1, other tops), `b` (all tied by one; `y` is among its best).
+        // Compared: `a` (tau -1, other tops); `b` is all tied by one.
         let wanted = Agreement {
             sets: 2,
             apart: 3,
             kendall_tau_b: Some(-1.0),
             all_tied: 1,
-            top_1: Some(0.5),
+            top_1: Some(0.0),
             pairs: 1,
             same_order: Some(0.0),
         };

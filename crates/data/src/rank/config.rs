@@ -17,6 +17,9 @@ pub enum RankKind {
     Contextual,
     /// How much they have in common with the original answer.
     Reference,
+    /// The original answer above all others, which are not told apart (demonstrations over a model's own
+    /// answers, as DITTO has it).
+    Demonstration,
     /// Scores made elsewhere.
     Scores,
 }
@@ -49,8 +52,8 @@ pub enum Original {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankConfig {
-    /// What puts answers in order: `probabilistic`, `contextual`, `reference` or `scores`. Default
-    /// `probabilistic`.
+    /// What puts answers in order: `probabilistic`, `contextual`, `reference`, `demonstration` or
+    /// `scores`. Default `probabilistic`.
     pub kind: RankKind,
     /// The file of candidates: what `sample` writes, `tuna` records with or without scores, the raw files of
     /// Tuna's authors, or pairs of a chosen and a rejected answer. No default.
@@ -157,6 +160,27 @@ impl RankConfig {
         problems
     }
 
+    /// The keys that are set and belong to another kind: nothing looks at them.
+    pub fn idle(&self) -> Vec<&'static str> {
+        let unset = Self::default();
+        let (likely, judged) = (RankKind::Probabilistic, RankKind::Contextual);
+        let keys = [
+            ("teacher", self.teacher != unset.teacher, likely),
+            ("length_exponent", self.length_exponent != unset.length_exponent, likely),
+            ("stemmed", self.stemmed != unset.stemmed, RankKind::Reference),
+            ("scores", self.scores.is_some(), RankKind::Scores),
+            ("prompts", self.prompts.is_some(), judged),
+            ("shuffle", self.shuffle != unset.shuffle, judged),
+            ("keep_reference", self.keep_reference != unset.keep_reference, judged),
+            ("attempts", self.attempts != unset.attempts, judged),
+            ("temperature", self.temperature != unset.temperature, judged),
+            ("top_p", self.top_p != unset.top_p, judged),
+            ("max_tokens", self.max_tokens != unset.max_tokens, judged),
+        ];
+        let idle = keys.into_iter().filter(|(_, is_set, of)| *is_set && *of != self.kind);
+        idle.map(|(key, ..)| key).collect()
+    }
+
     /// Whether a judge is asked.
     pub fn asks(&self) -> bool {
         self.kind == RankKind::Contextual
@@ -206,6 +230,7 @@ mod tests {
         assert_eq!(problems.len(), wanted.len(), "{problems:?}");
         assert!(problems.iter().zip(wanted).all(|(found, wanted)| found.starts_with(wanted)));
         let judged = RankConfig { kind: RankKind::Contextual, candidates: "a".into(), ..config };
+        assert_eq!(judged.idle(), ["length_exponent"]);
         assert!(!judged.validate().iter().any(|problem| problem.contains("rank.original")));
     }
 }

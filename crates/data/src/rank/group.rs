@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Original, RankConfig};
+use super::{Counts, Original, RankConfig, RankKind};
 use crate::candidates::{CandidateSet, ORIGINAL, RankedRecord, Response};
 
 /// Different answers to one prompt, two or more. Once they are ranked each has a score.
@@ -47,7 +47,7 @@ pub fn groups(
     let sets = sets.into_iter().take(config.limit.unwrap_or(usize::MAX));
     let groups = sets.map(|set| {
         let CandidateSet { id, prompt, responses: mut candidates, original, .. } = set;
-        if config.original == Original::Candidate
+        if (config.original == Original::Candidate || config.kind == RankKind::Demonstration)
             && let Some(text) = &original
             // Scores made elsewhere may have brought it in.
             && !candidates.iter().any(|candidate| candidate.source == ORIGINAL)

@@ -38,7 +38,7 @@ pub struct Summary {
     pub candidates: usize,
     /// Ranked sets in which answers are tied.
     pub with_ties: usize,
-    /// Of these, sets in which all are: they teach no order.
+    /// Of these, sets in which all are: nothing but their place in the file orders them.
     pub all_tied: usize,
     /// Mean over the ranked sets of the mean difference between neighbours in the order.
     pub margin: f64,

@@ -81,7 +81,11 @@ impl Recorded {
     ///
     /// # Errors
     /// If the run has other settings, or the file cannot be read or written.
-    pub fn open(folder: &Path, settings: &Map<String, Value>, batches: &[&[u32]]) -> Result<Self> {
+    pub fn open(
+        folder: &Path,
+        settings: &Map<String, Value>,
+        batches: &[Vec<u32>],
+    ) -> Result<Self> {
         hold_settings(folder, settings)?;
         let path = folder.join(NAME);
         let lines: Vec<Line> = lines::read(&path)?;
@@ -90,7 +94,7 @@ impl Recorded {
         while let Some(batch) = batches.get(whole)
             && let Some(lines) = lines.get(kept..kept + batch.len())
         {
-            for (place, (line, answer)) in lines.iter().zip(*batch).enumerate() {
+            for (place, (line, answer)) in lines.iter().zip(batch).enumerate() {
                 if line.answer != *answer as usize {
                     let origin = Origin::new(&path, (kept + place + 1) as u32);
                     let message = format!("is of answer {}, wanted {answer}", line.answer);
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn whole_batches_are_kept_and_a_part_of_one_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let batches: [&[u32]; 3] = [&[1, 0], &[2], &[4, 3]];
+        let batches = [vec![1, 0], vec![2], vec![4, 3]];
         let settings = teacher_settings("m", &[Ok(group(&["a", "b"]))]);
         let open = || Recorded::open(folder.path(), &settings, &batches).unwrap();
         let mut recorded = open();

@@ -24,8 +24,7 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"[-+.]?[0-9]+(?:\.[0-
 static LIST: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[([^\[\]]*)\]"));
 static HEADING: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?im)^[ \t]*##+[ \t]*response[ \t]*([0-9]+)[ \t]*:"));
-static NEXT: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?im)^[ \t]*##+[ \t]*(?:end|response)\b"));
+static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?im)^[ \t]*##+[ \t]*(end|response)\b"));
 static BLANK_LINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\n[ \t]*\r?\n"));
 
 fn pattern(text: &str) -> Regex {
@@ -73,12 +72,18 @@ fn cut_reference(reply: &str, own: usize) -> (Option<String>, String) {
         return (None, reply.to_owned());
     };
     let after = &reply[heading.end()..];
-    // As far as its end or another response, else to a blank line, as the published code does.
     let skipped = after.len() - after.trim_start().len();
-    let end = NEXT.find(after).map(|next| next.start()).unwrap_or_else(|| {
-        let blank = BLANK_LINE.find(&after[skipped..]);
-        blank.map_or(after.len(), |blank| skipped + blank.start())
-    });
+    let next = NEXT.captures(after).and_then(|next| Some((next.get(0)?.start(), next.get(1)?)));
+    let end = match next {
+        Some((end, word)) if word.as_str().eq_ignore_ascii_case("end") => end,
+        // Without its end it goes to a blank line, as the published code has it: what comes before another
+        // heading may be the judge's analysis.
+        next => {
+            let blank = BLANK_LINE.find(&after[skipped..]);
+            let blank = blank.map_or(after.len(), |blank| skipped + blank.start());
+            next.map_or(blank, |(other, _)| blank.min(other))
+        }
+    };
     let text = after[..end].trim();
     let reference = (!text.is_empty()).then(|| text.to_owned());
     (reference, format!("{}\n{}", &reply[..heading.start()], &after[end..]))
@@ -207,6 +212,10 @@ mod tests {
         // Without an end it goes to the blank line.
         let read = parse_reply("###Response 3:\nMine.\nStill.\n\nrank: [0, 1, 2, 3]", 3).unwrap();
         assert_eq!(read.reference.as_deref(), Some("Mine.\nStill."));
+        let reply = "###Response 3:\nMine.\n\n2. No two say the same.\nduplicates: [[0, 1]]\n\n3. Scores\n\
+                     ### Response 0: 1\n### Response 1: 2\nrank: [3, 0, 2]";
+        let read = parse_reply(reply, 3).unwrap();
+        assert_eq!((read.reference.as_deref(), read.duplicates), (Some("Mine."), vec![1]));
         let read = parse_reply("###Response 3:\n###End\nrank: [0, 1, 2, 3]", 3).unwrap();
         assert_eq!(read.reference, None);
         let read = parse_reply("###Response 2:\nNot its own.\n\nrank: [0, 1, 2, 3]", 3).unwrap();

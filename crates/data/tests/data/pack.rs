@@ -1,6 +1,6 @@
 //! Plans and batches.
 
-use albacore_data::{Batch, Encoded, Origin, Packing, Plan, Reason, Response};
+use albacore_data::{Batch, Encoded, Origin, Packing, Plan, Reason, Response, UNRIVALLED};
 use proptest::prelude::*;
 
 fn example(ids: Vec<u32>, learned: &[bool]) -> Encoded {
@@ -34,7 +34,7 @@ fn a_batch_by_hand() {
         examples: vec![0, 1],
         target_starts: vec![0, 2, 4],
         group_starts: vec![0, 1, 2],
-        scores: vec![0.0, 0.0],
+        scores: vec![UNRIVALLED, UNRIVALLED],
     };
     assert_eq!(batch, expected);
 }
@@ -63,7 +63,7 @@ fn responses_share_their_prompt_whose_last_row_predicts_the_first_token_of_each(
         examples: vec![5, 7],
         target_starts: vec![0, 2, 3, 4],
         group_starts: vec![0, 2, 3],
-        scores: vec![0.0, 1.0, 0.0],
+        scores: vec![0.0, 1.0, UNRIVALLED],
     };
     assert_eq!(batch, expected);
     assert_eq!(batch.split(2).len(), 2);

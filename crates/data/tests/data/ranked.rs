@@ -161,15 +161,36 @@ fn preferences_of_text_are_put_into_the_template() {
 }
 
 #[test]
+fn whole_texts_are_parted_where_they_differ_and_a_blank_goes_with_the_answers() {
+    let both = |chosen: &str, rejected: &str| json!({"chosen": chosen, "rejected": rejected});
+    let good = both("Q:\nA: a good", "Q:\nA: b bad");
+    let room = Room::new(&[good.clone()]);
+    assert_eq!(room.first(), ["<s>Q:\nA:", " a good</s>=1", " b bad</s>=0"]);
+    let room = Room::new(&[good, both("say yes", "say yes, no")]);
+    assert_eq!(
+        room.defects(),
+        [
+            "a.jsonl:2: the answer is empty: `chosen` has nothing behind what both begin with, wanted text"
+        ]
+    );
+}
+
+#[test]
 fn preferences_of_messages_have_a_prompt_or_begin_alike() {
     let says = |role: &str, content: &str| json!({"role": role, "content": content});
     let (ask, good, bad) = (says("user", "Q"), says("assistant", "good"), says("assistant", "bad"));
     let explicit = json!({"prompt": [ask], "chosen": [good], "rejected": [bad]});
     let implicit = json!({"chosen": [ask, good], "rejected": [ask, bad]});
-    let mut room = Room::new(&[explicit, implicit]);
+    // The prompt as text beside whole conversations, and beside the answers alone.
+    let beside = json!({"prompt": "Q", "chosen": [ask, good], "rejected": [ask, bad]});
+    let before = json!({"prompt": "Q", "chosen": [good], "rejected": [bad]});
+    let mut room = Room::new(&[explicit, implicit, beside, before]);
     room.config.template = TemplateChoice::Chat;
     let dataset = room.run();
-    assert_eq!(room.shown(&dataset.train[0]), room.shown(&dataset.train[1]));
+    assert_eq!(dataset.train.len(), 4);
+    for other in &dataset.train[1..] {
+        assert_eq!(room.shown(&dataset.train[0]), room.shown(other));
+    }
     assert_eq!(dataset.train[0].responses.len(), 2);
 
     room.config.template = TemplateChoice::None;
@@ -236,6 +257,21 @@ fn a_ranking_names_what_is_there_and_each_once() {
     a.jsonl:4 (id `1`): the number of candidates in `rank` is 1, wanted 2 or more
     a.jsonl:5 (id `1`): `rank` names answer -1, wanted an answer from 0 to 2
     ");
+}
+
+#[test]
+fn an_answer_with_a_label_stands_alone_with_its_score() {
+    let said = |label: Value| json!({"prompt": "Q", "completion": "good", "label": label, "id": 1});
+    let room = |records: &[Value]| {
+        let mut room = Room::new(records);
+        room.config.sources[0].format = Some(albacore_data::Format::Preference);
+        room
+    };
+    let good = room(&[said(json!(true)), said(json!(false))]);
+    assert_eq!(good.first(), ["<s>Q", "good</s>=1"]);
+    assert_eq!(good.shown(&good.run().train[1]), ["<s>Q", "good</s>=0"]);
+    let bad = room(&[said(json!(true)), said(json!(1))]);
+    assert_eq!(bad.defects(), ["a.jsonl:2 (id `1`): `label` is a number, wanted true or false"]);
 }
 
 #[test]

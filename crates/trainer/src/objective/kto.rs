@@ -49,7 +49,7 @@ pub struct Kto {
     pub undesirable_weight: f64,
     /// Score above which a response is desirable; the others are not. Default: the middle between the
     /// best and the worst score of the group, at which a response takes no part. Raising it makes
-    /// more responses undesirable.
+    /// more responses undesirable. An answer without a rival is desirable, if there is a threshold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// What gains are measured from: the `group`'s mean gain, or `zero`. Default `group`.
@@ -105,6 +105,10 @@ impl Kto {
 impl Objective for Kto {
     fn needs_groups(&self) -> bool {
         true
+    }
+
+    fn learns_alone(&self) -> bool {
+        self.threshold.is_some()
     }
 
     fn needs_reference(&self) -> bool {
@@ -177,5 +181,8 @@ mod tests {
         let judged = kto.judged(&groups, &ranked);
         assert_eq!(judged, [(0, true), (2, false), (4, false), (1, false), (3, false)]);
         assert_eq!(kto.judged(&groups, &[0]), [(0, true)]);
+        // An answer that is learned as an ordinary one is desirable.
+        let alone = Groups { scores: &[albacore_data::UNRIVALLED], ..Groups::default() };
+        assert_eq!(kto.judged(&alone, &[0]), [(0, true)]);
     }
 }

@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pairwise::{Pairs, compare, logistic};
-use super::ranking::{OWN, ranking_counts};
+use super::ranking::OWN;
 use super::responses::{MleOver, Responses, Valued};
 use super::{Counts, Groups, Loss, Objective, not_negative};
 use crate::config::Problems;
@@ -58,10 +58,12 @@ impl Objective for Orpo {
         true
     }
 
+    fn learns_alone(&self) -> bool {
+        self.mle_weight > 0.0
+    }
+
     fn count(&self, groups: &Groups) -> Counts {
-        let Counts(mut counts) = ranking_counts(groups);
-        counts.push(MleOver::Best.tokens(groups));
-        Counts(counts)
+        MleOver::Best.counts(groups)
     }
 
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {

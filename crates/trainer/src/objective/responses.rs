@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ranking::ranking_terms;
+use super::ranking::{ranking_counts, ranking_terms};
 use super::{Counts, Groups, Loss, Term};
 
 /// The responses whose likelihood is maximised beside a ranking.
@@ -27,6 +27,13 @@ impl MleOver {
             ranked.truncate(1);
         }
         ranked
+    }
+
+    /// The counts of a ranking, and behind them the supervised tokens that these have.
+    pub(super) fn counts(self, groups: &Groups) -> Counts {
+        let Counts(mut counts) = ranking_counts(groups);
+        counts.push(self.tokens(groups));
+        Counts(counts)
     }
 
     /// How many supervised tokens they have.

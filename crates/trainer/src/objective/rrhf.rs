@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pairwise::hinge;
-use super::ranking::{GROUPS, OWN, ranking_counts};
+use super::ranking::{GROUPS, OWN};
 use super::responses::{MleOver, Responses, share};
 use super::{Counts, Groups, Loss, Objective, Pairs, not_negative};
 use crate::config::Problems;
@@ -49,10 +49,12 @@ impl Objective for Rrhf {
         true
     }
 
+    fn learns_alone(&self) -> bool {
+        self.mle_weight > 0.0
+    }
+
     fn count(&self, groups: &Groups) -> Counts {
-        let Counts(mut counts) = ranking_counts(groups);
-        counts.push(MleOver::Best.tokens(groups));
-        Counts(counts)
+        MleOver::Best.counts(groups)
     }
 
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {

@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::pairwise::{Pairs, compare, logistic};
-use super::ranking::{OWN, ranking_counts};
+use super::ranking::OWN;
 use super::responses::{MleOver, Responses};
 use super::{Counts, Groups, Loss, Objective, above_zero, not_negative};
 use crate::config::Problems;
@@ -53,10 +53,12 @@ impl Objective for Simpo {
         true
     }
 
+    fn learns_alone(&self) -> bool {
+        self.mle_weight > 0.0
+    }
+
     fn count(&self, groups: &Groups) -> Counts {
-        let Counts(mut counts) = ranking_counts(groups);
-        counts.push(MleOver::Best.tokens(groups));
-        Counts(counts)
+        MleOver::Best.counts(groups)
     }
 
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {

@@ -108,6 +108,10 @@ impl Objective for Tuna {
         true
     }
 
+    fn learns_alone(&self) -> bool {
+        self.mle_weight > 0.0
+    }
+
     fn count(&self, groups: &Groups) -> Counts {
         let Counts(mut counts) = ranking_counts(groups);
         counts.extend([self.mle_over.tokens(groups), 0]);

@@ -1,9 +1,12 @@
-//! A model here reads every answer: its log-probabilities rank them.
+//! A model here reads every answer, those of a group behind one copy of their prompt: its log-probabilities rank
+//! them.
+
+use std::ops::Range;
 
 use albacore_data::rank::{
     Counts, Likelihood, Recorded, Unranked, by_likelihood, check_settings, teacher_settings,
 };
-use albacore_data::{Encoded, Origin, Statistics};
+use albacore_data::{Encoded, Origin, Response, Statistics};
 use candle_core::Device;
 
 use super::{Groups, Job};
@@ -29,15 +32,20 @@ impl Job<'_> {
         let loaded = Loaded::from_folder(&folder, device)?;
         let (groups, examples) = encode(groups, &loaded);
         let scoring = Scoring::new(&examples);
+        let answers = answers(&examples);
         let stop = stop_flag(*self.terminal, "what has been read is kept")?;
         let (_held, mut log) = self.take_folder()?;
-        let batches: Vec<_> = (0..scoring.batches()).map(|batch| scoring.examples(batch)).collect();
+        let of_batch =
+            |batch| scoring.examples(batch).iter().map(|&group| &answers[group as usize]);
+        let batches: Vec<Vec<u32>> = (0..scoring.batches())
+            .map(|batch| of_batch(batch).cloned().flatten().collect())
+            .collect();
         let mut recorded = Recorded::open(&run, &settings, &batches)?;
         let progress = Progress::new(
             self.terminal,
             "reading answers",
             recorded.len() as u64,
-            examples.len() as u64,
+            batches.iter().map(Vec::len).sum::<usize>() as u64,
         );
         for (batch, numbers) in batches.iter().enumerate().skip(recorded.next_batch()) {
             if stop.load(std::sync::atomic::Ordering::Relaxed) {
@@ -69,35 +77,61 @@ impl Job<'_> {
     }
 }
 
-/// The ids of every answer behind its prompt, as `score --template none` has them: the end-of-sequence token
-/// is read as well, but for answers that were cut off. A group with an answer that cannot be encoded, or
-/// that is longer than all that the model was made for, is set aside.
+/// The numbers of each group's answers, among those of all.
+fn answers(groups: &[Encoded]) -> Vec<Range<u32>> {
+    let mut end = 0;
+    let numbers = groups.iter().map(|group| {
+        let start = end;
+        end += group.responses.len() as u32;
+        start..end
+    });
+    numbers.collect()
+}
+
+/// The ids of the answers of every group behind their prompt, as `score --template none` has them: the
+/// end-of-sequence token is read as well, but for answers that were cut off. A group with an answer that cannot
+/// be encoded, or that is longer than all that the model was made for, is set aside.
 fn encode(groups: Groups, loaded: &Loaded) -> (Groups, Vec<Encoded>) {
     let (tokenizer, shape) = (&loaded.tokenizer, loaded.model.config());
     let mut all = Vec::new();
     let groups = groups.into_iter().map(|group| {
         let group = group?;
-        let encode = |number: usize| -> anyhow::Result<Encoded> {
+        let encode = |number: usize, prompt: usize| -> anyhow::Result<Vec<u32>> {
             let candidate = &group.candidates[number];
-            let prompt = tokenizer.encode_start(&group.prompt)?;
             let mut response = tokenizer.encode(&candidate.text)?;
             let ended = response.last().is_some_and(|last| tokenizer.eos_ids().contains(last));
             if !ended && !candidate.is_truncated() {
                 response.push(tokenizer.eos());
             }
-            let origin = Origin::new(group.id.as_str(), number as u32);
-            let example = given(&prompt, &response, origin, shape.vocab_size())?;
-            let most = shape.context();
+            anyhow::ensure!(!response.is_empty(), "answer {number} has no tokens");
+            let (tokens, most) = (prompt + response.len(), shape.context());
             anyhow::ensure!(
-                example.len() <= most,
-                "answer {number} and its prompt have {} tokens, the model was made for {most}",
-                example.len()
+                tokens <= most,
+                "answer {number} and its prompt have {tokens} tokens, the model was made for {most}"
             );
-            Ok(example)
+            Ok(response)
         };
-        match (0..group.candidates.len()).map(encode).collect::<anyhow::Result<Vec<_>>>() {
-            Ok(examples) => {
-                all.extend(examples);
+        let encode_all = || -> anyhow::Result<Encoded> {
+            let prompt = tokenizer.encode_start(&group.prompt)?;
+            let numbers = 0..group.candidates.len();
+            let responses = numbers.map(|number| encode(number, prompt.len()));
+            let responses = responses.collect::<anyhow::Result<Vec<_>>>()?;
+            let origin = Origin::new(group.id.as_str(), 0);
+            let mut whole = given(&prompt, &responses.concat(), origin, shape.vocab_size())?;
+            let mut start = prompt.len();
+            whole.responses = responses
+                .iter()
+                .map(|response| {
+                    let shared = Response { start, score: 0.0 };
+                    start += response.len();
+                    shared
+                })
+                .collect();
+            Ok(whole)
+        };
+        match encode_all() {
+            Ok(whole) => {
+                all.push(whole);
                 Ok(group)
             }
             Err(why) => {

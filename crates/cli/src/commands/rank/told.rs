@@ -166,7 +166,10 @@ pub fn summary(config: &Rank, summary: &Summary, statistics: &Statistics, as_jso
     let counts = &summary.counts;
     let rare = [
         (summary.with_ties, "with tied answers"),
-        (summary.all_tied, "with all answers tied: they teach no order"),
+        (
+            summary.all_tied,
+            "with all answers tied: nothing but their place in the file orders them",
+        ),
         (counts.empty, "answers that were empty"),
         (counts.merged, "answers that repeated another of their set"),
         (counts.duplicates_of_the_judge, "answers that the judge found to say what another says"),
