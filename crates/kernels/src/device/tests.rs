@@ -9,9 +9,11 @@ mod decode;
 mod narrow;
 #[cfg(feature = "cuda")]
 mod offload;
+mod points;
 mod rows;
 mod sample;
 mod update;
+mod wide;
 
 use crate::AdamWStep;
 use crate::emulator::rounded;
