@@ -5,6 +5,7 @@
 
 mod attention;
 mod biased_attention;
+mod crossing;
 mod decode;
 mod narrow;
 #[cfg(feature = "cuda")]
