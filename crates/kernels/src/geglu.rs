@@ -2,8 +2,6 @@
 //! that its checkpoints were trained with, `gelu_new` of transformers (Hendrycks and Gimpel, 2016,
 //! section 2): `gelu(g) = g/2 · (1 + tanh(√(2/π) (g + 0.044715 g³)))`.
 
-use candle_core::Tensor;
-
 use crate::device::points::Gating;
 use crate::gated::{self, Gate, halves};
 use crate::storage::Like;
@@ -61,6 +59,8 @@ impl Gate for Gelu {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::*;
     use crate::support::{passes, prove, tensor};
 

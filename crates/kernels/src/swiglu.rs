@@ -1,8 +1,6 @@
 //! The gated activation of LLaMA's feed-forward layers: `y = silu(g) · u`, where `silu(g) = g σ(g)` and
 //! `σ(g) = 1 / (1 + e⁻ᵍ)`.
 
-use candle_core::Tensor;
-
 use crate::device::points::Gating;
 use crate::gated::{self, Gate, halves};
 use crate::simd::exp;
@@ -54,6 +52,8 @@ impl Gate for Silu {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::*;
     use crate::support::{passes, prove, tensor};
 

@@ -225,7 +225,7 @@ impl Call {
             all
         };
         let (grid, given) = ([query_tiles.count, query], arguments(sums.q, query_tiles));
-        if self.bias.is_some() {
+        if self.bias.is_some_and(Bias::tells_distances_apart) {
             let given = given.clone();
             gpu.launch(self.launch(file, "backward_deltas", grid, 128, bytes, given))?;
         } else {

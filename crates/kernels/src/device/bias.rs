@@ -32,6 +32,11 @@ impl Bias {
     pub(crate) fn of_one_distance(values: Address) -> Self {
         Self { values, span: 1, past: 0 }
     }
+
+    /// Whether it has a gradient worth summing by distance.
+    pub(crate) fn tells_distances_apart(self) -> bool {
+        self.span > 1
+    }
 }
 
 /// Sums of the scores' gradients by distance, each line `(H, span)` of f32.

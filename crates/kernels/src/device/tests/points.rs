@@ -49,12 +49,12 @@ fn prove_gated(
 
 #[test]
 fn emulated_swiglu_is_its_twin() {
-    prove_gated(Gating::Swiglu, |tape, gate_up| crate::swiglu(tape, gate_up));
+    prove_gated(Gating::Swiglu, crate::swiglu);
 }
 
 #[test]
 fn emulated_geglu_is_its_twin() {
-    prove_gated(Gating::Geglu, |tape, gate_up| crate::geglu(tape, gate_up));
+    prove_gated(Gating::Geglu, crate::geglu);
 }
 
 #[test]
