@@ -38,7 +38,7 @@ __device__ void decode(T* out, const T* rows, const T* cache, const u32* table, 
   const T* keys = cache + u64(slot) * capacity * row + key_head * width;
   const T* values = keys + key_heads * width;
   const T* q = rows + u64(token) * stride + (key_head * group + first) * width;
-  const bool biased = past != NO_BIAS;
+  const float* added = past == NO_BIAS ? nullptr : bias + (key_head * group + first) * u64(span);
 
   float queries[HEADS][CHANNELS], weighed[HEADS][CHANNELS] = {}, peak[HEADS], total[HEADS] = {};
 #pragma unroll
@@ -65,11 +65,8 @@ __device__ void decode(T* out, const T* rows, const T* cache, const u32* table, 
 #pragma unroll
       for (u32 i = 0; i < CHANNELS; ++i) score += queries[head][i] * k[i];
       score = warp_sum(score);
-      if (biased) {
-        // From -past on; what lies further away takes the outermost value. A token's own distance is 0.
-        const u32 distance = past - min(past, seen - 1 - key);
-        score += __ldg(bias + u64(key_head * group + first + head) * span + distance);
-      }
+      // From -past on; what lies further away takes the outermost value. A token's own distance is 0.
+      if (added != nullptr) score += __ldg(added + head * span + (past - min(past, seen - 1 - key)));
       const float highest = fmaxf(peak[head], score), kept = exp2f(peak[head] - highest);
       const float weight = exp2f(score - highest);
       peak[head] = highest;

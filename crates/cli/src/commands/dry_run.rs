@@ -286,4 +286,18 @@ mod tests {
         let bytes = state(&shape, &optim(Int8)) as f64 / 134_515_008.0;
         assert!((bytes - 2.0 - 8.0 / 256.0).abs() < 1e-6, "{bytes}");
     }
+
+    /// Of what a token takes on a GPU in bf16, the three residuals of a layer take two bytes more each.
+    #[test]
+    fn the_residuals_of_a_t5_are_foretold_in_f32_beside_bf16() {
+        let shape = T5Config { num_layers: 5, num_decoder_layers: 7, ..T5Config::default() };
+        let wide = 3 * 7 * shape.d_model as u64;
+        let shape = ModelConfig::from(shape);
+        let train = TrainConfig { batches_per_step: 2, ..TrainConfig::default() };
+        let of = |number, tokens| {
+            memory(&shape, &train, &OptimConfig::default(), tokens, Place::Gpu(number))
+        };
+        let a_token = |number| (of(number, 20_000) - of(number, 10_000)) / 10_000;
+        assert_eq!(a_token(2), a_token(4) / 2 + 2 * wide);
+    }
 }
