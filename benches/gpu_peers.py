@@ -5,6 +5,8 @@ Shows, for each piece of work, every peer's speed, share of the card's peak and 
 
     llama1b      full finetuning, Llama-3.2-1B's shape, bf16 with f32 master AdamW, 16 x 2048 tokens a step
     smollm2      the same, SmolLM2-135M's shape, 32 x 1024
+    t5           the same, Flan-T5-large's shape, 32 pairs of 512 source and 128 target tokens, without dropout
+    t5_dropped   the same with dropout of 0.05, as Flan-T5 was tuned
     attention    causal flash attention forward and backward, 4 x 16 heads x 4096 x 128
     head         linear + cross entropy forward and backward, 32,768 tokens x 2048 x 128,256 words
     decode       128 new tokens after 128, greedy, batch 64, Llama-3.2-1B's shape: transformers' `generate`
@@ -16,9 +18,9 @@ Shows, for each piece of work, every peer's speed, share of the card's peak and 
 Needs: pip install torch transformers; liger-kernel, trl and datasets where they are to be peers. 4 GB on the disk. A whole
 run ends within `--seconds`; what did not fit says so, and `--only` with more seconds gives it room.
 
-Peers of finetuning, each with fused AdamW on f32 masters, flash SDPA, and the largest micro-batch that fits: eager; each
+Peers of finetuning a LLaMA, each with fused AdamW on f32 masters, flash SDPA, and the largest micro-batch that fits: eager; each
 block and the loss compiled; the whole model compiled with CUDA graphs; one flat row through PyTorch's `varlen_attn`;
-liger-kernel; TRL. Both sides: the same random weights and ids, rows of one sequence (no mask is needed, which suits the
+liger-kernel; TRL. Of a T5 (torch_t5.py): transformers' own with SDPA, eager, by blocks and whole compiled. Both sides: the same random weights and ids, rows of one sequence (no mask is needed, which suits the
 peers), loss on every token, gradients clipped at norm 1. albacore takes the first of a list of settings that fits.
 
 How it measures. The peers of one piece of work share a process (torch_peers.py), albacore has its own, and the two never run at once. Steps
@@ -26,7 +28,7 @@ are timed between CUDA events, the host one step ahead; the first ones are not c
 `elapsed_s` between two lines of its metrics. Rates are of the middle step, with the slowest and the fastest. Memory: of the
 peers PyTorch's peak of reserved memory and what the context holds besides; of albacore what the driver says (watched.py).
 MFU = (6·P + 6·L·C·T)·tokens/s over 989 TFLOP/s: P parameters, a tied embedding once, as head; L layers of C = heads x head
-width; a causal query sees T/2 keys; recomputation counts nothing. Each result is in the JSON as soon as it is there.
+width; a causal query sees T/2 keys; recomputation counts nothing; of a T5 each half's weights for its own tokens. Each result is in the JSON as soon as it is there.
 """
 import argparse
 import json
@@ -44,30 +46,50 @@ from watched import Card, Failure, PeakMemory, finish, read_lines, start, write_
 
 # Sizes and the share of all seconds that a piece of work may take.
 WORK = {
-    "llama1b": {"share": 0.34, "shape": "llama-3.2-1b", "rows": 16, "tokens": 2048},
-    "smollm2": {"share": 0.26, "shape": "smollm2-135m", "rows": 32, "tokens": 1024},
-    "attention": {"share": 0.08, "batch": 4, "heads": 16, "tokens": 4096, "width": 128},
-    "head": {"share": 0.12, "tokens": 32768, "width": 2048, "vocabulary": 128256},
-    "decode": {"share": 0.20, "shape": "llama-3.2-1b", "rows": 64, "tokens": 128, "new": 128},
+    "llama1b": {"share": 0.28, "shape": "llama-3.2-1b", "rows": 16, "tokens": 2048},
+    "smollm2": {"share": 0.20, "shape": "smollm2-135m", "rows": 32, "tokens": 1024},
+    "t5": {"share": 0.16, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.0},
+    "t5_dropped": {"share": 0.10, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.05},
+    "attention": {"share": 0.06, "batch": 4, "heads": 16, "tokens": 4096, "width": 128},
+    "head": {"share": 0.08, "tokens": 32768, "width": 2048, "vocabulary": 128256},
+    "decode": {"share": 0.12, "shape": "llama-3.2-1b", "rows": 64, "tokens": 128, "new": 128},
 }
-TINY = {"rows": 4, "tokens": 64, "shape": "tiny", "batch": 1, "heads": 2, "width": 32, "vocabulary": 1031, "new": 8}
-TRAINING = ("llama1b", "smollm2")
+TINY = {"rows": 4, "tokens": 64, "shape": "tiny", "batch": 1, "heads": 2, "width": 32, "vocabulary": 1031, "new": 8, "source": 48, "target": 12}
+TRAINING = ("llama1b", "smollm2", "t5", "t5_dropped")
 OPTIMIZER = {"learning_rate": 1e-5, "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.0, "max_grad_norm": 1.0}
 SETTINGS = [("none", 1), ("selective", 1), ("selective", 2), ("selective", 4), ("block", 4)]  # albacore's recompute, batches a step
 PEAK, DISTINCT, WARM = 989e12, 8, 3  # FLOP/s; steps of different ids; steps that are not counted
 
 
 def sizes(tiny, name):
-    return {key: TINY.get(key, value) if tiny else value for key, value in WORK[name].items()}
+    size = {key: TINY.get(key, value) if tiny else value for key, value in WORK[name].items()}
+    return size | ({"shape": "tiny-t5"} if tiny and "source" in size else {})
 
 
-def flops_per_token(folder, tokens):
+def tokens_of(size):
+    """Of a row: a sequence, or source and target together."""
+    return size["tokens"] if "tokens" in size else size["source"] + size["target"]
+
+
+def flops_per_token(folder, size):
     config = json.loads((folder / "config.json").read_text())
+    if config["model_type"] == "t5":
+        return flops_per_pair(config, size["source"], size["target"]) / tokens_of(size)
+    tokens = size["tokens"]
     hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     width = config.get("head_dim") or hidden // heads
     parameters = layers * (hidden * width * (2 * heads + 2 * kv) + 3 * hidden * inner) + hidden * config["vocab_size"]
     return 6 * parameters + 6 * layers * heads * width * tokens
+
+
+def flops_per_pair(config, source, target):
+    """Each token times the weights that it meets; a source's keys and values are made for the decoder too."""
+    hidden, inner = config["d_model"], config["num_heads"] * config["d_kv"]
+    dense = (3 if config["feed_forward_proj"].startswith("gated") else 2) * hidden * config["d_ff"]
+    encoder = config["num_layers"] * source * (4 * hidden * inner + dense + 2 * inner * source)
+    decoder = target * (6 * hidden * inner + dense + inner * target + 2 * inner * source) + source * 2 * hidden * inner
+    return 6 * (encoder + config["num_decoder_layers"] * decoder + target * hidden * config["vocab_size"])
 
 
 def rates(tokens_per_second, flops=None):
@@ -82,16 +104,17 @@ def albacore_side(arguments, name, work, deadline):
     size = sizes(arguments.tiny, name)
     if not (work / "model/tokenizer.json").exists():
         return {"error": "the peers' process had not saved the model"}
-    flops, tried = flops_per_token(work / "model", size["tokens"]), []
+    flops, tokens, tried = flops_per_token(work / "model", size), tokens_of(size), []
+    dropout = {"dropout": size["dropout"]} if "dropout" in size else {}
     for at, (recompute, batches) in enumerate(SETTINGS):
         run = work / f"albacore-{at}"
         label = f"recompute {recompute}, {batches} batches a step"
         config = write_config(work / "albacore.toml", {
             "run": {"dir": str(work), "name": run.name}, "model": {"path": str(work / "model")},
-            "data": {"template": "none", "tokens_per_batch": size["rows"] * size["tokens"] // batches, "max_tokens": size["tokens"], "shuffle": False},
+            "data": {"template": "none", "tokens_per_batch": size["rows"] * tokens // batches, "max_tokens": tokens, "shuffle": False},
             "[data.sources]": {"path": str(work / "rows.jsonl"), "format": "tokens"}, "optim": {"kind": "adamw", **OPTIMIZER},
             "schedule": {"kind": "constant"}, "checkpoint": {"every": 0},
-            "train": {"steps": 100_000, "batches_per_step": batches, "recompute": recompute, "precision": None if arguments.device == "cpu" else "bf16"}})
+            "train": {"steps": 100_000, "batches_per_step": batches, "recompute": recompute, "precision": None if arguments.device == "cpu" else "bf16"} | dropout})
         log, memory, begin, first = work / f"{run.name}.log", PeakMemory(arguments.card), time.monotonic(), []
         child = start(arguments.albacore, config, log, arguments.device, arguments.threads)
 

@@ -24,6 +24,7 @@ import transformers
 
 from gpu_peers import DISTINCT, OPTIMIZER, WARM, WORK, flops_per_token, rates, sizes
 from random_llama import make_model, save_model
+from torch_t5 import train_t5
 from watched import write_lines
 
 
@@ -104,7 +105,7 @@ def train_peers(peers):
     records = ids.view(-1, tokens).tolist()
     write_lines(peers.arguments.work / "rows.jsonl", [{"input_ids": record, "labels": record} for record in records])
     ids, model = ids.to(device), None
-    flops = flops_per_token(peers.arguments.work / "model", tokens)
+    flops = flops_per_token(peers.arguments.work / "model", size)
 
     def describe(settings):
         return lambda seconds: rates([rows * tokens / second for second in seconds], flops) | settings
@@ -339,7 +340,8 @@ def main():
     peers = Peers(parser.parse_args())
     torch._dynamo.config.recompile_limit = 64
     peers.say(about={"device": torch.cuda.get_device_name() if peers.cuda else "cpu", "torch": torch.__version__, "transformers": transformers.__version__})
-    {"attention": attention_peers, "head": head_peers, "decode": decode_peers}.get(peers.arguments.name, train_peers)(peers)
+    works = {"attention": attention_peers, "head": head_peers, "decode": decode_peers, "t5": train_t5, "t5_dropped": train_t5}
+    works.get(peers.arguments.name, train_peers)(peers)
 
 
 if __name__ == "__main__":

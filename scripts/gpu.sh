@@ -3,7 +3,7 @@
 #
 #     scripts/gpu.sh [PART …]            parts: twin parity repeat memory profile peers ranking; all of them if none is named
 #
-#   twin     every kernel against its CPU twin, and a whole LLaMA's gradients     (2 minutes)
+#   twin     every kernel against its CPU twin, and a whole LLaMA's and T5's gradients and answers (3 minutes)
 #   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
 #   repeat   two runs byte-equal; SIGKILL and resume byte-equal; both again with 8-bit offloaded state and bf16 weights
 #   memory   the memory that a dry run foretells beside what the driver reports: within 10 %

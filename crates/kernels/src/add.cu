@@ -3,27 +3,14 @@
 // A thread takes one pack; launch <<<ceil(n / PACK / 256), 256>>>. The buffers begin at multiples of
 // 16 bytes; the last pack may be cut.
 
-#include "cuda/device.cuh"
+#include "cuda/points.cuh"
 
 namespace {
-
-// The numbers of this thread's pack: the first, and how many are left there.
-struct Reach {
-  u64 first, left;
-  bool whole;
-};
-
-template <typename T>
-__device__ __forceinline__ Reach reach(u64 count) {
-  const u64 first = (u64(blockIdx.x) * blockDim.x + threadIdx.x) * PACK<T>;
-  const u64 left = first < count ? count - first : 0;
-  return {first, left, left >= PACK<T>};
-}
 
 // Also in place: `out` may be `a`.
 template <typename T>
 __device__ void add(T* out, const T* a, const T* b, u64 count) {
-  const Reach at = reach<T>(count);
+  const Reach at = reach<PACK<T>>(count);
   if (at.left == 0) return;
   float first[PACK<T>], second[PACK<T>];
   load_pack(first, a + at.first, at.left, at.whole);

@@ -1,12 +1,17 @@
 // Attention over packed sequences, forward (backward: attention_backward.cu; both are the twin of attention.rs; Dao, 2023,
 // FlashAttention-2), causal or bidirectional, grouped-query, with groups that share a prompt, or with a bias by
-// relative distance (attention_bias.cu).
+// relative distance (attention_bias.cu), of queries and keys in one batch or in two (cross-attention).
 //
-// Layout: qkv (T, (H + 2G) D) with q, k and v heads side by side, out (T, H D), log_sums and deltas
-// (H, T) f32. Tokens x tokens scores never leave a tile's registers. What a tile works on is decided
+// Layout: rows of queries, the H heads of q, every q_stride numbers; rows of keys, the G heads of k and the G of v,
+// every k_stride: both parts of a row of one qkv (T, (H + 2G) D), or q (T, H D) and kv (S, 2 G D). out (T, H D),
+// log_sums and deltas (H, T) f32. Tokens x tokens scores never leave a tile's registers. What a tile works on is decided
 // by the host (device/tiles.rs): a query tile attends to the keys `prefix_start .. prefix_end`, all
 // of which lie before it, and to its own sequence's from `start` on; a key tile is attended to by the
-// queries `query_start .. query_end`. Causal means: a key is seen by the queries from its own row on.
+// queries `query_start .. query_end`. Causal means: a key is seen by the queries from its own row on. In
+// cross-attention a query tile has no keys of its own: `prefix` are the rows of its source.
+//
+// `dropped` kernels drop weights after the softmax (cuda/mask.cuh) and have a bias too, which may be one zero for
+// all distances.
 //
 // A warp owns 16 rows. Width D of the kernel: 64, 80, 96, 128 or 256; heads may be narrower by a
 // multiple of 16 bytes, the rest is read as zeros. Launch: tiles x heads blocks; threads and shared
@@ -16,21 +21,22 @@
 
 namespace {
 
-template <typename T, u32 D, bool BIASED>
-__device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* tiles, u32 tokens, u32 query_heads,
-                        u32 key_heads, u32 width, float scale, bool causal, const Bias& bias) {
+template <typename T, u32 D, bool BIASED, bool DROPPED = false>
+__device__ void forward(T* out, float* log_sums, const T* q_rows, const T* k_rows, u32 q_stride, u32 k_stride,
+                        const QueryTile* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale,
+                        bool causal, const Bias& bias, const Mask& mask) {
   using S = Shape<T, D>;
   constexpr u32 KEYS = S::KEYS, STAGES = S::KEY_STAGES;
   DYNAMIC_SHARED(memory);
   T* q = reinterpret_cast<T*>(memory);
   const QueryTile tile = tiles[blockIdx.x];
   const u32 head = blockIdx.y;
-  const u64 stride = u64(query_heads + 2 * key_heads) * width;
-  const Passing<T, D, KEYS, STAGES> passing(q + ROWS * S::PITCH, qkv, tile, query_heads, key_heads, width, causal);
+  const Passing<T, D, KEYS, STAGES> passing(q + ROWS * S::PITCH, k_rows, k_stride, tile, query_heads, key_heads, width,
+                                            causal);
   const u32 count = passing.count;
   auto fetch = [&](u32 index) { passing.fetch(index); };
 
-  copy_rows<T, D, ROWS>(q, qkv + head * width, stride, tile.first, tile.end, width);
+  copy_rows<T, D, ROWS>(q, q_rows + head * width, q_stride, tile.first, tile.end, width);
   fetch(0);
   copy_async_commit();
 
@@ -38,6 +44,7 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
   const u32 queries[2] = {tile.first + row + group, tile.first + row + group + 8};
   const float scale2 = scale * LOG2_E;
   const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
+  const DroppedHead dropped{mask, head};
   float sums[D / 8][4] = {};
   float peak[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
 
@@ -78,6 +85,8 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
       for (u32 i = 0; i < 4; ++i) {
         scores[n][i] = exp2f(scores[n][i] - base[i / 2]);
         total[i / 2] += scores[n][i];
+        // The sum of the softmax is that of all weights.
+        if (DROPPED) scores[n][i] *= dropped.factor(queries[i / 2], keys.first + n * 8 + column + i % 2);
       }
     }
     weigh_rows<T, D, KEYS, D>(sums, scores, passing.v(index), 0);
@@ -102,28 +111,40 @@ __device__ void forward(T* out, float* log_sums, const T* qkv, const QueryTile* 
 }  // namespace
 
 #define ATTENTION_PARAMETERS(T)                                                                                        \
-  T *out, float *log_sums, const T *qkv, const void *tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width,     \
-      float scale, u32 causal
+  T *out, float *log_sums, const T *q, const T *k, u32 q_stride, u32 k_stride, const void *tiles, u32 tokens,          \
+      u32 query_heads, u32 key_heads, u32 width, float scale, u32 causal
+
+#define ATTENTION_ARGUMENTS                                                                                            \
+  out, log_sums, q, k, q_stride, k_stride, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads,       \
+      width, scale, causal
 
 #define ATTENTION_KERNELS(T, type, D)                                                                                  \
   extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_##type##_##D(ATTENTION_PARAMETERS(T)) {       \
-    forward<T, D, false>(out, log_sums, qkv, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads,     \
-                         width, scale, causal, Bias{});                                                                \
+    forward<T, D, false>(ATTENTION_ARGUMENTS, Bias{}, Mask{});                                                         \
   }                                                                                                                    \
   KERNEL(attention_forward_##type##_##D);                                                                              \
   extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_biased_##type##_##D(                          \
       ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {                                              \
-    forward<T, D, true>(out, log_sums, qkv, static_cast<const QueryTile*>(tiles), tokens, query_heads, key_heads,      \
-                        width, scale, causal, Bias{bias, int(past), int(future)});                                     \
+    forward<T, D, true>(ATTENTION_ARGUMENTS, Bias{bias, int(past), int(future)}, Mask{});                              \
   }                                                                                                                    \
   KERNEL(attention_forward_biased_##type##_##D)
 
-#define ATTENTION_WIDTHS(T, type)  \
-  ATTENTION_KERNELS(T, type, 64);  \
-  ATTENTION_KERNELS(T, type, 80);  \
-  ATTENTION_KERNELS(T, type, 96);  \
-  ATTENTION_KERNELS(T, type, 128); \
-  ATTENTION_KERNELS(T, type, 256)
+#define ATTENTION_DROPPED_KERNEL(T, type, D)                                                                           \
+  extern "C" __global__ void __launch_bounds__(128, 1) attention_forward_dropped_##type##_##D(                         \
+      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future, u64 key, u32 below, float keep) {              \
+    forward<T, D, true, true>(ATTENTION_ARGUMENTS, Bias{bias, int(past), int(future)}, Mask{key, below, keep});        \
+  }                                                                                                                    \
+  KERNEL(attention_forward_dropped_##type##_##D)
+
+#define ATTENTION_WIDTHS(T, type)         \
+  ATTENTION_KERNELS(T, type, 64);         \
+  ATTENTION_KERNELS(T, type, 80);         \
+  ATTENTION_KERNELS(T, type, 96);         \
+  ATTENTION_KERNELS(T, type, 128);        \
+  ATTENTION_KERNELS(T, type, 256);        \
+  ATTENTION_DROPPED_KERNEL(T, type, 64);  \
+  ATTENTION_DROPPED_KERNEL(T, type, 128); \
+  ATTENTION_DROPPED_KERNEL(T, type, 256)
 
 ATTENTION_WIDTHS(float, f32);
 ATTENTION_WIDTHS(bf16, bf16);

@@ -31,7 +31,7 @@ pub(crate) use dropped::Dropped;
 pub(crate) use forward::Tile;
 pub(crate) use rows::{Block, Rows};
 
-use crate::device::attention::Call;
+use crate::device::attention::{Call, Streams};
 use crate::device::bias::Table;
 use crate::dropout::Mask;
 use crate::engine::{Engine, Memory};
@@ -103,10 +103,10 @@ pub fn biased_attention<'a>(
 }
 
 /// As [`biased_attention`], of which the tape drops weights at the rate `dropout`, as
-/// [`crate::dropout()`] drops numbers: on the CPU.
+/// [`crate::dropout()`] drops numbers.
 ///
 /// # Errors
-/// As [`biased_attention`]; if weights are to be dropped on a GPU.
+/// As [`biased_attention`].
 pub fn biased_attention_with_dropout<'a>(
     tape: &mut Tape<'a>,
     qkv: &Value<'a>,
@@ -121,9 +121,6 @@ pub fn biased_attention_with_dropout<'a>(
         return Err(Error::BiasedPrompts);
     }
     let dropout = Mask::next(tape, dropout);
-    if dropout.is_some() && !qkv.tensor().device().is_cpu() {
-        return Err(Error::Device { found: "attention with dropout".to_owned() });
-    }
     let causal = !bias.buckets.is_bidirectional();
     record(tape, qkv, Attention { heads, sequences, scale, causal, bias: Some(bias), dropout })
 }
@@ -177,9 +174,10 @@ impl Attention<'_> {
     fn run_forward(self, qkv: &Tensor, out: &Tensor, lse: &Tensor) -> Result<()> {
         if let Some(gpu) = Engine::of(qkv.device())? {
             let tiles = self.sequences.query_tiles(&gpu, self.causal)?;
-            let places = [gpu.at(out)?, gpu.at(lse)?, gpu.at(qkv)?];
+            let places = [gpu.at(out)?, gpu.at(lse)?];
             let (call, _bias) = self.on_gpu(&gpu, qkv)?;
-            return call.forward(&*gpu, tiles, places);
+            let from = Streams::packed(self.heads, call.compute, gpu.at(qkv)?);
+            return call.forward(&*gpu, tiles, places, from);
         }
         let (qkv, bias) = (storage::read(qkv)?, self.bias_values()?);
         storage::write(out, |out| {
@@ -200,14 +198,15 @@ impl Attention<'_> {
             let queries = self.sequences.query_tiles(&gpu, self.causal)?;
             let tiles = [queries, self.sequences.key_tiles(&gpu, self.causal)?];
             let (call, bias) = self.on_gpu(&gpu, qkv)?;
-            let (gradient, lse) = (gpu.at(gradient)?, gpu.at(lse)?);
-            let places = [gpu.at(sum)?, gpu.at(qkv)?, gpu.at(output)?, gradient, lse];
+            let places = [gpu.at(output)?, gpu.at(gradient)?, gpu.at(lse)?];
+            let packed = |at| Streams::packed(self.heads, call.compute, at);
+            let streams = [packed(gpu.at(sum)?), packed(gpu.at(qkv)?)];
             let Some((trained, (table, _values))) = self.trained_table().zip(bias.as_ref()) else {
-                return call.backward(&*gpu, tiles, places, accumulate, None);
+                return call.backward(&*gpu, tiles, streams, places, accumulate, None);
             };
             let sums = table.sums(&*gpu, queries.count)?;
             let lines = gpu.address(&sums.memory);
-            call.backward(&*gpu, tiles, places, accumulate, Some(lines))?;
+            call.backward(&*gpu, tiles, streams, places, accumulate, Some(lines))?;
             return trained.add_sums_on_gpu(&gpu, *table, &sums);
         }
         let (qkv, output) = (storage::read(qkv)?, storage::read(output)?);
@@ -229,6 +228,7 @@ impl Attention<'_> {
         let table = bias.on_gpu(gpu)?;
         let values = table.values(gpu)?;
         call.bias = Some(table.bias(gpu.address(&values)));
+        call.dropout = self.dropout;
         Ok((call, Some((table, values))))
     }
 }

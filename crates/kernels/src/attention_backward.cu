@@ -70,15 +70,17 @@ __device__ __forceinline__ void add_by_distance(float* line, float (&outer)[2], 
   }
 }
 
-// dq of a query tile: dS = P (dO v^T - delta), dq = scale dS k. With a bias, and a place for it, also the sums of
+// dq of a query tile, into rows like those of q: dS = P (dO v^T - delta), dq = scale dS k; where weights are
+// dropped, dO v^T is dropped by the same mask. With a bias, and a place for it, also the sums of
 // dS by distance: `by_distance` (tiles, H, past + future + 1).
 //
 // With DELTAS nothing but deltas[h][t] = sum over the keys of P dO v^T, into `by_distance`: what row_products finds,
 // but for the rounding of `out`, of which too much would be left in sums over many dS, whose terms cancel.
-template <typename T, u32 D, bool BIASED, bool DELTAS = false>
-__device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas,
-                                 const QueryTile* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width,
-                                 float scale, bool causal, bool accumulate, const Bias& bias, float* by_distance,
+template <typename T, u32 D, bool BIASED, bool DELTAS = false, bool DROPPED = false>
+__device__ void backward_queries(T* sum, const T* q_rows, const T* k_rows, u32 q_stride, u32 k_stride,
+                                 const T* gradient, const float* log_sums, const float* deltas, const QueryTile* tiles,
+                                 u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale, bool causal,
+                                 bool accumulate, const Bias& bias, const Mask& mask, float* by_distance,
                                  bool sums_distances) {
   using S = Shape<T, D>;
   constexpr u32 KEYS = S::PASSING, STAGES = S::STAGES;
@@ -87,12 +89,12 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
   T* d_out = q + ROWS * S::PITCH;
   const QueryTile tile = tiles[blockIdx.x];
   const u32 head = blockIdx.y;
-  const u64 stride = u64(query_heads + 2 * key_heads) * width;
-  const Passing<T, D, KEYS, STAGES> passing(d_out + ROWS * S::PITCH, qkv, tile, query_heads, key_heads, width, causal);
+  const Passing<T, D, KEYS, STAGES> passing(d_out + ROWS * S::PITCH, k_rows, k_stride, tile, query_heads, key_heads,
+                                            width, causal);
   const u32 count = passing.count;
   auto fetch = [&](u32 index) { passing.fetch(index); };
 
-  copy_rows<T, D, ROWS>(q, qkv + head * width, stride, tile.first, tile.end, width);
+  copy_rows<T, D, ROWS>(q, q_rows + head * width, q_stride, tile.first, tile.end, width);
   copy_rows<T, D, ROWS>(d_out, gradient + head * width, u64(query_heads) * width, tile.first, tile.end, width);
   fetch(0);
   copy_async_commit();
@@ -108,6 +110,7 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
   }
   float d_q[D / 8][4] = {};
   const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
+  const DroppedHead dropped{mask, head};
   float* line = nullptr;
   float outer[2] = {};
   if (BIASED && sums_distances) {
@@ -129,6 +132,7 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
         const bool seen = key < keys.limit && queries[i / 2] < tile.end && (!causal || key <= queries[i / 2]);
         const float base = BIASED ? log_sum[i / 2] - bias.at(bias_values, key, queries[i / 2]) : log_sum[i / 2];
         const float weight = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - base) : 0.0f;
+        if (DROPPED) slopes[n][i] *= dropped.factor(queries[i / 2], key);
         slopes[n][i] = DELTAS ? weight * slopes[n][i] : weight * (slopes[n][i] - delta[i / 2]);
         if (DELTAS) delta[i / 2] += slopes[n][i];
       }
@@ -161,7 +165,7 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {
     if (queries[half] >= tile.end) continue;
-    T* to = sum + u64(queries[half]) * stride + head * width;
+    T* to = sum + u64(queries[half]) * q_stride + head * width;
 #pragma unroll
     for (u32 c = 0; c < D / 8; ++c) {
       const u32 channel = c * 8 + column;
@@ -172,11 +176,13 @@ __device__ void backward_queries(T* sum, const T* qkv, const T* gradient, const 
   }
 }
 
-// dk and dv of a key tile, over all query heads of its group: dv = P^T dO, dk = scale dS^T q.
-template <typename T, u32 D, bool BIASED>
-__device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const float* log_sums, const float* deltas,
-                              const KeyTile* tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale,
-                              bool causal, bool accumulate, const Bias& bias) {
+// dk and dv of a key tile, into rows like those of the keys, over all query heads of its group: dv = P^T dO, where P
+// is dropped like dO v^T, dk = scale dS^T q. A source that no target sees has no queries, and a gradient of zeros.
+template <typename T, u32 D, bool BIASED, bool DROPPED = false>
+__device__ void backward_keys(T* sum, const T* q_rows, const T* k_rows, u32 q_stride, u32 k_stride, const T* gradient,
+                              const float* log_sums, const float* deltas, const KeyTile* tiles, u32 tokens,
+                              u32 query_heads, u32 key_heads, u32 width, float scale, bool causal, bool accumulate,
+                              const Bias& bias, const Mask& mask) {
   using S = Shape<T, D>;
   constexpr u32 QUERIES = S::PASSING, STAGES = S::STAGES, STAGE = QUERIES * S::PITCH, CHANNELS = D / S::HALVES;
   DYNAMIC_SHARED(memory);
@@ -186,22 +192,23 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
   T* d_out = q + STAGES * STAGE;
   const KeyTile tile = tiles[blockIdx.x];
   const u32 key_head = blockIdx.y, heads_a_group = query_heads / key_heads;
-  const u64 stride = u64(query_heads + 2 * key_heads) * width, out_stride = u64(query_heads) * width;
-  const u32 k_channel = (query_heads + key_head) * width, v_channel = k_channel + key_heads * width;
+  const u64 out_stride = u64(query_heads) * width;
+  const u32 k_channel = key_head * width, v_channel = k_channel + key_heads * width;
   const u32 a_head = (tile.query_end - tile.query_start + QUERIES - 1) / QUERIES;  // query tiles
   const u32 count = a_head * heads_a_group;
   auto fetch = [&](u32 index) {
     const u32 head = key_head * heads_a_group + index / a_head;
     const u32 first = tile.query_start + index % a_head * QUERIES;
-    copy_rows<T, D, QUERIES>(q + index % STAGES * STAGE, qkv + head * width, stride, first, tile.query_end, width);
+    copy_rows<T, D, QUERIES>(q + index % STAGES * STAGE, q_rows + head * width, q_stride, first, tile.query_end, width);
     copy_rows<T, D, QUERIES>(d_out + index % STAGES * STAGE, gradient + head * width, out_stride, first, tile.query_end,
                              width);
   };
 
-  copy_rows<T, D, ROWS>(k, qkv + k_channel, stride, tile.first, tile.end, width);
-  copy_rows<T, D, ROWS>(v, qkv + v_channel, stride, tile.first, tile.end, width);
-  fetch(0);
+  copy_rows<T, D, ROWS>(k, k_rows + k_channel, k_stride, tile.first, tile.end, width);
+  copy_rows<T, D, ROWS>(v, k_rows + v_channel, k_stride, tile.first, tile.end, width);
+  if (count > 0) fetch(0);
   copy_async_commit();
+  if (count == 0) copy_async_wait<0>();
 
   const u32 warp = threadIdx.x / WARP, row = warp % 4 * 16, first_channel = warp / 4 * CHANNELS;
   const u32 group = threadIdx.x % WARP / 4, column = threadIdx.x % 4 * 2;
@@ -215,6 +222,7 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
     const u64 head = key_head * heads_a_group + index / a_head;
     const u32 first = tile.query_start + index % a_head * QUERIES;
     const float* bias_values = BIASED ? bias.of_head(head) : nullptr;
+    const DroppedHead dropped{mask, head};
     float scores[QUERIES / 8][4] = {}, slopes[QUERIES / 8][4] = {};  // (key, query)
     multiply_rows<T, D, QUERIES>(scores, k, row, q_tile);
     multiply_rows<T, D, QUERIES>(slopes, v, row, d_out_tile);
@@ -229,7 +237,9 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
         const float delta = real ? deltas[head * tokens + query] : 0.0f;
         const float base = BIASED ? log_sum - bias.at(bias_values, key, query) : log_sum;
         scores[n][i] = seen ? exp2f(scores[n][i] * (scale * LOG2_E) - base) : 0.0f;
-        slopes[n][i] = scores[n][i] * (slopes[n][i] - delta);
+        const float factor = DROPPED ? dropped.factor(query, key) : 1.0f;
+        slopes[n][i] = scores[n][i] * ((DROPPED ? factor * slopes[n][i] : slopes[n][i]) - delta);
+        if (DROPPED) scores[n][i] *= factor;
       }
     }
     weigh_rows<T, D, QUERIES, CHANNELS>(d_v, scores, d_out_tile, first_channel);
@@ -240,7 +250,7 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {
     if (keys[half] >= tile.end) continue;
-    T* to = sum + u64(keys[half]) * stride;
+    T* to = sum + u64(keys[half]) * k_stride;
 #pragma unroll
     for (u32 c = 0; c < CHANNELS / 8; ++c) {
       const u32 channel = first_channel + c * 8 + column;
@@ -255,41 +265,62 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
 }  // namespace
 
 #define ATTENTION_PARAMETERS(T)                                                                                        \
-  T *sum, const T *qkv, const T *gradient, const float *log_sums, const float *deltas, const void *tiles, u32 tokens,  \
-      u32 query_heads, u32 key_heads, u32 width, float scale, u32 causal, u32 accumulate
+  T *sum, const T *q, const T *k, u32 q_stride, u32 k_stride, const T *gradient, const float *log_sums,                \
+      const float *deltas, const void *tiles, u32 tokens, u32 query_heads, u32 key_heads, u32 width, float scale,      \
+      u32 causal, u32 accumulate
+#define BIAS_PARAMETERS const float *bias, u32 past, u32 future
+#define MASK_PARAMETERS u64 key, u32 below, float keep
+#define PLACE_PARAMETERS float *by_distance, u32 sums_distances
 
 #define ATTENTION_ARGUMENTS(Tile)                                                                                      \
-  sum, qkv, gradient, log_sums, deltas, static_cast<const Tile*>(tiles), tokens, query_heads, key_heads, width, scale, \
-      causal, accumulate
+  sum, q, k, q_stride, k_stride, gradient, log_sums, deltas, static_cast<const Tile*>(tiles), tokens, query_heads,     \
+      key_heads, width, scale, causal, accumulate
+#define THE_BIAS Bias{bias, int(past), int(future)}
+#define THE_MASK Mask{key, below, keep}
+
+#define ATTENTION_KERNEL(name, threads, ...)                                                                           \
+  extern "C" __global__ void __launch_bounds__(threads, 1) attention_backward_##name(__VA_ARGS__)
 
 #define ATTENTION_KERNELS(T, type, D)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(128, 1)                                                                 \
-      attention_backward_queries_##type##_##D(ATTENTION_PARAMETERS(T)) {                                               \
-    backward_queries<T, D, false>(ATTENTION_ARGUMENTS(QueryTile), Bias{}, nullptr, false);                             \
+  ATTENTION_KERNEL(queries_##type##_##D, 128, ATTENTION_PARAMETERS(T)) {                                               \
+    backward_queries<T, D, false>(ATTENTION_ARGUMENTS(QueryTile), Bias{}, Mask{}, nullptr, false);                     \
   }                                                                                                                    \
   KERNEL(attention_backward_queries_##type##_##D);                                                                     \
-  extern "C" __global__ void __launch_bounds__(128 * Shape<T, D>::HALVES, 1)                                           \
-      attention_backward_keys_##type##_##D(ATTENTION_PARAMETERS(T)) {                                                  \
-    backward_keys<T, D, false>(ATTENTION_ARGUMENTS(KeyTile), Bias{});                                                  \
+  ATTENTION_KERNEL(keys_##type##_##D, (128 * Shape<T, D>::HALVES), ATTENTION_PARAMETERS(T)) {                          \
+    backward_keys<T, D, false>(ATTENTION_ARGUMENTS(KeyTile), Bias{}, Mask{});                                          \
   }                                                                                                                    \
   KERNEL(attention_backward_keys_##type##_##D);                                                                        \
-  extern "C" __global__ void __launch_bounds__(128, 1) attention_backward_queries_biased_##type##_##D(                 \
-      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future, float* by_distance, u32 sums_distances) {      \
-    backward_queries<T, D, true>(ATTENTION_ARGUMENTS(QueryTile), Bias{bias, int(past), int(future)}, by_distance,      \
-                                 sums_distances);                                                                      \
+  ATTENTION_KERNEL(queries_biased_##type##_##D, 128, ATTENTION_PARAMETERS(T), BIAS_PARAMETERS, PLACE_PARAMETERS) {     \
+    backward_queries<T, D, true>(ATTENTION_ARGUMENTS(QueryTile), THE_BIAS, Mask{}, by_distance, sums_distances);       \
   }                                                                                                                    \
   KERNEL(attention_backward_queries_biased_##type##_##D);                                                              \
-  extern "C" __global__ void __launch_bounds__(128 * Shape<T, D>::HALVES, 1)                                           \
-      attention_backward_keys_biased_##type##_##D(ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {  \
-    backward_keys<T, D, true>(ATTENTION_ARGUMENTS(KeyTile), Bias{bias, int(past), int(future)});                       \
+  ATTENTION_KERNEL(keys_biased_##type##_##D, (128 * Shape<T, D>::HALVES), ATTENTION_PARAMETERS(T), BIAS_PARAMETERS) {  \
+    backward_keys<T, D, true>(ATTENTION_ARGUMENTS(KeyTile), THE_BIAS, Mask{});                                         \
   }                                                                                                                    \
   KERNEL(attention_backward_keys_biased_##type##_##D);                                                                 \
-  extern "C" __global__ void __launch_bounds__(128, 1) attention_backward_deltas_biased_##type##_##D(                  \
-      ATTENTION_PARAMETERS(T), const float* bias, u32 past, u32 future) {                                              \
-    backward_queries<T, D, true, true>(ATTENTION_ARGUMENTS(QueryTile), Bias{bias, int(past), int(future)},             \
-                                       const_cast<float*>(deltas), false);                                             \
+  ATTENTION_KERNEL(deltas_biased_##type##_##D, 128, ATTENTION_PARAMETERS(T), BIAS_PARAMETERS) {                        \
+    backward_queries<T, D, true, true>(ATTENTION_ARGUMENTS(QueryTile), THE_BIAS, Mask{}, const_cast<float*>(deltas),   \
+                                       false);                                                                         \
   }                                                                                                                    \
   KERNEL(attention_backward_deltas_biased_##type##_##D)
+
+#define ATTENTION_DROPPED_KERNELS(T, type, D)                                                                          \
+  ATTENTION_KERNEL(queries_dropped_##type##_##D, 128, ATTENTION_PARAMETERS(T), BIAS_PARAMETERS, MASK_PARAMETERS,       \
+                   PLACE_PARAMETERS) {                                                                                 \
+    backward_queries<T, D, true, false, true>(ATTENTION_ARGUMENTS(QueryTile), THE_BIAS, THE_MASK, by_distance,         \
+                                              sums_distances);                                                         \
+  }                                                                                                                    \
+  KERNEL(attention_backward_queries_dropped_##type##_##D);                                                             \
+  ATTENTION_KERNEL(keys_dropped_##type##_##D, (128 * Shape<T, D>::HALVES), ATTENTION_PARAMETERS(T), BIAS_PARAMETERS,   \
+                   MASK_PARAMETERS) {                                                                                  \
+    backward_keys<T, D, true, true>(ATTENTION_ARGUMENTS(KeyTile), THE_BIAS, THE_MASK);                                 \
+  }                                                                                                                    \
+  KERNEL(attention_backward_keys_dropped_##type##_##D);                                                                \
+  ATTENTION_KERNEL(deltas_dropped_##type##_##D, 128, ATTENTION_PARAMETERS(T), BIAS_PARAMETERS, MASK_PARAMETERS) {      \
+    backward_queries<T, D, true, true, true>(ATTENTION_ARGUMENTS(QueryTile), THE_BIAS, THE_MASK,                       \
+                                             const_cast<float*>(deltas), false);                                       \
+  }                                                                                                                    \
+  KERNEL(attention_backward_deltas_dropped_##type##_##D)
 
 #define ATTENTION_WIDTHS(T, type)                                                           \
   extern "C" __global__ void __launch_bounds__(128) attention_row_products_##type(          \
@@ -301,7 +332,10 @@ __device__ void backward_keys(T* sum, const T* qkv, const T* gradient, const flo
   ATTENTION_KERNELS(T, type, 80);                                                           \
   ATTENTION_KERNELS(T, type, 96);                                                           \
   ATTENTION_KERNELS(T, type, 128);                                                          \
-  ATTENTION_KERNELS(T, type, 256)
+  ATTENTION_KERNELS(T, type, 256);                                                          \
+  ATTENTION_DROPPED_KERNELS(T, type, 64);                                                   \
+  ATTENTION_DROPPED_KERNELS(T, type, 128);                                                  \
+  ATTENTION_DROPPED_KERNELS(T, type, 256)
 
 ATTENTION_WIDTHS(float, f32);
 ATTENTION_WIDTHS(bf16, bf16);

@@ -18,7 +18,7 @@ use crate::attention::check;
 use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::storage::Like;
-use crate::{BiasValues, Heads, Result, Sequences, storage};
+use crate::{BiasValues, Error, Heads, Result, Sequences, storage};
 
 /// The keys and values of one layer, for a batch of sequences that grow at their own pace.
 #[derive(Debug)]
@@ -167,18 +167,14 @@ impl KeyValueCache {
         let (found, wanted) = (fresh.count(), sequences.len());
         expect_shape("cached attention", "the batch of sequences", &[found], &[wanted])?;
         if let Some(gpu) = Engine::of(qkv.device())? {
-            let slots = match &mut self.on_gpu {
-                Some(slots) => slots,
-                none => none.insert(Slots::new(qkv, self.heads, self.sequences.len())?),
-            };
-            return slots.attend(&gpu, self.heads, qkv, sequences, fresh, scale);
+            return self.slots(qkv)?.attend(&gpu, qkv, sequences, fresh, scale);
         }
         self.append(&storage::read(qkv)?, sequences.clone(), fresh);
         self.run(qkv, sequences, fresh, Seen { scale, causal: true, bias: None })
     }
 
-    /// As [`Self::attend`], with what each head adds to a score by the distance of the key. On the CPU,
-    /// for heads that share no keys.
+    /// As [`Self::attend`], with what each head adds to a score by the distance of the key. For heads that
+    /// share no keys.
     ///
     /// # Errors
     /// As [`Self::attend`]; if the bias is for other heads or for shorter sequences.
@@ -199,6 +195,13 @@ impl KeyValueCache {
         expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
         let heads = [self.heads.query, self.heads.key_value];
         expect_shape(operation, "the bias", &[bias.heads(); 2], &heads)?;
+        if let Some(gpu) = Engine::of(qkv.device())? {
+            let Some(bias) = bias.on_gpu() else {
+                let found = "attention with a bias in the CPU's memory".to_owned();
+                return Err(Error::Device { found });
+            };
+            return self.slots(qkv)?.attend_biased(&gpu, qkv, sequences, fresh, scale, bias);
+        }
         let shared = self.sequences[sequences.clone()].iter().any(|grown| grown.head.is_some());
         assert!(!shared, "a bias counts positions, which a shared head hides");
         self.append(&storage::read(qkv)?, sequences.clone(), fresh);
@@ -208,7 +211,7 @@ impl KeyValueCache {
     }
 
     /// Appends the keys and values of whole tokens to neighbouring `sequences`: those of the sources to
-    /// which [`Self::look_up`] attends. On the CPU.
+    /// which [`Self::look_up`] attends.
     ///
     /// # Shapes
     /// `kv` `(S, 2 G D)`, k before v, the tokens packed as `sources` says.
@@ -228,6 +231,9 @@ impl KeyValueCache {
         expect_shape(operation, "kv", kv.dims(), &[sources.tokens(), row])?;
         let (found, wanted) = (sources.count(), sequences.len());
         expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
+        if let Some(gpu) = Engine::of(kv.device())? {
+            return self.slots(kv)?.fill(&gpu, kv, sequences, sources);
+        }
         let kv = storage::read(kv)?;
         for (grown, tokens) in self.sequences[sequences].iter_mut().zip(sources.iter()) {
             grown.own.reserve_exact(tokens.len() * row);
@@ -236,7 +242,7 @@ impl KeyValueCache {
         Ok(())
     }
 
-    /// Attends to all that neighbouring `sequences` hold, and appends nothing. On the CPU.
+    /// Attends to all that neighbouring `sequences` hold, and appends nothing.
     ///
     /// # Shapes
     /// `q` `(T, H D)`, packed as `fresh` says; returns the same.
@@ -257,6 +263,9 @@ impl KeyValueCache {
         expect_shape(operation, "q", q.dims(), &[fresh.tokens(), wanted])?;
         let (found, wanted) = (fresh.count(), sequences.len());
         expect_shape(operation, "the batch of sequences", &[found], &[wanted])?;
+        if let (Some(gpu), Some(slots)) = (Engine::of(q.device())?, &self.on_gpu) {
+            return slots.look_up(&gpu, q, sequences, fresh, scale);
+        }
         let empty = self.sequences[sequences.clone()].iter().any(|grown| grown.len() == 0);
         assert!(!empty, "there is something to attend to");
         self.run(q, sequences, fresh, Seen { scale, causal: false, bias: None })
@@ -264,12 +273,26 @@ impl KeyValueCache {
 
     /// Makes each sequence a copy of that whose number stands in its place: beams go on from the best.
     ///
+    /// # Errors
+    /// If a GPU has no room for the copies.
+    ///
     /// # Panics
-    /// If there are no such sequences, or they lie on a GPU.
-    pub fn reorder(&mut self, from: &[usize]) {
-        assert!(self.on_gpu.is_none(), "beams grow on the CPU");
+    /// If there are no such sequences.
+    pub fn reorder(&mut self, from: &[usize]) -> Result<()> {
+        if let Some(slots) = &mut self.on_gpu {
+            slots.reorder(from)?;
+        }
         let copies = from.iter().map(|&number| self.sequences[number].clone()).collect();
         self.sequences = copies;
+        Ok(())
+    }
+
+    /// The slots where `like` is, on a GPU: made by the first rows that come.
+    fn slots(&mut self, like: &Tensor) -> Result<&mut Slots> {
+        match &mut self.on_gpu {
+            Some(slots) => Ok(slots),
+            none => Ok(none.insert(Slots::new(like, self.heads, self.sequences.len())?)),
+        }
     }
 
     fn run(

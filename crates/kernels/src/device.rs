@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod decode;
+pub(crate) mod points;
 pub(crate) mod rows;
 pub(crate) mod sample;
 pub(crate) mod tiles;

@@ -4,9 +4,12 @@
 //! Whether a number is dropped follows from the tape's seed, from which dropout of the pass it is and
 //! from the number's place alone: the same at any thread count, and when a block is computed again.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
+use crate::device::points::{self, Points};
+use crate::engine::Engine;
+use crate::launch::{Argument, Compute, arguments};
 use crate::storage::Like;
 use crate::{Result, Tape, Value, storage};
 
@@ -14,7 +17,7 @@ use crate::{Result, Tape, Value, storage};
 const CHUNK: usize = 1 << 14;
 
 /// Drops each number of `x` with the probability `rate` and divides the others by `1 - rate`; `x` itself
-/// if the rate is 0 or the tape has no seed ([`Tape::with_dropout_seed`]). On the CPU.
+/// if the rate is 0 or the tape has no seed ([`Tape::with_dropout_seed`]).
 ///
 /// # Shapes
 /// Any; returns the same.
@@ -26,16 +29,17 @@ const CHUNK: usize = 1 << 14;
 /// If the rate is not in `0 .. 1`.
 pub fn dropout<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rate: f32) -> Result<Value<'a>> {
     let Some(mask) = Mask::next(tape, rate) else { return Ok(x.clone()) };
-    let out = mask.applied(x.tensor())?;
+    let out = mask.applied(x.tensor(), x.tensor().dtype())?;
     let (slot, input) = (x.slot(), x.tensor().clone());
+    let dtype = input.dtype();
     let out = tape.record(out, slot.is_some(), move |slots, gradient| {
-        slots.give(slot, mask.applied(&gradient)?)
+        slots.give(slot, mask.applied(&gradient, dtype)?)
     });
-    Ok(out.with_recipe(tape, move || mask.applied(&input)))
+    Ok(out.with_recipe(tape, move || mask.applied(&input, dtype)))
 }
 
 /// What one call drops.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mask {
     key: u64,
     /// Of the 2³² values of a place's random number, those below this one drop it.
@@ -60,23 +64,57 @@ impl Mask {
         if mixed(self.key.wrapping_add(place)) >> 32 < self.below { 0.0 } else { self.keep }
     }
 
-    fn applied(self, x: &Tensor) -> Result<Tensor> {
+    /// As kernels take it: `Mask` of cuda/mask.cuh.
+    pub(crate) fn arguments(self) -> Vec<Argument> {
+        // A rate below 1 in f32 leaves this below 2^32.
+        arguments![self.key, self.below as u32, self.keep]
+    }
+
+    /// What is left of `x`, as numbers of the type `dtype`.
+    pub(crate) fn applied(self, x: &Tensor, dtype: DType) -> Result<Tensor> {
         // SAFETY: all of it is written below.
-        let out = unsafe { Like::of(x).empty()? };
+        let out = unsafe { Like::of(x).of_type(dtype).empty()? };
+        if let Some(gpu) = Engine::of(x.device())? {
+            let places = [gpu.at(&out)?, gpu.at(x)?];
+            points::dropout(&*gpu, Points::of(&out)?, Compute::of(x)?, places, self)?;
+            return Ok(out);
+        }
         let x = storage::read(x)?;
         storage::write(&out, |out| {
             let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).enumerate();
             chunks.for_each(|(chunk, (out, x))| {
                 for (place, (out, &x)) in out.iter_mut().zip(x).enumerate() {
-                    let place = (chunk * CHUNK + place) as u64;
-                    let factor = self.factor(place);
-                    // Not their product, which a NaN or an infinity would outlive.
-                    *out = if factor == 0.0 { 0.0 } else { x * factor };
+                    *out = self.left_of(x, (chunk * CHUNK + place) as u64);
                 }
             });
             Ok(())
         })?;
         Ok(out)
+    }
+
+    /// `sum = residual + what is left of sum`.
+    pub(crate) fn add_to(self, sum: &Tensor, residual: &Tensor) -> Result<()> {
+        if let Some(gpu) = Engine::of(sum.device())? {
+            let places = [gpu.at(sum)?, gpu.at(residual)?];
+            return points::dropout_add(&*gpu, Points::of(sum)?, places, self);
+        }
+        let residual = storage::read(residual)?;
+        storage::write(sum, |sum| {
+            let chunks = sum.par_chunks_mut(CHUNK).zip(residual.par_chunks(CHUNK)).enumerate();
+            chunks.for_each(|(chunk, (sum, residual))| {
+                for (place, (sum, &residual)) in sum.iter_mut().zip(residual).enumerate() {
+                    *sum = residual + self.left_of(*sum, (chunk * CHUNK + place) as u64);
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// Not the product with the factor, which a NaN or an infinity would outlive.
+    #[inline(always)]
+    fn left_of(self, number: f32, place: u64) -> f32 {
+        let factor = self.factor(place);
+        if factor == 0.0 { 0.0 } else { number * factor }
     }
 }
 
@@ -93,7 +131,7 @@ mod tests {
     use super::*;
     use crate::Recompute;
     use crate::support::{floats, on_threads, tensor};
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     fn ones() -> Tensor {
         Tensor::ones((300, 100), DType::F32, &Device::Cpu).unwrap()

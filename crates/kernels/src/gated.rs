@@ -4,14 +4,20 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::Result;
+use crate::device::points::{Gating, gated_backward, gated_forward};
+use crate::device::rows::Rows;
+use crate::engine::Engine;
 use crate::error::expect_shape;
 use crate::parallel::ROWS;
 use crate::simd::wide;
-use crate::storage;
+use crate::storage::Like;
+use crate::{Result, storage};
 
 /// An activation `a` of one number. Its functions must be inlined: see [`wide!`].
 pub(crate) trait Gate: Copy + Sync {
+    /// Its kernels on a GPU.
+    const GATING: Gating;
+
     /// `a(x)`.
     fn value(self, x: f32) -> f32;
 
@@ -27,12 +33,19 @@ pub(crate) fn halves(operation: &'static str, gate_up: &Tensor) -> Result<(usize
     Ok((tokens, width))
 }
 
-/// Writes `a(g) · u`, `(T, F)`.
-pub(crate) fn forward(out: &Tensor, gate_up: &Tensor, gate: impl Gate) -> Result<()> {
-    let (_, columns) = gate_up.dims2()?;
+/// `a(g) · u`, `(T, F)`.
+pub(crate) fn forward<G: Gate>(gate_up: &Tensor, gate: G) -> Result<Tensor> {
+    let (tokens, columns) = gate_up.dims2()?;
     let width = columns / 2;
+    // SAFETY: each row is written below.
+    let out = unsafe { Like::of(gate_up).shaped((tokens, width)).empty()? };
+    if let Some(gpu) = Engine::of(gate_up.device())? {
+        let places = [gpu.at(&out)?, gpu.at(gate_up)?];
+        gated_forward(&*gpu, G::GATING, Rows::of(&out)?, places)?;
+        return Ok(out);
+    }
     let gate_up = storage::read(gate_up)?;
-    storage::write(out, |out| {
+    storage::write(&out, |out| {
         let blocks = out.par_chunks_mut(ROWS * width).zip(gate_up.par_chunks(ROWS * columns));
         blocks.for_each(|(out, gate_up)| {
             wide!(|| {
@@ -45,17 +58,22 @@ pub(crate) fn forward(out: &Tensor, gate_up: &Tensor, gate: impl Gate) -> Result
             });
         });
         Ok(())
-    })
+    })?;
+    Ok(out)
 }
 
 /// `dg = dy · u · a'(g)` and `du = dy · a(g)`, side by side as `gate_up` is.
-pub(crate) fn input_gradient(
+pub(crate) fn input_gradient<G: Gate>(
     sum: &Tensor,
     gradient: &Tensor,
     gate_up: &Tensor,
-    gate: impl Gate,
+    gate: G,
     accumulate: bool,
 ) -> Result<()> {
+    if let Some(gpu) = Engine::of(gate_up.device())? {
+        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(gate_up)?];
+        return gated_backward(&*gpu, G::GATING, Rows::of(gradient)?, places, accumulate);
+    }
     let (_, columns) = gate_up.dims2()?;
     let width = columns / 2;
     let (gradient, gate_up) = (storage::read(gradient)?, storage::read(gate_up)?);

@@ -11,15 +11,16 @@
 
 namespace {
 
-template <typename T>
-__device__ void gather(T* out, const T* table, const u32* indices, u64 rows, u32 columns) {
+// `out` may be wider than the table: an embedding that begins a residual stream in f32.
+template <typename O, typename T>
+__device__ void gather(O* out, const T* table, const u32* indices, u64 rows, u32 columns) {
   const u32 c = (blockIdx.x * blockDim.x + threadIdx.x) * PACK<T>;
   if (c >= columns) return;
   const bool aligned = in_packs<T>(columns);
   for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
     float values[PACK<T>];
     load_pack(values, table + u64(indices[row]) * columns + c, columns - c, aligned);
-    store_pack(out + row * columns + c, values, columns - c, aligned);
+    store_packs(out + row * columns + c, values, columns - c, aligned);
   }
 }
 
@@ -71,3 +72,9 @@ __device__ void scatter(S* sum, const T* gradient, const u32* order, const u32* 
 
 GATHER_KERNELS(float, f32);
 GATHER_KERNELS(bf16, bf16);
+
+extern "C" __global__ void __launch_bounds__(128)
+    gather_wide_bf16(float* out, const bf16* table, const u32* indices, u64 rows, u32 columns) {
+  gather(out, table, indices, rows, columns);
+}
+KERNEL(gather_wide_bf16);

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::device::rows::{self, Rows, Segments};
 use crate::engine::Engine;
 use crate::error::expect_indices;
-use crate::launch::Gpu;
+use crate::launch::{Compute, Gpu};
 use crate::simd::wide;
 use crate::storage::Like;
 use crate::{Parameter, Result, Tape, Value, storage};
@@ -31,9 +31,30 @@ pub fn embedding<'a>(
     weight: &'a Parameter,
     ids: &'a [u32],
 ) -> Result<Value<'a>> {
+    embed(tape, weight, ids, weight.value().dtype())
+}
+
+/// As [`embedding`], in f32 whatever the weight's type: what a residual stream in f32 begins with.
+///
+/// # Errors
+/// As [`embedding`].
+pub fn embedding_wide<'a>(
+    tape: &mut Tape<'a>,
+    weight: &'a Parameter,
+    ids: &'a [u32],
+) -> Result<Value<'a>> {
+    embed(tape, weight, ids, DType::F32)
+}
+
+fn embed<'a>(
+    tape: &mut Tape<'a>,
+    weight: &'a Parameter,
+    ids: &'a [u32],
+    dtype: DType,
+) -> Result<Value<'a>> {
     let (words, _) = weight.value().dims2()?;
     expect_indices("embedding", "token id", ids, words)?;
-    let out = gather(weight.value(), ids)?;
+    let out = gather(weight.value(), ids, dtype)?;
     Ok(tape.record(out, weight.is_trainable(), move |_, gradient| {
         weight.accumulate(|sum, rows, accumulate| scatter(sum, rows, ids, &gradient, accumulate))
     }))
@@ -49,7 +70,7 @@ pub fn embedding<'a>(
 pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> Result<Value<'a>> {
     let (tokens, _) = x.tensor().dims2()?;
     expect_indices("select_rows", "row", rows, tokens)?;
-    let out = gather(x.tensor(), rows)?;
+    let out = gather(x.tensor(), rows, x.tensor().dtype())?;
     let (slot, like) = (x.slot(), Like::of(x.tensor()));
     Ok(tape.record(out, slot.is_some(), move |slots, gradient| {
         slots.accumulate(slot, &like, |sum, accumulate| {
@@ -58,14 +79,16 @@ pub fn select_rows<'a>(tape: &mut Tape<'a>, x: &Value<'a>, rows: &'a [u32]) -> R
     }))
 }
 
-fn gather(table: &Tensor, indices: &[u32]) -> Result<Tensor> {
+fn gather(table: &Tensor, indices: &[u32], dtype: DType) -> Result<Tensor> {
     let (_, columns) = table.dims2()?;
+    let like = Like::of(table).shaped((indices.len(), columns)).of_type(dtype);
     // SAFETY: each row is copied below.
-    let out = unsafe { Like::of(table).shaped((indices.len(), columns)).empty()? };
+    let out = unsafe { like.empty()? };
     if let Some(gpu) = Engine::of(table.device())? {
-        let indices = gpu.upload(indices)?;
-        let places = [gpu.at(&out)?, gpu.at(table)?, gpu.address(&indices)];
-        rows::gather(&*gpu, Rows::of(&out)?, places)?;
+        let sent = gpu.upload(indices)?;
+        let places = [gpu.at(&out)?, gpu.at(table)?, gpu.address(&sent)];
+        let shape = Rows { rows: indices.len(), columns, compute: Compute::of(table)? };
+        rows::gather(&*gpu, shape, Compute::of(&out)?, places)?;
         return Ok(out);
     }
     let table = storage::read(table)?;

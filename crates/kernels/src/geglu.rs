@@ -2,14 +2,13 @@
 //! that its checkpoints were trained with, `gelu_new` of transformers (Hendrycks and Gimpel, 2016,
 //! section 2): `gelu(g) = g/2 · (1 + tanh(√(2/π) (g + 0.044715 g³)))`.
 
-use candle_core::Tensor;
-
+use crate::device::points::Gating;
 use crate::gated::{self, Gate, halves};
 use crate::storage::Like;
 use crate::swiglu::sigmoid;
 use crate::{Result, Tape, Value};
 
-/// `gelu(gate) · up`, where `gate` is the first half of each row and `up` the second. On the CPU.
+/// `gelu(gate) · up`, where `gate` is the first half of each row and `up` the second.
 ///
 /// # Shapes
 /// `gate_up` `(T, 2F)`; returns `(T, F)`.
@@ -18,7 +17,7 @@ use crate::{Result, Tape, Value};
 /// If the rows have no halves.
 pub fn geglu<'a>(tape: &mut Tape<'a>, gate_up: &Value<'a>) -> Result<Value<'a>> {
     halves("geglu", gate_up.tensor())?;
-    let out = forward(gate_up.tensor())?;
+    let out = gated::forward(gate_up.tensor(), Gelu)?;
     let (slot, kept, input) = (gate_up.slot(), tape.keep(gate_up), gate_up.tensor().clone());
     let out = tape.record(out, slot.is_some(), move |slots, gradient| {
         let gate_up = kept.get()?;
@@ -26,15 +25,7 @@ pub fn geglu<'a>(tape: &mut Tape<'a>, gate_up: &Value<'a>) -> Result<Value<'a>> 
             gated::input_gradient(sum, &gradient, &gate_up, Gelu, accumulate)
         })
     });
-    Ok(out.with_recipe(tape, move || forward(&input)))
-}
-
-fn forward(gate_up: &Tensor) -> Result<Tensor> {
-    let (tokens, columns) = gate_up.dims2()?;
-    // SAFETY: each row is written below.
-    let out = unsafe { Like::of(gate_up).shaped((tokens, columns / 2)).empty()? };
-    gated::forward(&out, gate_up, Gelu)?;
-    Ok(out)
+    Ok(out.with_recipe(tape, move || gated::forward(&input, Gelu)))
 }
 
 /// `(1 + tanh z) / 2 = σ(2z)`: the same as silu's, but for what it is the sigmoid of.
@@ -48,6 +39,8 @@ impl Gelu {
 }
 
 impl Gate for Gelu {
+    const GATING: Gating = Gating::Geglu;
+
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x * sigmoid(Self::FACTOR * (x + Self::CUBE * (x * x * x)))
@@ -66,6 +59,8 @@ impl Gate for Gelu {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::*;
     use crate::support::{passes, prove, tensor};
 

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use crate::device::rows::{self, Rows};
+use crate::dropout::Mask;
 use crate::engine::{Engine, Operand};
 use crate::error::expect_shape;
 use crate::matmul::{Matrix, MatrixMut, product};
@@ -30,10 +31,11 @@ pub fn linear<'a>(
     if let Some(bias) = bias {
         add_bias(&out, bias.value())?;
     }
-    record(tape, out, x, None, weight, bias)
+    Ok(record(tape, out, x, None, (weight, bias), None))
 }
 
-/// `residual + x Wᵀ + b`: the product is added where the copy of the residual stream lies.
+/// `residual + x Wᵀ + b`: the product is added where the copy of the residual stream lies, which may be
+/// f32 beside `x` and a weight in bf16.
 ///
 /// # Shapes
 /// `residual` `(T, N)`, `x` `(T, C)`, `weight` `(N, C)`, `bias` `(N,)`; returns `(T, N)`.
@@ -54,7 +56,33 @@ pub fn linear_add<'a>(
     if let Some(bias) = bias {
         add_bias(&out, bias.value())?;
     }
-    record(tape, out, x, residual.slot(), weight, bias)
+    Ok(record(tape, out, x, Some(residual), (weight, bias), None))
+}
+
+/// `residual + dropout(x Wᵀ)`, dropped at the rate `dropout` as [`crate::dropout()`] drops numbers.
+///
+/// # Shapes
+/// As [`linear_add`].
+///
+/// # Errors
+/// As [`linear_add`].
+pub fn linear_add_with_dropout<'a>(
+    tape: &mut Tape<'a>,
+    residual: &Value<'a>,
+    x: &Value<'a>,
+    weight: &'a Parameter,
+    dropout: f32,
+) -> Result<Value<'a>> {
+    let Some(mask) = Mask::next(tape, dropout) else {
+        return linear_add(tape, residual, x, weight, None);
+    };
+    let (tokens, rows) = check("linear_add", x.tensor(), weight)?;
+    expect_shape("linear_add", "residual", residual.tensor().dims(), &[tokens, rows])?;
+    // SAFETY: the product writes all of it.
+    let out = unsafe { Like::of(residual.tensor()).empty()? };
+    forward(&out, x.tensor(), weight.value(), false)?;
+    mask.add_to(&out, residual.tensor())?;
+    Ok(record(tape, out, x, Some(residual), (weight, None), Some(mask)))
 }
 
 fn check(operation: &'static str, x: &Tensor, weight: &Parameter) -> Result<(usize, usize)> {
@@ -64,35 +92,43 @@ fn check(operation: &'static str, x: &Tensor, weight: &Parameter) -> Result<(usi
     Ok((tokens, rows))
 }
 
+/// `mask` is what was dropped of the product before it was added to the residual.
 fn record<'a>(
     tape: &mut Tape<'a>,
     out: Tensor,
     x: &Value<'a>,
-    residual: Option<usize>,
-    weight: &'a Parameter,
-    bias: Option<&'a Parameter>,
-) -> Result<Value<'a>> {
+    residual: Option<&Value<'a>>,
+    (weight, bias): (&'a Parameter, Option<&'a Parameter>),
+    mask: Option<Mask>,
+) -> Value<'a> {
+    let residual = residual.and_then(Value::slot);
     let trains_bias = bias.is_some_and(Parameter::is_trainable);
     let needed = x.slot().is_some() || residual.is_some() || weight.is_trainable() || trains_bias;
-    let (slot, like) = (x.slot(), Like::of(x.tensor()));
+    let (slot, like, dtype) = (x.slot(), Like::of(x.tensor()), x.tensor().dtype());
     let kept = weight.is_trainable().then(|| tape.keep(x));
-    Ok(tape.record(out, needed, move |slots, gradient| {
+    tape.record(out, needed, move |slots, gradient| {
+        // The product's gradient: that of a residual stream may be wider, and products take one type.
+        let of_product = match mask {
+            Some(mask) => mask.applied(&gradient, dtype)?,
+            None => storage::converted(&gradient, dtype)?,
+        };
         if let Some(kept) = kept {
             let x = kept.get()?;
             weight.accumulate(|sum, rows, accumulate| {
-                weight_gradient(sum, &gradient, rows.start, &x, accumulate)
+                weight_gradient(sum, &of_product, rows.start, &x, accumulate)
             })?;
         }
         if let Some(bias) = bias {
             bias.accumulate(|sum, rows, accumulate| {
-                bias_gradient(sum, &gradient, rows.start, accumulate)
+                bias_gradient(sum, &of_product, rows.start, accumulate)
             })?;
         }
         slots.accumulate(slot, &like, |sum, accumulate| {
-            input_gradient(sum, &gradient, weight.value(), accumulate)
+            input_gradient(sum, &of_product, weight.value(), accumulate)
         })?;
+        drop(of_product);
         slots.give(residual, gradient)
-    }))
+    })
 }
 
 /// `out = x Wᵀ`, or `out += x Wᵀ`.
@@ -240,6 +276,28 @@ mod tests {
             };
             prove("linear_add", &[residual, x], &[&weight, &bias], reference, |tape, leaves| {
                 linear_add(tape, &leaves[0], &leaves[1], &weight, Some(&bias))
+            });
+        }
+    }
+
+    /// The product is dropped, the residual is not; the gradient follows.
+    #[test]
+    fn added_with_dropout_it_equals_its_specification_and_its_finite_differences() {
+        for (tokens, rows, channels) in SIZES {
+            let (residual, x) = (tensor((tokens, rows), 4), tensor((tokens, channels), 1));
+            let weight = parameter((rows, channels), 2);
+            let mask = Mask::next(&mut Tape::inference().with_dropout_seed(3), 0.4).unwrap();
+            let reference = |given: &[Vec<f64>]| {
+                let product = reference(&given[1], &given[2], &vec![0.0; rows], channels);
+                let pairs = given[0].iter().zip(product).enumerate();
+                pairs
+                    .map(|(at, (residual, y))| residual + y * f64::from(mask.factor(at as u64)))
+                    .collect()
+            };
+            prove("linear_add dropped", &[residual, x], &[&weight], reference, |tape, leaves| {
+                let fresh = std::mem::replace(tape, Tape::inference());
+                *tape = fresh.with_dropout_seed(3);
+                linear_add_with_dropout(tape, &leaves[0], &leaves[1], &weight, 0.4)
             });
         }
     }

@@ -3,13 +3,15 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::points::{Points, relu_backward, relu_forward};
+use crate::engine::Engine;
 use crate::storage::Like;
 use crate::{Result, Tape, Value, storage};
 
 /// Numbers that one thread takes at a time: 64 KiB.
 const CHUNK: usize = 1 << 14;
 
-/// `max(x, 0)`, whose derivative at 0 is 0. On the CPU.
+/// `max(x, 0)`, whose derivative at 0 is 0.
 ///
 /// # Shapes
 /// Any; returns the same.
@@ -31,6 +33,10 @@ pub fn relu<'a>(tape: &mut Tape<'a>, x: &Value<'a>) -> Result<Value<'a>> {
 fn forward(x: &Tensor) -> Result<Tensor> {
     // SAFETY: all of it is written below.
     let out = unsafe { Like::of(x).empty()? };
+    if let Some(gpu) = Engine::of(x.device())? {
+        relu_forward(&*gpu, Points::of(x)?, [gpu.at(&out)?, gpu.at(x)?])?;
+        return Ok(out);
+    }
     let x = storage::read(x)?;
     storage::write(&out, |out| {
         out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
@@ -44,6 +50,10 @@ fn forward(x: &Tensor) -> Result<Tensor> {
 
 /// `dx = dy` where `x > 0`.
 fn input_gradient(sum: &Tensor, gradient: &Tensor, x: &Tensor, accumulate: bool) -> Result<()> {
+    if let Some(gpu) = Engine::of(x.device())? {
+        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(x)?];
+        return relu_backward(&*gpu, Points::of(x)?, places, accumulate);
+    }
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
     storage::write(sum, |sum| {
         let chunks = sum.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));

@@ -1,6 +1,7 @@
 // Root-mean-square normalisation, forward and backward (the twin of rms_norm.rs).
 //
-// Layout: x, out, gradients (T, C) row by row; weight (C,). A warp takes a row: it reads the row
+// Layout: x, out, gradients (T, C) row by row; weight (C,). `x`, the residual stream, and its gradient may be f32 (X)
+// where all else is bf16 (T): the kernels called `wide`. A warp takes a row: it reads the row
 // twice, the second time from the cache. The weight's gradient is a sum over rows: each block sums
 // ROWS_A_BLOCK rows into its line of `partial` (blocks, C), and `sum_lines` adds the lines in order.
 //
@@ -11,8 +12,8 @@
 
 namespace {
 
-template <typename T>
-__device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight, u64 rows, u32 channels,
+template <typename T, typename X>
+__device__ void forward(T* out, float* inverse_rms, const X* x, const T* weight, u64 rows, u32 channels,
                         float epsilon) {
   const u64 row = u64(blockIdx.x) * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (row >= rows) return;
@@ -23,7 +24,7 @@ __device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight,
   float squares = 0.0f;
   for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
     float values[PACK<T>];
-    load_pack(values, x + c, channels - c, aligned);
+    load_packs(values, x + c, channels - c, aligned);
 #pragma unroll
     for (u32 i = 0; i < PACK<T>; ++i) squares += values[i] * values[i];
   }
@@ -31,7 +32,7 @@ __device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight,
   if (lane == 0) inverse_rms[row] = scale;
   for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
     float values[PACK<T>], weights[PACK<T>];
-    load_pack(values, x + c, channels - c, aligned);
+    load_packs(values, x + c, channels - c, aligned);
     load_pack(weights, weight + c, channels - c, aligned);
 #pragma unroll
     for (u32 i = 0; i < PACK<T>; ++i) values[i] = weights[i] * (values[i] * scale);
@@ -41,8 +42,8 @@ __device__ void forward(T* out, float* inverse_rms, const T* x, const T* weight,
 
 // With n = x / rms(x) and h = w dy: dx = (h - n mean(h n)) / rms(x), added to `sum` if `accumulate`:
 // that is where the gradient of the residual stream joins.
-template <typename T>
-__device__ void backward(T* sum, const T* gradient, const T* x, const T* weight, const float* inverse_rms,
+template <typename T, typename X>
+__device__ void backward(X* sum, const T* gradient, const X* x, const T* weight, const float* inverse_rms,
                          u64 rows, u32 channels, u32 accumulate) {
   const u64 row = u64(blockIdx.x) * (blockDim.x / WARP) + threadIdx.x / WARP;
   if (row >= rows) return;
@@ -53,7 +54,7 @@ __device__ void backward(T* sum, const T* gradient, const T* x, const T* weight,
   float dot = 0.0f;
   for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
     float values[PACK<T>], weights[PACK<T>], gradients[PACK<T>];
-    load_pack(values, x + start + c, channels - c, aligned);
+    load_packs(values, x + start + c, channels - c, aligned);
     load_pack(weights, weight + c, channels - c, aligned);
     load_pack(gradients, gradient + start + c, channels - c, aligned);
 #pragma unroll
@@ -62,27 +63,27 @@ __device__ void backward(T* sum, const T* gradient, const T* x, const T* weight,
   const float mean = warp_sum(dot) * scale / channels * scale;
   for (u32 c = lane * PACK<T>; c < channels; c += WARP * PACK<T>) {
     float values[PACK<T>], weights[PACK<T>], gradients[PACK<T>], sums[PACK<T>];
-    load_pack(values, x + start + c, channels - c, aligned);
+    load_packs(values, x + start + c, channels - c, aligned);
     load_pack(weights, weight + c, channels - c, aligned);
     load_pack(gradients, gradient + start + c, channels - c, aligned);
-    if (accumulate) load_pack(sums, sum + start + c, channels - c, aligned);
+    if (accumulate) load_packs(sums, sum + start + c, channels - c, aligned);
 #pragma unroll
     for (u32 i = 0; i < PACK<T>; ++i) {
       const float term = scale * (weights[i] * gradients[i] - values[i] * mean);
       sums[i] = accumulate ? sums[i] + term : term;
     }
-    store_pack(sum + start + c, sums, channels - c, aligned);
+    store_packs(sum + start + c, sums, channels - c, aligned);
   }
 }
 
 // partial[block][c] = sum over the block's rows of dy n.
-template <typename T>
-__device__ void weight_gradient(float* partial, const T* gradient, const T* x, const float* inverse_rms, u64 rows,
+template <typename T, typename X>
+__device__ void weight_gradient(float* partial, const T* gradient, const X* x, const float* inverse_rms, u64 rows,
                                 u32 channels) {
   const bool aligned = in_packs<T>(channels);
   sum_columns<T>(partial, rows, channels, [&](float(&terms)[PACK<T>], u64 row, u64 c) {
     float values[PACK<T>];
-    load_pack(values, x + row * channels + c, channels - c, aligned);
+    load_packs(values, x + row * channels + c, channels - c, aligned);
     load_pack(terms, gradient + row * channels + c, channels - c, aligned);
     const float scale = inverse_rms[row];
 #pragma unroll
@@ -92,23 +93,24 @@ __device__ void weight_gradient(float* partial, const T* gradient, const T* x, c
 
 }  // namespace
 
-#define RMS_NORM_KERNELS(T, type)                                                                             \
+#define RMS_NORM_KERNELS(T, X, type)                                                                          \
   extern "C" __global__ void __launch_bounds__(128) rms_norm_forward_##type(                                  \
-      T* out, float* inverse_rms, const T* x, const T* weight, u64 rows, u32 channels, float epsilon) {       \
+      T* out, float* inverse_rms, const X* x, const T* weight, u64 rows, u32 channels, float epsilon) {       \
     forward(out, inverse_rms, x, weight, rows, channels, epsilon);                                            \
   }                                                                                                           \
   KERNEL(rms_norm_forward_##type);                                                                            \
   extern "C" __global__ void __launch_bounds__(128) rms_norm_backward_##type(                                 \
-      T* sum, const T* gradient, const T* x, const T* weight, const float* inverse_rms, u64 rows,             \
+      X* sum, const T* gradient, const X* x, const T* weight, const float* inverse_rms, u64 rows,             \
       u32 channels, u32 accumulate) {                                                                         \
     backward(sum, gradient, x, weight, inverse_rms, rows, channels, accumulate);                              \
   }                                                                                                           \
   KERNEL(rms_norm_backward_##type);                                                                           \
   extern "C" __global__ void __launch_bounds__(256) rms_norm_weight_gradient_##type(                          \
-      float* partial, const T* gradient, const T* x, const float* inverse_rms, u64 rows, u32 channels) {      \
+      float* partial, const T* gradient, const X* x, const float* inverse_rms, u64 rows, u32 channels) {      \
     weight_gradient(partial, gradient, x, inverse_rms, rows, channels);                                       \
   }                                                                                                           \
   KERNEL(rms_norm_weight_gradient_##type)
 
-RMS_NORM_KERNELS(float, f32);
-RMS_NORM_KERNELS(bf16, bf16);
+RMS_NORM_KERNELS(float, float, f32);
+RMS_NORM_KERNELS(bf16, bf16, bf16);
+RMS_NORM_KERNELS(bf16, float, wide_bf16);

@@ -6,12 +6,14 @@ use rayon::prelude::*;
 use crate::device::rows::{self, Rows};
 use crate::engine::Engine;
 use crate::error::expect_shape;
+use crate::launch::Compute;
 use crate::parallel::{ROWS, sum_over_row_blocks};
 use crate::simd::{sum1, sum2, wide};
 use crate::storage::Like;
 use crate::{Parameter, Result, Tape, Value, storage};
 
-/// `weight · x / sqrt(mean(x²) + epsilon)`, row by row.
+/// `weight · x / sqrt(mean(x²) + epsilon)`, row by row, as numbers of the weight's type: `x` may be f32, a residual
+/// stream, beside a weight in bf16.
 ///
 /// # Shapes
 /// `x` `(T, C)`, `weight` `(C,)`; returns `(T, C)`.
@@ -58,12 +60,12 @@ struct Input<'t> {
 fn forward(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<(Tensor, Option<Tensor>)> {
     let (tokens, channels) = x.dims2()?;
     // SAFETY: each row is written below.
-    let out = unsafe { Like::of(x).empty()? };
+    let out = unsafe { Like::of(x).of_type(weight.dtype()).empty()? };
     if let Some(gpu) = Engine::of(x.device())? {
         // SAFETY: the kernel writes it.
         let inverse_rms = unsafe { Like::of(x).wide().shaped(tokens).empty()? };
         let places = [gpu.at(&out)?, gpu.at(&inverse_rms)?, gpu.at(x)?, gpu.at(weight)?];
-        rows::rms_norm_forward(&*gpu, Rows::of(x)?, places, epsilon)?;
+        rows::rms_norm_forward(&*gpu, Rows::of(&out)?, Compute::of(x)?, places, epsilon)?;
         return Ok((out, Some(inverse_rms)));
     }
     let (x, weight) = (storage::read(x)?, storage::read(weight)?);
@@ -96,7 +98,8 @@ fn input_gradient(
     if let (Some(gpu), Some(inverse_rms)) = (Engine::of(x.device())?, input.inverse_rms) {
         let (norm, weight) = (gpu.at(inverse_rms)?, gpu.at(weight)?);
         let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(x)?, weight, norm];
-        return rows::rms_norm_backward(&*gpu, Rows::of(x)?, places, accumulate);
+        let (shape, stream) = (Rows::of(gradient)?, Compute::of(x)?);
+        return rows::rms_norm_backward(&*gpu, shape, stream, places, accumulate);
     }
     let (_, channels) = x.dims2()?;
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);
@@ -138,7 +141,8 @@ fn weight_gradient(
     let &Input { x, epsilon, .. } = input;
     if let (Some(gpu), Some(inverse_rms)) = (Engine::of(x.device())?, input.inverse_rms) {
         let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(x)?, gpu.at(inverse_rms)?];
-        return rows::rms_norm_weight_gradient(&*gpu, Rows::of(x)?, places, accumulate);
+        let (shape, stream) = (Rows::of(gradient)?, Compute::of(x)?);
+        return rows::rms_norm_weight_gradient(&*gpu, shape, stream, places, accumulate);
     }
     let (tokens, channels) = x.dims2()?;
     let (gradient, x) = (storage::read(gradient)?, storage::read(x)?);

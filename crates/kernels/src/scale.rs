@@ -3,13 +3,15 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::device::points::{self, Points};
+use crate::engine::Engine;
 use crate::storage::Like;
 use crate::{Result, Tape, Value, storage};
 
 /// Numbers that one thread takes at a time: 64 KiB.
 const CHUNK: usize = 1 << 14;
 
-/// `factor · x`; `x` itself if `factor` is 1. On the CPU.
+/// `factor · x`; `x` itself if `factor` is 1.
 ///
 /// # Shapes
 /// Any; returns the same.
@@ -30,6 +32,10 @@ pub fn scale<'a>(tape: &mut Tape<'a>, x: &Value<'a>, factor: f32) -> Result<Valu
 fn scaled(x: &Tensor, factor: f32) -> Result<Tensor> {
     // SAFETY: all of it is written below.
     let out = unsafe { Like::of(x).empty()? };
+    if let Some(gpu) = Engine::of(x.device())? {
+        points::scale(&*gpu, Points::of(x)?, [gpu.at(&out)?, gpu.at(x)?], factor)?;
+        return Ok(out);
+    }
     let x = storage::read(x)?;
     storage::write(&out, |out| {
         let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));

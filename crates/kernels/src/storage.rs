@@ -209,7 +209,12 @@ impl Like {
 
     /// ... but of f32: what sums are kept in.
     pub(crate) fn wide(self) -> Self {
-        Self { dtype: DType::F32, ..self }
+        self.of_type(DType::F32)
+    }
+
+    /// ... but of another type.
+    pub(crate) fn of_type(self, dtype: DType) -> Self {
+        Self { dtype, ..self }
     }
 
     /// Allocates such a tensor, whose numbers are not yet written.

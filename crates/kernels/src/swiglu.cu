@@ -1,70 +1,19 @@
-// silu(gate) * up, forward and backward (the twin of swiglu.rs).
-//
-// Layout: gate_up (T, 2F), a row's gates before its ups; out and its gradient (T, F). A thread takes
-// one pack of a row. Launch: <<<(ceil(F / PACK / 128), T), 128>>>, T in steps of gridDim.y.
+// silu(gate) * up, forward and backward (the twin of swiglu.rs; layout and launch: cuda/gated.cuh).
 
-#include "cuda/device.cuh"
+#include "cuda/gated.cuh"
 
 namespace {
 
-__device__ __forceinline__ float sigmoid(float value) { return 1.0f / (1.0f + expf(-value)); }
-
-template <typename T>
-__device__ void forward(T* out, const T* gate_up, u64 rows, u32 width) {
-  const u32 f = (blockIdx.x * blockDim.x + threadIdx.x) * PACK<T>;
-  if (f >= width) return;
-  const bool aligned = in_packs<T>(width);
-  for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
-    float gates[PACK<T>], ups[PACK<T>];
-    load_pack(gates, gate_up + row * 2 * width + f, width - f, aligned);
-    load_pack(ups, gate_up + row * 2 * width + width + f, width - f, aligned);
-#pragma unroll
-    for (u32 i = 0; i < PACK<T>; ++i) ups[i] *= gates[i] * sigmoid(gates[i]);
-    store_pack(out + row * width + f, ups, width - f, aligned);
+struct Silu {
+  static __device__ __forceinline__ float value(float x) { return x * sigmoid(x); }
+  static __device__ __forceinline__ float value(float x, float& slope) {
+    const float s = sigmoid(x);
+    slope = s * (1.0f + x * (1.0f - s));
+    return x * s;
   }
-}
-
-template <typename T>
-__device__ void backward(T* sum, const T* gradient, const T* gate_up, u64 rows, u32 width, u32 accumulate) {
-  const u32 f = (blockIdx.x * blockDim.x + threadIdx.x) * PACK<T>;
-  if (f >= width) return;
-  const bool aligned = in_packs<T>(width);
-  for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
-    const u64 gate_at = row * 2 * width + f, up_at = gate_at + width;
-    float gates[PACK<T>], ups[PACK<T>], gradients[PACK<T>], gate_sums[PACK<T>], up_sums[PACK<T>];
-    load_pack(gates, gate_up + gate_at, width - f, aligned);
-    load_pack(ups, gate_up + up_at, width - f, aligned);
-    load_pack(gradients, gradient + row * width + f, width - f, aligned);
-    if (accumulate) {
-      load_pack(gate_sums, sum + gate_at, width - f, aligned);
-      load_pack(up_sums, sum + up_at, width - f, aligned);
-    }
-#pragma unroll
-    for (u32 i = 0; i < PACK<T>; ++i) {
-      const float s = sigmoid(gates[i]);
-      const float from_gate = gradients[i] * ups[i] * (s * (1.0f + gates[i] * (1.0f - s)));
-      const float from_up = gradients[i] * (gates[i] * s);
-      gate_sums[i] = accumulate ? gate_sums[i] + from_gate : from_gate;
-      up_sums[i] = accumulate ? up_sums[i] + from_up : from_up;
-    }
-    store_pack(sum + gate_at, gate_sums, width - f, aligned);
-    store_pack(sum + up_at, up_sums, width - f, aligned);
-  }
-}
+};
 
 }  // namespace
 
-#define SWIGLU_KERNELS(T, type)                                                                      \
-  extern "C" __global__ void __launch_bounds__(128) swiglu_forward_##type(                           \
-      T* out, const T* gate_up, u64 rows, u32 width) {                                               \
-    forward(out, gate_up, rows, width);                                                              \
-  }                                                                                                  \
-  KERNEL(swiglu_forward_##type);                                                                     \
-  extern "C" __global__ void __launch_bounds__(128) swiglu_backward_##type(                          \
-      T* sum, const T* gradient, const T* gate_up, u64 rows, u32 width, u32 accumulate) {            \
-    backward(sum, gradient, gate_up, rows, width, accumulate);                                       \
-  }                                                                                                  \
-  KERNEL(swiglu_backward_##type)
-
-SWIGLU_KERNELS(float, f32);
-SWIGLU_KERNELS(bf16, bf16);
+GATED_KERNELS(swiglu, Silu, float, f32);
+GATED_KERNELS(swiglu, Silu, bf16, bf16);

@@ -1,10 +1,7 @@
 //! The gated activation of LLaMA's feed-forward layers: `y = silu(g) · u`, where `silu(g) = g σ(g)` and
 //! `σ(g) = 1 / (1 + e⁻ᵍ)`.
 
-use candle_core::Tensor;
-
-use crate::device::rows::{self, Rows};
-use crate::engine::Engine;
+use crate::device::points::Gating;
 use crate::gated::{self, Gate, halves};
 use crate::simd::exp;
 use crate::storage::Like;
@@ -19,15 +16,15 @@ use crate::{Result, Tape, Value};
 /// If the rows have no halves.
 pub fn swiglu<'a>(tape: &mut Tape<'a>, gate_up: &Value<'a>) -> Result<Value<'a>> {
     halves("swiglu", gate_up.tensor())?;
-    let out = forward(gate_up.tensor())?;
+    let out = gated::forward(gate_up.tensor(), Silu)?;
     let (slot, kept, input) = (gate_up.slot(), tape.keep(gate_up), gate_up.tensor().clone());
     let out = tape.record(out, slot.is_some(), move |slots, gradient| {
         let gate_up = kept.get()?;
         slots.accumulate(slot, &Like::of(&gate_up), |sum, accumulate| {
-            input_gradient(sum, &gradient, &gate_up, accumulate)
+            gated::input_gradient(sum, &gradient, &gate_up, Silu, accumulate)
         })
     });
-    Ok(out.with_recipe(tape, move || forward(&input)))
+    Ok(out.with_recipe(tape, move || gated::forward(&input, Silu)))
 }
 
 #[inline(always)]
@@ -39,6 +36,8 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 struct Silu;
 
 impl Gate for Silu {
+    const GATING: Gating = Gating::Swiglu;
+
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x * sigmoid(x)
@@ -51,33 +50,10 @@ impl Gate for Silu {
     }
 }
 
-fn forward(gate_up: &Tensor) -> Result<Tensor> {
-    let (tokens, columns) = gate_up.dims2()?;
-    // SAFETY: each row is written below.
-    let out = unsafe { Like::of(gate_up).shaped((tokens, columns / 2)).empty()? };
-    if let Some(gpu) = Engine::of(gate_up.device())? {
-        rows::swiglu_forward(&*gpu, Rows::of(&out)?, [gpu.at(&out)?, gpu.at(gate_up)?])?;
-        return Ok(out);
-    }
-    gated::forward(&out, gate_up, Silu)?;
-    Ok(out)
-}
-
-fn input_gradient(
-    sum: &Tensor,
-    gradient: &Tensor,
-    gate_up: &Tensor,
-    accumulate: bool,
-) -> Result<()> {
-    if let Some(gpu) = Engine::of(gate_up.device())? {
-        let places = [gpu.at(sum)?, gpu.at(gradient)?, gpu.at(gate_up)?];
-        return rows::swiglu_backward(&*gpu, Rows::of(gradient)?, places, accumulate);
-    }
-    gated::input_gradient(sum, gradient, gate_up, Silu, accumulate)
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
+
     use super::*;
     use crate::support::{passes, prove, tensor};
 

@@ -105,12 +105,6 @@ pub enum Error {
         /// Which sequence, from 0.
         sequence: usize,
     },
-    /// There are no kernels for the model on a GPU.
-    #[error("{model} runs on the CPU so far, found a GPU")]
-    OnlyOnCpu {
-        /// The kind of model.
-        model: &'static str,
-    },
     /// A beam search that cannot be made so.
     #[error("beam search: found {found}, wanted {wanted}")]
     Beams {
@@ -163,7 +157,6 @@ impl Error {
             }
             Error::Io { source, .. } => advice(source.kind()).map(Into::into),
             Error::Kernels(error) => error.hint(),
-            Error::OnlyOnCpu { .. } => Some("leave out `--device`".into()),
             Error::OtherModel { .. } | Error::Targets { .. } | Error::Beams { .. } => None,
             Error::EmptyPrompt { .. } | Error::Candle(_) => None,
         }

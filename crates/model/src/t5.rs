@@ -5,6 +5,10 @@
 //! `1/sqrt(D)`, a learned bias by distance instead of rotary embedding, one for all layers of the encoder
 //! and one for the decoder's, none in cross-attention; and dropout.
 //!
+//! In bf16 the residual streams are f32 all the same: T5's grow to thousands, of which bf16 would keep eight
+//! bits. A norm reads its stream in f32 and returns the weights' type; the products that end in a stream
+//! (`o`, and `wo`, whose sums overflowed half precision) are summed in f32 and added to it unrounded.
+//!
 //! Legend: `S` tokens of the packed sources, `T` of the packed targets, `C` hidden width, `H` heads, `D`
 //! head width, `F` feed-forward width, `N` supervised tokens, `V` vocabulary.
 
@@ -15,8 +19,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use albacore_kernels::{
-    Buckets, KeyValueCache, Parameter, RelativeBias, Sequences, Tape, Value, dropout, embedding,
-    linear_logits, linear_logprob, rms_norm, scale, select_rows,
+    Buckets, KeyValueCache, Parameter, RelativeBias, Sequences, Tape, Value, dropout,
+    embedding_wide, linear_logits, linear_logprob, rms_norm, scale, select_rows,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -117,14 +121,11 @@ impl T5 {
         Ok(Self { config, shared, encoder, decoder, lm_head })
     }
 
-    /// Moves all weights to `device`. See [`crate::Llama::place`]; T5 runs on the CPU so far.
+    /// Moves all weights to `device` and rounds them to `dtype`; see [`crate::Llama::place`].
     ///
     /// # Errors
-    /// If the device is another.
+    /// If the device has no room.
     pub fn place(&mut self, device: &Device, dtype: DType, master: bool) -> Result<()> {
-        if !device.is_cpu() {
-            return Err(Error::OnlyOnCpu { model: "T5" });
-        }
         for parameter in self.parameters_mut() {
             parameter.place(device, dtype, master)?;
         }
@@ -227,7 +228,7 @@ impl T5 {
     }
 
     fn embed<'a>(&'a self, tape: &mut Tape<'a>, ids: &'a [u32]) -> Result<Value<'a>> {
-        let x = embedding(tape, &self.shared, ids)?;
+        let x = embedding_wide(tape, &self.shared, ids)?;
         Ok(dropout(tape, &x, self.config.dropout_rate as f32)?)
     }
 

@@ -117,6 +117,8 @@ struct Layers {
     all: usize,
     /// Attention's output.
     mixed: usize,
+    /// Residuals, of `c` each among those kept, that are f32 whatever the rest is.
+    wide: usize,
 }
 
 impl Layers {
@@ -127,7 +129,7 @@ impl Layers {
                 let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
                 let kept = 2 * c + (heads + 2 * groups) * d + heads + 2 * f;
                 let (layers, mixed) = (shape.num_hidden_layers, heads * d);
-                Self { c, layers, kept, all: kept + mixed + 2 * c + f, mixed }
+                Self { c, layers, kept, all: kept + mixed + 2 * c + f, mixed, wide: 0 }
             }
             // As if all tokens went through the decoder, whose layers hold more.
             ModelConfig::T5(shape) => {
@@ -135,7 +137,8 @@ impl Layers {
                 let mixed = heads * d;
                 let kept = 3 * c + 6 * mixed + 2 * heads + 2 * f;
                 let layers = shape.num_layers.max(shape.num_decoder_layers);
-                Self { c, layers, kept, all: kept + 2 * mixed + 3 * c + f, mixed: 2 * mixed }
+                let all = kept + 2 * mixed + 3 * c + f;
+                Self { c, layers, kept, all, mixed: 2 * mixed, wide: 3 }
             }
         }
     }
@@ -164,7 +167,7 @@ fn memory(
     tokens: usize,
     place: Place,
 ) -> u64 {
-    let Layers { c, layers, kept, all, mixed } = Layers::of(shape);
+    let Layers { c, layers, kept, all, mixed, wide } = Layers::of(shape);
     let vocabulary = shape.vocab_size();
     // Bytes of an activation, of a weight with its master, and of a logit with its gradient, which on a
     // GPU has a place of its own if it is bf16.
@@ -187,6 +190,11 @@ fn memory(
             // Nothing but its input, and all of the layer that is computed again.
             RecomputeConfig::Block => layers * c + kept + mixed,
         };
+    let residuals = match train.recompute {
+        RecomputeConfig::Block => layers * wide.min(1) + wide,
+        _ => layers * wide,
+    };
+    let activations = activations + (4 - number) * tokens * residuals * c;
     // The backward pass of one layer holds about as many gradients as it can keep.
     let layer = number * tokens * all;
     let logits = logit * rows.min(tokens) * vocabulary;
@@ -277,5 +285,19 @@ mod tests {
         assert_eq!(state(&shape, &optim(F32)), 8 * 134_515_008);
         let bytes = state(&shape, &optim(Int8)) as f64 / 134_515_008.0;
         assert!((bytes - 2.0 - 8.0 / 256.0).abs() < 1e-6, "{bytes}");
+    }
+
+    /// Of what a token takes on a GPU in bf16, the three residuals of a layer take two bytes more each.
+    #[test]
+    fn the_residuals_of_a_t5_are_foretold_in_f32_beside_bf16() {
+        let shape = T5Config { num_layers: 5, num_decoder_layers: 7, ..T5Config::default() };
+        let wide = 3 * 7 * shape.d_model as u64;
+        let shape = ModelConfig::from(shape);
+        let train = TrainConfig { batches_per_step: 2, ..TrainConfig::default() };
+        let of = |number, tokens| {
+            memory(&shape, &train, &OptimConfig::default(), tokens, Place::Gpu(number))
+        };
+        let a_token = |number| (of(number, 20_000) - of(number, 10_000)) / 10_000;
+        assert_eq!(a_token(2), a_token(4) / 2 + 2 * wide);
     }
 }

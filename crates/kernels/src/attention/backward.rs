@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::bias::{BiasValues, Buckets, RelativeBias, add_by_bucket};
+use super::bias::{Buckets, HostValues, RelativeBias, add_by_bucket};
 use super::forward::hide_later_keys;
 use super::pairs::Pair;
 use super::{Attention, Block, Dropped, QUERIES, Rows};
@@ -54,7 +54,7 @@ struct Operands<'a> {
     /// `(H, T)`, as `delta`.
     lse: &'a [f32],
     delta: &'a [f32],
-    bias: Option<&'a BiasValues>,
+    bias: Option<&'a HostValues>,
     /// The gradient of `qkv`.
     sum: SharedMut<'a>,
 }
@@ -65,7 +65,7 @@ impl Attention<'_> {
     pub(super) fn backward(
         &self,
         [qkv, output, lse, gradient]: [&[f32]; 4],
-        bias: Option<&BiasValues>,
+        bias: Option<&HostValues>,
         sum: &mut [f32],
         accumulate: bool,
     ) -> Option<Vec<f64>> {

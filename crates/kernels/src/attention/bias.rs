@@ -6,12 +6,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::ops::Range;
 
 use candle_core::Tensor;
 
 use super::{Attention, QUERIES};
-use crate::device::bias::{Sums, Table};
+use crate::device::bias::{Bias, Sums, Table};
 use crate::engine::{Engine, Memory, Mirror};
 use crate::error::expect_shape;
 use crate::launch::{Compute, Gpu};
@@ -149,12 +150,33 @@ impl RelativeBias<'_> {
     }
 }
 
-/// The values of a bias by distance, each head's in one row, for sequences up to some length.
-///
+/// The values of a bias by distance, each head's in one row: on the CPU for sequences up to some length, on
+/// a GPU for all.
+#[derive(Debug)]
+pub struct BiasValues {
+    heads: usize,
+    place: Place,
+}
+
+enum Place {
+    Memory(HostValues),
+    /// What kernels take, and the memory that it points to.
+    Gpu(Bias, #[allow(dead_code, reason = "held for as long as it is read")] Memory),
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(values) => values.fmt(f),
+            Self::Gpu(bias, _) => bias.fmt(f),
+        }
+    }
+}
+
 /// A row holds them from the last key's of the first query to the first key's of the last query, so
 /// that a key's values for a tile of queries lie side by side; behind it is room for a whole tile.
 #[derive(Debug)]
-pub struct BiasValues {
+pub(super) struct HostValues {
     numbers: Vec<f32>,
     row: usize,
     /// Where in a row distance 0 is.
@@ -163,18 +185,31 @@ pub struct BiasValues {
 
 impl Attention<'_> {
     /// The values of the bias, if there is one.
-    pub(super) fn bias_values(&self) -> Result<Option<BiasValues>> {
-        let values = |bias: RelativeBias<'_>| bias.values(self.sequences.longest());
+    pub(super) fn bias_values(&self) -> Result<Option<HostValues>> {
+        let values = |bias: RelativeBias<'_>| bias.host_values(self.sequences.longest());
         self.bias.map(values).transpose()
     }
 }
 
 impl RelativeBias<'_> {
-    /// The values of all distances in sequences of at most `longest` tokens, for heads on the CPU.
+    /// The values of all distances in sequences of at most `longest` tokens, where the table is.
     ///
     /// # Errors
-    /// If the table is not on the CPU.
+    /// If the table is neither f32 nor on a GPU, or a GPU has no room.
     pub fn values(self, longest: usize) -> Result<BiasValues> {
+        let (_, heads) = self.table.value().dims2()?;
+        let place = match Engine::of(self.table.value().device())? {
+            Some(gpu) => {
+                let table = self.on_gpu(&gpu)?;
+                let values = table.values(&*gpu)?;
+                Place::Gpu(table.bias(gpu.address(&values)), values)
+            }
+            None => Place::Memory(self.host_values(longest)?),
+        };
+        Ok(BiasValues { heads, place })
+    }
+
+    fn host_values(self, longest: usize) -> Result<HostValues> {
         let Self { table, buckets } = self;
         let (_, heads) = table.value().dims2()?;
         let middle = longest.max(1) - 1;
@@ -187,22 +222,43 @@ impl RelativeBias<'_> {
             let values = buckets.iter().map(|&bucket| table[bucket * heads + head]);
             numbers.iter_mut().zip(values).for_each(|(number, value)| *number = value);
         }
-        Ok(BiasValues { numbers, row, middle })
+        Ok(HostValues { numbers, row, middle })
     }
 }
 
 impl BiasValues {
-    /// How long sequences may be.
+    /// How long sequences may be; any length on a GPU.
     pub(crate) fn longest(&self) -> usize {
-        self.middle + 1
+        match &self.place {
+            Place::Memory(values) => values.middle + 1,
+            Place::Gpu(..) => usize::MAX,
+        }
     }
 
     /// How many heads there are.
     pub(crate) fn heads(&self) -> usize {
-        self.numbers.len() / self.row
+        self.heads
     }
 
-    pub(crate) fn of_head(&self, head: usize) -> HeadBias<'_> {
+    /// Those of a head, where they are in the CPU's memory.
+    pub(crate) fn of_head(&self, head: usize) -> Option<HeadBias<'_>> {
+        match &self.place {
+            Place::Memory(values) => Some(values.of_head(head)),
+            Place::Gpu(..) => None,
+        }
+    }
+
+    /// What kernels on a GPU take, where they are there.
+    pub(crate) fn on_gpu(&self) -> Option<Bias> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Gpu(bias, _) => Some(*bias),
+        }
+    }
+}
+
+impl HostValues {
+    pub(super) fn of_head(&self, head: usize) -> HeadBias<'_> {
         let row = &self.numbers[head * self.row..(head + 1) * self.row];
         HeadBias { row, middle: self.middle }
     }

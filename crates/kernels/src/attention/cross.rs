@@ -12,21 +12,39 @@ use rayon::prelude::*;
 use super::backward::{row_products, weights_and_slopes};
 use super::pairs::{chunk, chunks};
 use super::{Block, Dropped, QUERIES, Rows, Tile};
+use crate::device::attention::{Call, Streams};
+use crate::device::bias::Bias;
+use crate::device::tiles::{self, Tiles};
 use crate::dropout::Mask;
+use crate::engine::{Engine, Memory, Mirror};
 use crate::error::expect_shape;
+use crate::launch::{Compute, Gpu};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
 use crate::storage::Like;
 use crate::{Error, Heads, Result, Sequences, Tape, Value, storage};
 
 /// Which rows of a packed batch of sources the rows of a packed batch of targets see.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Crossing {
     /// Rows of targets that follow each other, and the rows of the source that all of them see.
     stretches: Vec<(Range<usize>, Range<usize>)>,
     targets: usize,
     sources: usize,
+    /// What the blocks of a GPU work on: sent there for the first layer of the first pass.
+    query_tiles: Mirror,
+    key_tiles: Mirror,
 }
+
+/// By who sees whom: the tiles follow from that.
+impl PartialEq for Crossing {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |crossing: &Self| (crossing.targets, crossing.sources);
+        self.stretches == other.stretches && parts(self) == parts(other)
+    }
+}
+
+impl Eq for Crossing {}
 
 impl Crossing {
     /// Target `i` sees source `source_of[i]`; those that share one follow each other.
@@ -49,12 +67,30 @@ impl Crossing {
                 _ => stretches.push((rows, keys)),
             }
         }
-        Ok(Self { stretches, targets: targets.tokens(), sources: sources.tokens() })
+        let (targets, sources) = (targets.tokens(), sources.tokens());
+        let (query_tiles, key_tiles) = Default::default();
+        Ok(Self { stretches, targets, sources, query_tiles, key_tiles })
+    }
+
+    /// Who sees what.
+    #[cfg(test)]
+    pub(crate) fn stretches(&self) -> &[(Range<usize>, Range<usize>)] {
+        &self.stretches
+    }
+
+    /// The tiles of queries and those of keys, on the GPU.
+    fn tiles(&self, gpu: &Engine) -> Result<[Tiles; 2]> {
+        let queries = || tiles::crossing_query_tiles(&self.stretches);
+        let keys = || tiles::crossing_key_tiles(&self.stretches, self.sources);
+        Ok([
+            Tiles::of_queries(self.query_tiles.of_words(gpu, queries)?),
+            Tiles::of_keys(self.key_tiles.of_words(gpu, keys)?),
+        ])
     }
 }
 
 /// `softmax(scale · q kᵀ) v` of each target with its own source; the tape drops weights at the rate
-/// `dropout`, as [`crate::dropout()`] drops numbers. On the CPU.
+/// `dropout`, as [`crate::dropout()`] drops numbers.
 ///
 /// # Shapes
 /// `q` `(T, H D)` of the targets, `kv` `(S, 2 G D)` of the sources, k before v; returns `(T, H D)`.
@@ -139,6 +175,13 @@ impl Cross<'_> {
         let out = unsafe { Like::of(q).empty()? };
         // SAFETY: as above.
         let lse = unsafe { Like::of(q).wide().shaped((self.heads.query, tokens)).empty()? };
+        if let Some(gpu) = Engine::of(q.device())? {
+            let [queries, _] = self.crossing.tiles(&gpu)?;
+            let (call, _bias) = self.on_gpu(&gpu, q)?;
+            let from = Streams::apart(self.heads, [gpu.at(q)?, gpu.at(kv)?]);
+            call.forward(&*gpu, queries, [gpu.at(&out)?, gpu.at(&lse)?], from)?;
+            return Ok((out, lse));
+        }
         let (q, kv) = (storage::read(q)?, storage::read(kv)?);
         storage::write(&out, |out| {
             storage::write(&lse, |lse| {
@@ -198,6 +241,9 @@ impl Cross<'_> {
         self,
         [q, kv, output, lse, gradient]: [&Tensor; 5],
     ) -> Result<(Tensor, Tensor)> {
+        if let Some(gpu) = Engine::of(q.device())? {
+            return self.backward_on_gpu(&gpu, [q, kv, output, lse, gradient]);
+        }
         let (d_q, d_kv) = (q.zeros_like()?, kv.zeros_like()?);
         let (q, kv, output) = (storage::read(q)?, storage::read(kv)?, storage::read(output)?);
         let (lse, gradient) = (storage::read(lse)?, storage::read(gradient)?);
@@ -214,6 +260,34 @@ impl Cross<'_> {
             })
         })?;
         Ok((d_q, d_kv))
+    }
+
+    fn backward_on_gpu(
+        self,
+        gpu: &Engine,
+        [q, kv, output, lse, gradient]: [&Tensor; 5],
+    ) -> Result<(Tensor, Tensor)> {
+        // SAFETY: each target has a source, and each source's row is in a tile of keys: the kernels
+        // write all of both.
+        let (d_q, d_kv) = unsafe { (Like::of(q).empty()?, Like::of(kv).empty()?) };
+        let tiles = self.crossing.tiles(gpu)?;
+        let (call, _bias) = self.on_gpu(gpu, q)?;
+        let sums = Streams::apart(self.heads, [gpu.at(&d_q)?, gpu.at(&d_kv)?]);
+        let from = Streams::apart(self.heads, [gpu.at(q)?, gpu.at(kv)?]);
+        let places = [gpu.at(output)?, gpu.at(gradient)?, gpu.at(lse)?];
+        call.backward(gpu, tiles, [sums, from], places, false, None)?;
+        Ok((d_q, d_kv))
+    }
+
+    /// The call, and the memory of the bias that it reads: kernels that drop weights have one.
+    fn on_gpu(self, gpu: &Engine, q: &Tensor) -> Result<(Call, Option<Memory>)> {
+        let Self { heads, scale, dropout, .. } = self;
+        let mut call = Call::new(heads, self.crossing.targets, scale, false, Compute::of(q)?)?;
+        let Some(mask) = dropout else { return Ok((call, None)) };
+        let zeros = gpu.upload(&vec![0f32.to_bits(); heads.query])?;
+        call.bias = Some(Bias::of_one_distance(gpu.address(&zeros)));
+        call.dropout = Some(mask);
+        Ok((call, Some(zeros)))
     }
 
     /// In a wave no chunk of queries and no chunk of keys occurs twice.

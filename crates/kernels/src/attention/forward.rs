@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::bias::{BiasValues, HeadBias};
+use super::bias::{HeadBias, HostValues};
 use super::{Attention, Block, Dropped, QUERIES, Rows};
 use crate::matmul::{Matrix, MatrixMut, product_here};
 use crate::parallel::SharedMut;
@@ -19,7 +19,7 @@ impl Attention<'_> {
     pub(super) fn forward(
         &self,
         qkv: &[f32],
-        bias: Option<&BiasValues>,
+        bias: Option<&HostValues>,
         out: &mut [f32],
         lse: &mut [f32],
     ) {

@@ -192,7 +192,11 @@ impl Attention<'_> {
             keys: if self.seen.causal { past + task.tokens.end } else { own },
             first: (self.seen.causal && task.tokens.len() > 1).then_some(past + task.tokens.start),
             scale: self.seen.scale,
-            bias: self.seen.bias.map(|bias| (bias.of_head(head), past + task.tokens.start)),
+            bias: self
+                .seen
+                .bias
+                .and_then(|bias| bias.of_head(head))
+                .map(|bias| (bias, past + task.tokens.start)),
             dropped: None,
         };
         if grown.head.is_none() {

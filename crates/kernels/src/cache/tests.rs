@@ -261,7 +261,7 @@ fn a_reordered_cache_goes_on_from_the_copies() {
     let mut cache = KeyValueCache::new(heads, 2);
     let (qkv, fresh) = pack(heads, &batch, &[0..4, 0..4]);
     cache.attend(&qkv, 0..2, &fresh, 0.3).unwrap();
-    cache.reorder(&[1, 1]);
+    cache.reorder(&[1, 1]).unwrap();
     let last = [batch[1].clone(), batch[1].clone()].to_vec();
     let (qkv, fresh) = pack(heads, &last, &[4..5, 4..5]);
     let found = floats(&cache.attend(&qkv, 0..2, &fresh, 0.3).unwrap());

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "mask.cuh"
 #include "units.cuh"
 
 namespace {
@@ -44,6 +45,16 @@ struct Bias {
   __device__ __forceinline__ const float* of_head(u64 head) const { return values + head * span() + past; }
   __device__ __forceinline__ float at(const float* of_head, u32 key, u32 query) const {
     return __ldg(of_head + min(max(int(key - query), -past), future));
+  }
+};
+
+// What is dropped of the weights of a head, by the rows of query and key (attention/dropped.rs).
+struct DroppedHead {
+  const Mask& mask;
+  u64 head;
+
+  __device__ __forceinline__ float factor(u32 query, u32 key) const {
+    return mask.factor((head << 44) + (u64(query) << 22) + key);
   }
 };
 
@@ -144,12 +155,11 @@ struct Passing {
   u32 width, own_limit, count;
   const QueryTile& tile;
 
-  __device__ __forceinline__ Passing(T* memory, const T* qkv, const QueryTile& tile, u32 query_heads, u32 key_heads,
-                                     u32 width, bool causal)
-      : keys(memory), stride(u64(query_heads + 2 * key_heads) * width), width(width),
-        own_limit(own_keys_end(tile, causal)), tile(tile) {
+  __device__ __forceinline__ Passing(T* memory, const T* k_rows, u32 k_stride, const QueryTile& tile, u32 query_heads,
+                                     u32 key_heads, u32 width, bool causal)
+      : keys(memory), stride(k_stride), width(width), own_limit(own_keys_end(tile, causal)), tile(tile) {
     const u32 key_head = blockIdx.y / (query_heads / key_heads);
-    k_head = qkv + (query_heads + key_head) * width;
+    k_head = k_rows + key_head * width;
     v_head = k_head + key_heads * width;
     count = key_tiles<KEYS>(tile, own_limit);
   }

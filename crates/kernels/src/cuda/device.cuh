@@ -78,6 +78,29 @@ __device__ __forceinline__ void store_pack(T* to, const float (&from)[PACK<T>], 
   }
 }
 
+// Numbers beside those of a narrower type: N of them, in as many packs as it takes. `aligned` is about all N.
+template <u32 N, typename T>
+__device__ __forceinline__ void load_packs(float (&to)[N], const T* from, u64 left, bool aligned) {
+#pragma unroll
+  for (u32 at = 0; at < N; at += PACK<T>) {
+    float pack[PACK<T>];
+    load_pack(pack, from + at, left > at ? left - at : 0, aligned);
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) to[at + i] = pack[i];
+  }
+}
+
+template <u32 N, typename T>
+__device__ __forceinline__ void store_packs(T* to, const float (&from)[N], u64 left, bool aligned) {
+#pragma unroll
+  for (u32 at = 0; at < N; at += PACK<T>) {
+    float pack[PACK<T>];
+#pragma unroll
+    for (u32 i = 0; i < PACK<T>; ++i) pack[i] = from[at + i];
+    store_pack(to + at, pack, left > at ? left - at : 0, aligned);
+  }
+}
+
 // Reductions: every lane, or thread, receives the result, which does not depend on timing.
 
 __device__ __forceinline__ float warp_sum(float value) {

@@ -27,6 +27,18 @@ pub(crate) struct Bias {
     pub(crate) past: usize,
 }
 
+impl Bias {
+    /// One value a head, `(H,)` f32, whatever the distance.
+    pub(crate) fn of_one_distance(values: Address) -> Self {
+        Self { values, span: 1, past: 0 }
+    }
+
+    /// Whether it has a gradient worth summing by distance.
+    pub(crate) fn tells_distances_apart(self) -> bool {
+        self.span > 1
+    }
+}
+
 /// Sums of the scores' gradients by distance, each line `(H, span)` of f32.
 #[derive(Debug)]
 pub(crate) struct Sums<M> {

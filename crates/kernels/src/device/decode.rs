@@ -1,13 +1,21 @@
 //! The twin of the key/value cache: new tokens join it and attend to it.
 
+use super::bias::Bias;
 use crate::launch::{Address, Compute, Gpu, Launch, arguments, blocks, pack_grid};
-use crate::{Heads, Result};
+use crate::{Error, Heads, Result};
 
 /// Query heads of a block: `HEADS` of decode.cu.
 const HEADS: usize = 4;
 
 /// Head widths that have kernels; a narrower head runs in the next wider one.
 const WIDTHS: [usize; 3] = [64, 128, 256];
+
+/// In place of the reach of a bias: there is none. `NO_BIAS` of decode.cu.
+const NO_BIAS: u32 = u32::MAX;
+
+/// Blocks that copy a slot: 2,048 numbers each a round in bf16, and a slot of 256 tokens and 2,048
+/// channels has 2^19.
+const COPY_BLOCKS: u32 = 32;
 
 /// One layer's cache: `(slots, capacity, 2 G D)`.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +27,21 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Copies the keys and values of `tokens` new tokens to the slots and positions of `table`,
-    /// `(T, 2)`.
+    /// Numbers of a token.
+    fn row(&self) -> usize {
+        2 * self.heads.key_value * self.heads.width
+    }
+
+    /// Copies the keys and values of `tokens` new tokens, the last of `channels` numbers each, to the
+    /// slots and positions of `table`, `(T, 2)`.
     pub(crate) fn append(
         &self,
         gpu: &impl Gpu,
-        [qkv, table]: [Address; 2],
+        [rows, table]: [Address; 2],
         tokens: usize,
+        channels: usize,
     ) -> Result<()> {
-        let row = 2 * self.heads.key_value * self.heads.width;
+        let row = self.row();
         gpu.launch(Launch {
             file: "decode",
             kernel: format!("append_{}", self.compute.name()),
@@ -36,27 +50,36 @@ impl Cache {
             shared: 0,
             arguments: arguments![
                 self.at,
-                qkv,
+                rows,
                 table,
                 tokens as u64,
                 self.capacity as u32,
-                self.heads.channels() as u32,
+                channels as u32,
                 row as u32,
             ],
         })
     }
 
-    /// Attends with each new token to its slot, up to its own position.
+    /// Attends with each new token, the first of `channels` numbers each, to its slot, up to its own
+    /// position or the one that `table` has in its place.
+    ///
+    /// # Errors
+    /// If the heads are too wide for the kernels.
     pub(crate) fn attend(
         &self,
         gpu: &impl Gpu,
-        [out, qkv, table]: [Address; 3],
-        tokens: usize,
+        [out, rows, table]: [Address; 3],
+        [tokens, channels]: [usize; 2],
         scale: f32,
+        bias: Option<Bias>,
     ) -> Result<()> {
         let Heads { query, key_value, width } = self.heads;
         let kernel = WIDTHS.into_iter().find(|&kernel| width <= kernel);
-        let kernel = kernel.expect("the prompt's attention has refused wider heads");
+        let kernel = kernel.ok_or(Error::HeadWidth { found: width, step: self.compute.pack() })?;
+        let (values, past, span) = match bias {
+            Some(Bias { values, span, past }) => (values, past as u32, span as u32),
+            None => (table, NO_BIAS, 0),
+        };
         gpu.launch(Launch {
             file: "decode",
             kernel: format!("decode_{}_{kernel}", self.compute.name()),
@@ -65,15 +88,31 @@ impl Cache {
             shared: 0,
             arguments: arguments![
                 out,
-                qkv,
+                rows,
                 self.at,
                 table,
+                channels as u32,
                 self.capacity as u32,
                 query as u32,
                 key_value as u32,
                 width as u32,
                 scale,
+                values,
+                past,
+                span,
             ],
+        })
+    }
+
+    /// Makes slots like others, as many times as `table` says: `(copies, 3)`, from, to and rows.
+    pub(crate) fn copy_slots(&self, gpu: &impl Gpu, table: Address, copies: usize) -> Result<()> {
+        gpu.launch(Launch {
+            file: "decode",
+            kernel: format!("copy_slots_{}", self.compute.name()),
+            grid: [COPY_BLOCKS, blocks(copies, 1)],
+            threads: 256,
+            shared: 0,
+            arguments: arguments![self.at, table, self.capacity as u32, self.row() as u32],
         })
     }
 }

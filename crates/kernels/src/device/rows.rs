@@ -1,4 +1,4 @@
-//! Twins of what works row by row: norms, swiglu, rope, gather, sums, and the head's softmax.
+//! Twins of what works row by row: norms, rope, gather, sums, and the head's softmax.
 
 use candle_core::Tensor;
 
@@ -35,6 +35,12 @@ impl Rows {
         Launch { file, kernel, grid, threads, shared: 0, arguments }
     }
 
+    /// What kernels are called whose residual stream, of type `stream`, may be wider than the rest.
+    fn beside(self, kernel: &str, stream: Compute) -> String {
+        let wide = if stream == self.compute { "" } else { "_wide" };
+        format!("{kernel}{wide}")
+    }
+
     /// A warp for each row, four in a block.
     fn warp_grid(self) -> [u32; 2] {
         [blocks(self.rows, 4), 1]
@@ -46,35 +52,50 @@ impl Rows {
     }
 }
 
-/// `out = weight · x · inverse_rms`, and `inverse_rms` `(T,)` f32 for the backward pass.
+/// `out = weight · x · inverse_rms` for `x` of type `stream`, and `inverse_rms` `(T,)` f32 for the backward pass.
 pub(crate) fn rms_norm_forward(
     gpu: &impl Gpu,
     shape: Rows,
+    stream: Compute,
     [out, inverse_rms, x, weight]: [Address; 4],
     epsilon: f32,
 ) -> Result<()> {
     let Rows { rows, columns, .. } = shape;
     let arguments = arguments![out, inverse_rms, x, weight, rows as u64, columns as u32, epsilon];
-    gpu.launch(shape.launch("rms_norm", "rms_norm_forward", shape.warp_grid(), 128, arguments))
+    gpu.launch(shape.launch(
+        "rms_norm",
+        &shape.beside("rms_norm_forward", stream),
+        shape.warp_grid(),
+        128,
+        arguments,
+    ))
 }
 
-/// The gradient of `x`, added to `sum` if `accumulate`.
+/// The gradient of `x`, of its type, added to `sum` if `accumulate`.
 pub(crate) fn rms_norm_backward(
     gpu: &impl Gpu,
     shape: Rows,
+    stream: Compute,
     [sum, gradient, x, weight, inverse_rms]: [Address; 5],
     accumulate: bool,
 ) -> Result<()> {
     let Rows { rows, columns, .. } = shape;
     let arguments =
         arguments![sum, gradient, x, weight, inverse_rms, rows as u64, columns as u32, accumulate];
-    gpu.launch(shape.launch("rms_norm", "rms_norm_backward", shape.warp_grid(), 128, arguments))
+    gpu.launch(shape.launch(
+        "rms_norm",
+        &shape.beside("rms_norm_backward", stream),
+        shape.warp_grid(),
+        128,
+        arguments,
+    ))
 }
 
 /// The gradient of the norm's weight, `(C,)` f32.
 pub(crate) fn rms_norm_weight_gradient(
     gpu: &impl Gpu,
     shape: Rows,
+    stream: Compute,
     [sum, gradient, x, inverse_rms]: [Address; 4],
     accumulate: bool,
 ) -> Result<()> {
@@ -83,7 +104,13 @@ pub(crate) fn rms_norm_weight_gradient(
     let partial = gpu.allocate(grid[1] as usize * columns * 4)?;
     let lines = gpu.address(&partial);
     let arguments = arguments![lines, gradient, x, inverse_rms, rows as u64, columns as u32];
-    gpu.launch(shape.launch("rms_norm", "rms_norm_weight_gradient", grid, 256, arguments))?;
+    gpu.launch(shape.launch(
+        "rms_norm",
+        &shape.beside("rms_norm_weight_gradient", stream),
+        grid,
+        256,
+        arguments,
+    ))?;
     sum_lines(gpu, sum, lines, grid[1], columns, accumulate)
 }
 
@@ -124,30 +151,6 @@ pub(crate) fn sum_lines(
     })
 }
 
-/// `silu(gate) · up`; `shape.columns` is `F`, half of a row of `gate_up`.
-pub(crate) fn swiglu_forward(
-    gpu: &impl Gpu,
-    shape: Rows,
-    [out, gate_up]: [Address; 2],
-) -> Result<()> {
-    let grid = pack_grid(shape.rows, shape.columns, shape.compute, 128);
-    let arguments = arguments![out, gate_up, shape.rows as u64, shape.columns as u32];
-    gpu.launch(shape.launch("swiglu", "swiglu_forward", grid, 128, arguments))
-}
-
-/// The gradient of `gate_up`.
-pub(crate) fn swiglu_backward(
-    gpu: &impl Gpu,
-    shape: Rows,
-    [sum, gradient, gate_up]: [Address; 3],
-    accumulate: bool,
-) -> Result<()> {
-    let grid = pack_grid(shape.rows, shape.columns, shape.compute, 128);
-    let arguments =
-        arguments![sum, gradient, gate_up, shape.rows as u64, shape.columns as u32, accumulate];
-    gpu.launch(shape.launch("swiglu", "swiglu_backward", grid, 128, arguments))
-}
-
 /// Turns `turning` heads of each row of `qkv` in place; `shape.columns` are all its channels.
 pub(crate) fn rope(
     gpu: &impl Gpu,
@@ -172,10 +175,11 @@ pub(crate) fn rope(
     gpu.launch(shape.launch("rope", "rope", grid, 256, arguments))
 }
 
-/// `out[p] = table[indices[p]]`, for `shape.rows` of them.
+/// `out[p] = table[indices[p]]`, for `shape.rows` of them; `out` is of type `stream`.
 pub(crate) fn gather(
     gpu: &impl Gpu,
     shape: Rows,
+    stream: Compute,
     [out, table, indices]: [Address; 3],
 ) -> Result<()> {
     if shape.rows == 0 {
@@ -183,7 +187,7 @@ pub(crate) fn gather(
     }
     let grid = pack_grid(shape.rows, shape.columns, shape.compute, 128);
     let arguments = arguments![out, table, indices, shape.rows as u64, shape.columns as u32];
-    gpu.launch(shape.launch("gather", "gather", grid, 128, arguments))
+    gpu.launch(shape.launch("gather", &shape.beside("gather", stream), grid, 128, arguments))
 }
 
 /// Positions sorted by the row they point at, and where each row's begin.

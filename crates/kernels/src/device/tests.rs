@@ -5,13 +5,16 @@
 
 mod attention;
 mod biased_attention;
+mod crossing;
 mod decode;
 mod narrow;
 #[cfg(feature = "cuda")]
 mod offload;
+mod points;
 mod rows;
 mod sample;
 mod update;
+mod wide;
 
 use crate::AdamWStep;
 use crate::emulator::rounded;

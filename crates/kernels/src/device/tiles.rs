@@ -74,6 +74,46 @@ pub(crate) fn key_tiles(stretches: &[Stretch], causal: bool) -> Vec<u32> {
     longest_first(tiles)
 }
 
+/// Rows of targets, and the rows of the source that they see.
+type Crossed = (Range<usize>, Range<usize>);
+
+/// As [`query_tiles`], in cross-attention: no keys of their own (their stretch starts where it ends), and
+/// for a prompt the source.
+pub(crate) fn crossing_query_tiles(stretches: &[Crossed]) -> Vec<u32> {
+    let mut tiles = Vec::new();
+    for (queries, keys) in stretches {
+        let [end, source_start, source_end] = [queries.end, keys.start, keys.end].map(word);
+        for first in (word(queries.start)..end).step_by(ROWS as usize) {
+            tiles.push((source_end - source_start, [first, end, end, source_start, source_end]));
+        }
+    }
+    longest_first(tiles)
+}
+
+/// As [`key_tiles`], of all `sources` rows: those that no target sees have no queries, and a gradient all
+/// the same.
+pub(crate) fn crossing_key_tiles(stretches: &[Crossed], sources: usize) -> Vec<u32> {
+    let (mut tiles, mut next) = (Vec::new(), 0);
+    let mut of_rows = |keys: Range<u32>, queries: Range<u32>| {
+        for first in keys.clone().step_by(ROWS as usize) {
+            tiles
+                .push((queries.end - queries.start, [first, keys.end, queries.start, queries.end]));
+        }
+    };
+    for (queries, keys) in stretches {
+        of_rows(next..word(keys.start), 0..0);
+        of_rows(word(keys.start)..word(keys.end), word(queries.start)..word(queries.end));
+        next = word(keys.end);
+    }
+    of_rows(next..word(sources), 0..0);
+    longest_first(tiles)
+}
+
+/// Sequences count their rows in 32 bits.
+fn word(row: usize) -> u32 {
+    u32::try_from(row).expect("rows of packed sequences fit 32 bits")
+}
+
 /// The words of the tiles, those with the most work first; equals stay in order.
 fn longest_first<const N: usize>(mut tiles: Vec<(u32, [u32; N])>) -> Vec<u32> {
     tiles.sort_by_key(|&(work, _)| std::cmp::Reverse(work));
@@ -149,6 +189,19 @@ mod tests {
             }
             prop_assert!(covered.iter().all(|&count| count == 1));
         }
+    }
+
+    #[test]
+    fn crossing_tiles_hold_each_row_once_and_who_sees_it() {
+        // Sources of 70, 3, 5 and 1 rows; the second and the last have no target.
+        let stretches = [(0..65, 0..70), (65..70, 73..78)];
+        let queries = crossing_query_tiles(&stretches);
+        let wanted = [[0, 65, 65, 0, 70], [64, 65, 65, 0, 70], [65, 70, 70, 73, 78]];
+        assert_eq!(queries, wanted.concat());
+        let keys = crossing_key_tiles(&stretches, 79);
+        let wanted =
+            [[0, 70, 0, 65], [64, 70, 0, 65], [73, 78, 65, 70], [70, 73, 0, 0], [78, 79, 0, 0]];
+        assert_eq!(keys, wanted.concat());
     }
 
     #[test]

@@ -19,11 +19,15 @@ modules!(
     "attention_backward",
     "attention_bias",
     "decode",
+    "dropout",
     "gather",
+    "geglu",
     "head",
     "reduce",
+    "relu",
     "rms_norm",
     "rope",
     "sample",
+    "scale",
     "swiglu"
 );

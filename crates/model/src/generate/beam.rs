@@ -40,11 +40,11 @@ struct Beam {
     ended: bool,
 }
 
-/// The best answer to each prompt by beam search, on the CPU.
+/// The best answer to each prompt by beam search.
 ///
 /// # Errors
 /// If a prompt is empty or names a token outside the vocabulary; if there are no beams, or more than the
-/// vocabulary has tokens; if the model lies on a GPU.
+/// vocabulary has tokens.
 pub fn beam_search(
     model: &Model,
     prompts: &[Vec<u32>],
@@ -53,9 +53,6 @@ pub fn beam_search(
 ) -> Result<Vec<Generated>> {
     let vocabulary = model.config().vocab_size();
     let wrong = |found: String, wanted| Err(Error::Beams { found, wanted });
-    if !model.device().is_cpu() {
-        return wrong("a model on a GPU".into(), "one on the CPU");
-    }
     let kept = beams.count.saturating_mul(1 + limits.stop_ids.len().max(1));
     if beams.count == 0 || kept > vocabulary {
         let found = format!("{} beams and {vocabulary} tokens", beams.count);
@@ -199,7 +196,7 @@ impl<'m> Search<'m> {
             false => caches.len(),
         };
         let (targets, sources) = caches.split_at_mut(of_targets);
-        targets.iter_mut().for_each(|cache| cache.reorder(from));
+        targets.iter_mut().try_for_each(|cache| cache.reorder(from))?;
         for cache in sources {
             // All beams read the same source: from one place, once.
             while cache.lengths().len() < from.len() {

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use albacore_kernels::{
     BiasValues, Crossing, Heads, KeyValueCache, Parameter, RelativeBias, Sequences, Tape, Value,
-    add, biased_attention_with_dropout, cross_attention, dropout, geglu, linear, linear_add, relu,
-    rms_norm, swiglu,
+    biased_attention_with_dropout, cross_attention, dropout, geglu, linear,
+    linear_add_with_dropout, relu, rms_norm, swiglu,
 };
 
 use super::ParameterSource;
@@ -199,12 +199,7 @@ impl<'a> Pass<'a> {
         input: &Value<'a>,
         weight: &'a Parameter,
     ) -> albacore_kernels::Result<Value<'a>> {
-        if self.dropout == 0.0 || !tape.drops() {
-            return linear_add(tape, x, input, weight, None);
-        }
-        let term = linear(tape, input, weight, None)?;
-        let term = dropout(tape, &term, self.dropout)?;
-        add(tape, x, &term)
+        linear_add_with_dropout(tape, x, input, weight, self.dropout)
     }
 }
 

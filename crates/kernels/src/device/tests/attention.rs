@@ -1,7 +1,7 @@
 //! Attention's kernels against its definition in f64: every width, both directions, shared prompts.
 
 use super::{BOTH, assert_twin, exact};
-use crate::device::attention::Call;
+use crate::device::attention::{Call, Streams};
 use crate::device::tiles::{Stretch, Tiles, alone, key_tiles, query_tiles};
 use crate::emulator::Emulator;
 use crate::engine::Mirror;
@@ -106,8 +106,9 @@ fn prove(what: &str, call: &Call, stretches: &[Stretch], sees: &dyn Fn(usize, us
     let sums = gpu.room(log_sums.len(), Compute::F32);
     let d = gpu.room(qkv.len(), compute);
     let tiles = tiles(&gpu, stretches, call.causal);
-    call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, tiles, [d, at_qkv, out, at_gradient, sums], false, None).unwrap();
+    let streams = [d, at_qkv].map(|at| Streams::packed(heads, compute, at));
+    call.forward(&gpu, tiles[0], [out, sums], streams[1]).unwrap();
+    call.backward(&gpu, tiles, streams, [out, at_gradient, sums], false, None).unwrap();
     let memory = gpu.run();
     let what = format!("attention {what} {}/{}x{}", heads.query, heads.key_value, heads.width);
     let check = |part: &str, found: Vec<f32>, wanted: &[f32], compute| {
@@ -134,6 +135,7 @@ fn emulated_causal_attention_is_its_definition_at_every_width() {
                 causal: true,
                 compute,
                 bias: None,
+                dropout: None,
             };
             let sees = |query: usize, key: usize| key <= query && (query == 0) == (key == 0);
             prove("causal", &call, &stretches, &sees);
@@ -152,6 +154,7 @@ fn emulated_bidirectional_attention_is_its_definition() {
             causal: false,
             compute,
             bias: None,
+            dropout: None,
         };
         prove("bidirectional", &call, &stretches, &|query, key| (query < 66) == (key < 66));
     }
@@ -170,6 +173,7 @@ fn emulated_responses_that_share_a_prompt_see_it_and_not_each_other() {
             causal: true,
             compute,
             bias: None,
+            dropout: None,
         };
         let sees = |query: usize, key: usize| {
             let of_query =
@@ -188,16 +192,25 @@ fn emulated_attention_adds_its_gradient_where_there_is_one() {
     let Some(gpu) = Emulator::new() else { return };
     let stretches = alone(&[0, 5]);
     let compute = Compute::F32;
-    let call =
-        Call { heads: heads(1, 1, 8), tokens: 5, scale: 0.3, causal: true, compute, bias: None };
+    let call = Call {
+        heads: heads(1, 1, 8),
+        tokens: 5,
+        scale: 0.3,
+        causal: true,
+        compute,
+        bias: None,
+        dropout: None,
+    };
     let tiles = tiles(&gpu, &stretches, true);
     let (qkv, gradient) = (exact(5 * 24, 1, compute), exact(5 * 8, 2, compute));
     let [at_qkv, at_gradient] = [&qkv, &gradient].map(|numbers| gpu.numbers(numbers, compute));
     let (out, sums) = (gpu.room(40, compute), gpu.room(5, compute));
     let (fresh, added) = (gpu.room(120, compute), gpu.numbers(&[2.0; 120], compute));
-    call.forward(&gpu, tiles[0], [out, sums, at_qkv]).unwrap();
-    call.backward(&gpu, tiles, [fresh, at_qkv, out, at_gradient, sums], false, None).unwrap();
-    call.backward(&gpu, tiles, [added, at_qkv, out, at_gradient, sums], true, None).unwrap();
+    let streams = |at| Streams::packed(call.heads, compute, at);
+    let (from, given) = (streams(at_qkv), [out, at_gradient, sums]);
+    call.forward(&gpu, tiles[0], [out, sums], from).unwrap();
+    call.backward(&gpu, tiles, [streams(fresh), from], given, false, None).unwrap();
+    call.backward(&gpu, tiles, [streams(added), from], given, true, None).unwrap();
     let memory = gpu.run();
     let wanted: Vec<f32> = memory.numbers(fresh, compute).iter().map(|x| x + 2.0).collect();
     assert_twin("attention, added", &memory.numbers(added, compute), &wanted, compute);

@@ -2,7 +2,7 @@
 
 use super::attention::{Reference, Wanted, heads, tiles};
 use super::{BOTH, assert_twin, exact};
-use crate::device::attention::Call;
+use crate::device::attention::{Call, Streams};
 use crate::device::bias::Table;
 use crate::device::tiles::alone;
 use crate::emulator::Emulator;
@@ -41,14 +41,15 @@ fn prove(heads: Heads, starts: &[u32], buckets: &Buckets, compute: Compute) {
         Table { at: at[2], compute, buckets: gpu.words(words), span, past, heads: heads.query };
     let by_distance = table.values(&gpu).unwrap();
     let bias = Some(table.bias(gpu.address(&by_distance)));
-    let call = Call { heads, tokens, scale: 0.2, causal, compute, bias };
+    let call = Call { heads, tokens, scale: 0.2, causal, compute, bias, dropout: None };
     let tiles = tiles(&gpu, &alone(starts), causal);
     let (out, sums) = (gpu.room(wanted.len(), compute), gpu.room(log_sums.len(), Compute::F32));
     let d = gpu.room(qkv.len(), compute);
-    call.forward(&gpu, tiles[0], [out, sums, at[0]]).unwrap();
+    let streams = [d, at[0]].map(|at| Streams::packed(heads, compute, at));
+    call.forward(&gpu, tiles[0], [out, sums], streams[1]).unwrap();
     let lines = table.sums(&gpu, tiles[0].count).unwrap();
     let place = Some(gpu.address(&lines.memory));
-    call.backward(&gpu, tiles, [d, at[0], out, at[1], sums], false, place).unwrap();
+    call.backward(&gpu, tiles, streams, [out, at[1], sums], false, place).unwrap();
     let distances = gpu.address(&lines.by_distance(&gpu, table).unwrap());
     let (fresh, added) = (gpu.room(values.len(), Compute::F32), vec![1.0; values.len()]);
     let added = gpu.numbers(&added, Compute::F32);
@@ -122,14 +123,24 @@ fn emulated_biased_attention_with_a_frozen_table_leaves_out_its_gradient_alone()
     let table = Table { at: at[2], compute, buckets: gpu.words(words), span, past, heads: 1 };
     let values = table.values(&gpu).unwrap();
     let bias = Some(table.bias(gpu.address(&values)));
-    let call = Call { heads: heads(1, 1, 8), tokens: 9, scale: 0.2, causal: false, compute, bias };
+    let call = Call {
+        heads: heads(1, 1, 8),
+        tokens: 9,
+        scale: 0.2,
+        causal: false,
+        compute,
+        bias,
+        dropout: None,
+    };
     let [out, sums, trained, frozen] =
         [72, 9, 9 * 24, 9 * 24].map(|count| gpu.room(count, compute));
-    call.forward(&gpu, tiles[0], [out, sums, at[0]]).unwrap();
+    let streams = |at| Streams::packed(call.heads, compute, at);
+    let (from, given) = (streams(at[0]), [out, at[1], sums]);
+    call.forward(&gpu, tiles[0], [out, sums], from).unwrap();
     let lines = table.sums(&gpu, tiles[0].count).unwrap();
     let place = Some(gpu.address(&lines.memory));
-    call.backward(&gpu, tiles, [trained, at[0], out, at[1], sums], false, place).unwrap();
-    call.backward(&gpu, tiles, [frozen, at[0], out, at[1], sums], false, None).unwrap();
+    call.backward(&gpu, tiles, [streams(trained), from], given, false, place).unwrap();
+    call.backward(&gpu, tiles, [streams(frozen), from], given, false, None).unwrap();
     let memory = gpu.run();
     assert_eq!(memory.numbers(trained, compute), memory.numbers(frozen, compute));
 }

@@ -9,14 +9,14 @@ use crate::launch::{Compute, Gpu};
 use crate::support::passes;
 use crate::{Angles, Heads, Parameter};
 
-const SIZES: [(usize, usize); 4] = [(1, 1), (3, 33), (130, 40), (5, 264)];
+pub(super) const SIZES: [(usize, usize); 4] = [(1, 1), (3, 33), (130, 40), (5, 264)];
 
-fn matrix(numbers: &[f32], columns: usize) -> Tensor {
+pub(super) fn matrix(numbers: &[f32], columns: usize) -> Tensor {
     Tensor::from_slice(numbers, (numbers.len() / columns, columns), &Device::Cpu).unwrap()
 }
 
 /// `base + change`, as a kernel that accumulates leaves it.
-fn plus(base: &[f32], change: &[f32]) -> Vec<f32> {
+pub(super) fn plus(base: &[f32], change: &[f32]) -> Vec<f32> {
     base.iter().zip(change).map(|(base, change)| base + change).collect()
 }
 
@@ -41,13 +41,31 @@ fn emulated_rms_norm_is_its_twin() {
             [&x, &gradient, &x, &base].map(|numbers| gpu.numbers(numbers, compute));
         let weight = gpu.numbers(&weight, compute);
         let d_weight = gpu.room(columns, Compute::F32);
-        rows::rms_norm_forward(&gpu, shape, [out, inverse_rms, x, weight], 1e-5).unwrap();
-        rows::rms_norm_backward(&gpu, shape, [sum, gradient, x, weight, inverse_rms], false)
-            .unwrap();
-        rows::rms_norm_backward(&gpu, shape, [added, gradient, x, weight, inverse_rms], true)
-            .unwrap();
-        rows::rms_norm_weight_gradient(&gpu, shape, [d_weight, gradient, x, inverse_rms], false)
-            .unwrap();
+        rows::rms_norm_forward(&gpu, shape, compute, [out, inverse_rms, x, weight], 1e-5).unwrap();
+        rows::rms_norm_backward(
+            &gpu,
+            shape,
+            compute,
+            [sum, gradient, x, weight, inverse_rms],
+            false,
+        )
+        .unwrap();
+        rows::rms_norm_backward(
+            &gpu,
+            shape,
+            compute,
+            [added, gradient, x, weight, inverse_rms],
+            true,
+        )
+        .unwrap();
+        rows::rms_norm_weight_gradient(
+            &gpu,
+            shape,
+            compute,
+            [d_weight, gradient, x, inverse_rms],
+            false,
+        )
+        .unwrap();
         let memory = gpu.run();
         let what = |part: &str| format!("rms_norm {part} {rows}x{columns}");
         assert_twin(&what("forward"), &memory.numbers(out, compute), &wanted.output, compute);
@@ -60,36 +78,6 @@ fn emulated_rms_norm_is_its_twin() {
         }
         let d_weight = memory.numbers(d_weight, Compute::F32);
         assert_twin(&what("weight gradient"), &d_weight, &wanted.gradients[1], compute);
-    }
-}
-
-#[test]
-fn emulated_swiglu_is_its_twin() {
-    for (compute, (rows, width)) in
-        BOTH.into_iter().flat_map(|compute| SIZES.map(|size| (compute, size)))
-    {
-        let Some(gpu) = Emulator::new() else { return };
-        let gate_up: Vec<f32> =
-            exact(rows * 2 * width, 1, compute).iter().map(|x| 4.0 * x).collect();
-        let gradient = exact(rows * width, 2, compute);
-        let base = exact(rows * 2 * width, 3, compute);
-        let wanted = passes(&[matrix(&gate_up, 2 * width)], &[], &gradient, |tape, leaves| {
-            crate::swiglu(tape, &leaves[0])
-        });
-        let shape = Rows { rows, columns: width, compute };
-        let [gate_up, gradient, added] =
-            [&gate_up, &gradient, &base].map(|numbers| gpu.numbers(numbers, compute));
-        let (out, sum) = (gpu.room(rows * width, compute), gpu.room(rows * 2 * width, compute));
-        rows::swiglu_forward(&gpu, shape, [out, gate_up]).unwrap();
-        rows::swiglu_backward(&gpu, shape, [sum, gradient, gate_up], false).unwrap();
-        rows::swiglu_backward(&gpu, shape, [added, gradient, gate_up], true).unwrap();
-        let memory = gpu.run();
-        let what = |part: &str| format!("swiglu {part} {rows}x{width}");
-        assert_twin(&what("forward"), &memory.numbers(out, compute), &wanted.output, compute);
-        let d_gate_up = &wanted.gradients[0];
-        assert_twin(&what("backward"), &memory.numbers(sum, compute), d_gate_up, compute);
-        let added = memory.numbers(added, compute);
-        assert_twin(&what("backward, added"), &added, &plus(&base, d_gate_up), compute);
     }
 }
 
@@ -147,7 +135,7 @@ fn emulated_gather_and_scatter_are_their_twins() {
         let to_activation = gpu.room(rows * columns, compute);
         gpu.zero(to_weight, rows * columns * 4).unwrap();
         gpu.zero(to_activation, rows * columns * compute.size()).unwrap();
-        rows::gather(&gpu, shape, [out, table, gpu.words(&indices)]).unwrap();
+        rows::gather(&gpu, shape, compute, [out, table, gpu.words(&indices)]).unwrap();
         let segments = Segments::new(&indices, 0..rows);
         rows::scatter(&gpu, shape, [to_weight, gradient], &segments, true).unwrap();
         rows::scatter(&gpu, shape, [to_activation, gradient], &segments, false).unwrap();

@@ -1,11 +1,13 @@
-//! A whole LLaMA on a GPU against the same one on the CPU: log-probabilities and every gradient; and
-//! the tokens that are chosen from its logits.
+//! A whole LLaMA, or T5, on a GPU against the same one on the CPU: log-probabilities and every gradient;
+//! and the tokens that are chosen from its logits.
 //!
 //! Needs the feature `cuda` and a GPU, named by `ALBACORE_TEST_GPU` (an index); says so where there is
 //! none. Prints the worst errors: `cargo test --features cuda --test twin -- --nocapture`.
 
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod t5;
 
 use std::ops::ControlFlow;
 
@@ -52,10 +54,20 @@ fn batch(model: &Llama) -> Packed {
     Packed::new(model.config(), ids, starts.clone(), rows, targets).unwrap()
 }
 
-fn passes(model: &Llama, batch: &Packed, device: &Device, fused: bool) -> Passes {
+/// Both passes, with dropout if it has a seed.
+fn passes(
+    model: &Model,
+    batch: &Packed,
+    device: &Device,
+    fused: bool,
+    dropout: Option<u64>,
+) -> Passes {
     let count = batch.supervised();
     let seed: Vec<f32> = (0..count).map(|row| -1.0 / (count + row % 3) as f32).collect();
     let mut tape = Tape::recording(Recompute::Selective);
+    if let Some(dropout) = dropout {
+        tape = tape.with_dropout_seed(dropout);
+    }
     let logprobs = model.logprobs(&mut tape, batch, fused.then(|| seed.clone())).unwrap();
     let found = storage::to_vec(logprobs.tensor()).unwrap();
     tape.backward(&logprobs, Tensor::from_vec(seed, count, device).unwrap()).unwrap();
@@ -77,43 +89,47 @@ fn error(found: &[f32], wanted: &[f32]) -> f64 {
     (off / wanted.iter().map(|&b| square(f64::from(b))).sum::<f64>().max(1e-30)).sqrt()
 }
 
-fn compare(dtype: DType, allowed: f64) {
+/// Holds what a GPU gives to what the CPU gave.
+fn compare(what: &str, found: &Passes, wanted: &Passes, allowed: f64) {
+    let logprobs = error(&found.logprobs, &wanted.logprobs);
+    let (mut worst, mut name) = (0.0, "");
+    for ((part, found), (_, wanted)) in found.gradients.iter().zip(&wanted.gradients) {
+        let error = error(found, wanted);
+        if error > worst || error.is_nan() {
+            (worst, name) = (error, part);
+        }
+    }
+    println!("twin {what}: log-probabilities {logprobs:.1e}, gradients {worst:.1e} ({name})");
+    assert!(logprobs <= allowed, "{what}: log-probabilities");
+    assert!(worst <= allowed, "{what}: gradient of {name}");
+}
+
+fn compare_llamas(dtype: DType, allowed: f64) {
     let Some(device) = gpu() else { return };
     for (tied, bias, width) in [(true, false, 64), (false, true, 64), (false, false, 128)] {
-        let mut model = model(tied, bias, width);
+        let model = model(tied, bias, width);
         let batch = batch(&model);
-        let wanted = passes(&model, &batch, &Device::Cpu, true);
+        let mut model = Model::from(model);
+        let wanted = passes(&model, &batch, &Device::Cpu, true, None);
         model.place(&device, dtype, true).unwrap();
         for fused in [true, false] {
             model.parameters().iter().for_each(|parameter| parameter.clear_gradient());
-            let found = passes(&model, &batch, &device, fused);
+            let found = passes(&model, &batch, &device, fused, None);
             let what = format!("{dtype:?} tied {tied} bias {bias} width {width} fused {fused}");
-            let logprobs = error(&found.logprobs, &wanted.logprobs);
-            let (mut worst, mut name) = (0.0, "");
-            for ((part, found), (_, wanted)) in found.gradients.iter().zip(&wanted.gradients) {
-                let error = error(found, wanted);
-                if error > worst || error.is_nan() {
-                    (worst, name) = (error, part);
-                }
-            }
-            println!(
-                "twin {what}: log-probabilities {logprobs:.1e}, gradients {worst:.1e} ({name})"
-            );
-            assert!(logprobs <= allowed, "{what}: log-probabilities");
-            assert!(worst <= allowed, "{what}: gradient of {name}");
+            compare(&what, &found, &wanted, allowed);
         }
     }
 }
 
 #[test]
 fn in_f32_a_gpu_gives_the_numbers_of_the_cpu() {
-    compare(DType::F32, 1e-4);
+    compare_llamas(DType::F32, 1e-4);
 }
 
 /// Random weights amplify rounding; what bf16 may cost on a real model is measured against PyTorch's.
 #[test]
 fn in_bf16_a_gpu_gives_nearly_the_numbers_of_the_cpu() {
-    compare(DType::BF16, 0.2);
+    compare_llamas(DType::BF16, 0.2);
 }
 
 #[test]
@@ -175,15 +191,19 @@ fn a_generator_on_a_gpu_shares_heads_and_gives_the_answers_of_the_cpu() {
     model.place(&device, DType::F32, false).unwrap();
     let found = answers(&model);
     assert_eq!(found.1, wanted.1, "tokens computed");
+    compare_answers(&found.0, &wanted.0);
+}
+
+fn compare_answers(found: &[Vec<(u32, f64)>], wanted: &[Vec<(u32, f64)>]) {
     let mut same = 0;
-    for (found, wanted) in found.0.iter().zip(&wanted.0) {
+    for (found, wanted) in found.iter().zip(wanted) {
         // Where two tokens are as probable as each other, rounding chooses, and the rest differs.
         for (found, wanted) in found.iter().zip(wanted).take_while(|(a, b)| a.0 == b.0) {
             assert!((found.1 - wanted.1).abs() < 1e-4, "{found:?}, wanted {wanted:?}");
             same += 1;
         }
     }
-    let all = wanted.0.iter().map(Vec::len).sum::<usize>();
+    let all = wanted.iter().map(Vec::len).sum::<usize>();
     println!("a generator on a GPU: {same} of {all} tokens are the CPU's");
     assert!(same * 10 >= all * 9, "{same} of {all}");
 }
