@@ -13,8 +13,8 @@ use crate::read::Records;
 use crate::report::{Fate, Tally};
 use crate::split::hold_out;
 use crate::{
-    BadRecord, DataConfig, Encoded, Encoder, Error, Record, Report, Result, SourceConfig, Template,
-    Tokenizer, TooLong, read,
+    BadRecord, DataConfig, Encoded, Encoder, Error, Record, Report, Result, SourceConfig, Spans,
+    Template, TemplateChoice, Tokenizer, TooLong, read,
 };
 
 /// What a run trains on.
@@ -73,27 +73,46 @@ impl Preparation<'_> {
     /// config does not say to leave it out, or nothing is left to train on. All bad records of all
     /// sources are in one error.
     pub fn run(&self) -> Result<Dataset> {
+        self.prepare(None)
+    }
+
+    /// The same of `text` records, cut into windows and corrupted as the first pass over them is. No
+    /// template is put around them.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; if a record has something else than text.
+    pub fn run_corrupted(&self, spans: &Spans) -> Result<Dataset> {
+        self.prepare(Some(spans))
+    }
+
+    fn prepare(&self, spans: Option<&Spans>) -> Result<Dataset> {
         let today = self.config.date.at(0, 0, 0, 0);
-        let template = Template::load(&self.config.template, self.tokenizer, Some(today))?;
-        let cache = self.cache_file(&template);
+        let choice = if spans.is_some() { &TemplateChoice::None } else { &self.config.template };
+        let template = Template::load(choice, self.tokenizer, Some(today))?;
+        let cache = self.cache_file(&template, spans);
         if let Some((examples, report)) = cache.as_ref().and_then(|(file, _)| file.load()) {
-            let dataset = self.split(examples, report)?;
+            let dataset = self.split(examples, report, spans)?;
             return Ok(Dataset { from_cache: true, ..dataset });
         }
         let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
         let sources = self.read()?;
         let hashes: Vec<_> = sources.iter().map(|source| source.hash).collect();
-        let (examples, report) = self.make(&encoder, sources)?;
+        let (examples, report) = self.make(&encoder, sources, spans)?;
         let stored = cache.map_or(Ok(()), |(file, known)| {
             self.unchanged(&known, &hashes)?;
             file.store(&examples, &report)
         });
-        let dataset = self.split(examples, report)?;
+        let dataset = self.split(examples, report, spans)?;
         Ok(Dataset { cache_failure: stored.err(), ..dataset })
     }
 
     /// Encodes all sources.
-    fn make(&self, encoder: &Encoder<'_>, sources: Vec<Records>) -> Result<(Vec<Example>, Report)> {
+    fn make(
+        &self,
+        encoder: &Encoder<'_>,
+        sources: Vec<Records>,
+        spans: Option<&Spans>,
+    ) -> Result<(Vec<Example>, Report)> {
         let mut tally = Tally::default();
         let mut examples: Vec<Example> = Vec::new();
         let total = sources.iter().map(|source| source.good.len()).sum();
@@ -103,12 +122,16 @@ impl Preparation<'_> {
                 tally.add(Fate::Bad(bad));
             }
             let fates = records.good.par_iter().flat_map_iter(|record| {
-                let fate = self.encode(encoder, record);
-                let alone = record.original_alone();
+                let fates = match spans {
+                    Some(spans) => windows(encoder, spans, record),
+                    None => {
+                        let alone = record.original_alone();
+                        let alone = alone.map(|record| self.encode(encoder, &record));
+                        [self.encode(encoder, record)].into_iter().chain(alone).collect()
+                    }
+                };
                 self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                [Some(fate), alone.map(|record| self.encode(encoder, &record))]
-                    .into_iter()
-                    .flatten()
+                fates
             });
             let fates: Vec<Fate> = fates.collect();
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
@@ -120,7 +143,11 @@ impl Preparation<'_> {
     /// Where the encoded records lie, if a cache is wanted and all files can be read: its name is
     /// the hash of whatever decides the ids. With it, the hash of each source's file: what is
     /// stored there must be made of these.
-    fn cache_file(&self, template: &Template) -> Option<(CacheFile, Vec<[u8; 32]>)> {
+    fn cache_file(
+        &self,
+        template: &Template,
+        spans: Option<&Spans>,
+    ) -> Option<(CacheFile, Vec<[u8; 32]>)> {
         let folder = self.cache?;
         let DataConfig { shuffle, held_out, tokens_per_batch, .. } = DataConfig::default();
         // These three only matter later.
@@ -128,6 +155,7 @@ impl Preparation<'_> {
         let mut key = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
         key.update(self.tokenizer.hash());
         key.update(Sha256::digest(template.source()));
+        key.update(spans.map_or([0; 32], Spans::hash));
         key.update(Sha256::digest(serde_json::to_vec(&config).ok()?));
         let mut hashes = Vec::new();
         for source in &config.sources {
@@ -237,7 +265,12 @@ impl Preparation<'_> {
         }
     }
 
-    fn split(&self, examples: Vec<Example>, mut report: Report) -> Result<Dataset> {
+    fn split(
+        &self,
+        examples: Vec<Example>,
+        mut report: Report,
+        spans: Option<&Spans>,
+    ) -> Result<Dataset> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
         let count = self.config.held_out.of(all.len());
         let is_held_out = hold_out(&all, count, self.seed)?;
@@ -253,6 +286,13 @@ impl Preparation<'_> {
                 false => train.extend(std::iter::repeat_n(example, repeat)),
             }
         }
+        if let Some(spans) = spans {
+            (train, held_out) =
+                (spans.first_pass(&train, self.seed), spans.held_out(&held_out, self.seed));
+            let longest = train.iter().chain(&held_out).max_by_key(|example| example.len());
+            report.longest = longest.map_or(0, |longest| longest.len());
+            report.longest_origin = longest.map(|longest| longest.origin.clone());
+        }
         report.held_out = held_out.len();
         report.train = train.len();
         report.responses = train.iter().map(|example| example.responses.len()).sum();
@@ -261,6 +301,21 @@ impl Preparation<'_> {
         let fingerprint = fingerprint(&train, &held_out);
         let (from_cache, cache_failure) = (false, None);
         Ok(Dataset { train, held_out, report, fingerprint, from_cache, cache_failure })
+    }
+}
+
+/// What becomes of a text that is cut into windows: the first of them stands for the record.
+fn windows(encoder: &Encoder<'_>, spans: &Spans, record: &Record) -> Vec<Fate> {
+    match spans.windows(encoder, record) {
+        Ok(windows) => {
+            let mut windows = windows.into_iter();
+            let first = windows.next().map(Fate::Kept);
+            first.into_iter().chain(windows.map(Fate::Window)).collect()
+        }
+        Err(defect) => {
+            let (origin, id) = (record.origin.clone(), record.id.clone());
+            vec![Fate::Bad(BadRecord { origin, id, defect })]
+        }
     }
 }
 
