@@ -51,7 +51,7 @@ class Transformers:
             eps=tuple(optim.get("epsilons", (1e-30, 1e-3))),
             clip_threshold=optim.get("clip_threshold", 1.0),
             decay_rate=-optim.get("decay_rate", 0.8),
-            beta1=optim.get("beta1"),
+            beta1=optim.get("momentum"),
             scale_parameter=optim.get("scale_parameter", True),
             relative_step=optim.get("relative_step", False),
             warmup_init=optim.get("warmup_init", False),
@@ -102,8 +102,8 @@ class T5X:
             before = parameter.data.double()
             scale = max(second_epsilon, rms(before)) if optim.get("scale_parameter", True) else 1.0
             update *= optim["learning_rate"] * scale
-            if optim.get("beta1"):
-                state["m"] = optim["beta1"] * state.get("m", 0.0) + (1 - optim["beta1"]) * update
+            if optim.get("momentum"):
+                state["m"] = optim["momentum"] * state.get("m", 0.0) + (1 - optim["momentum"]) * update
                 update = state["m"]
             parameter.data.copy_((before - update).float())
 
@@ -113,13 +113,13 @@ OURS = {"kind": "adafactor", "max_grad_norm": 0.0}
 LIKE_TRANSFORMERS = {**OURS, "min_dim_size_to_factor": 1}
 CASES = [
     ("transformers", {**LIKE_TRANSFORMERS, "learning_rate": 0.01}),
-    ("transformers", {**LIKE_TRANSFORMERS, "learning_rate": 0.01, "beta1": 0.9, "weight_decay": 0.1}),
+    ("transformers", {**LIKE_TRANSFORMERS, "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.1}),
     ("transformers", {**LIKE_TRANSFORMERS, "learning_rate": 0.05, "scale_parameter": False, "clip_threshold": 0.5,
                       "decay_rate": 0.6, "epsilons": [1e-8, 1e-2], "max_grad_norm": 1.0}),
     ("transformers", {**LIKE_TRANSFORMERS, "relative_step": True}),
     ("transformers", {**LIKE_TRANSFORMERS, "relative_step": True, "warmup_init": True}),
     ("t5x", {**OURS, "learning_rate": 0.01}),
-    ("t5x", {**OURS, "learning_rate": 0.01, "beta1": 0.9}),
+    ("t5x", {**OURS, "learning_rate": 0.01, "momentum": 0.9}),
 ]
 MODELS = [
     ("transformers", "v1_0", {**LIKE_TRANSFORMERS, "learning_rate": 0.01}),

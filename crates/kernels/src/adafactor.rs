@@ -50,7 +50,7 @@ pub struct AdafactorStep {
     /// Whether the rate is a share of the tensor's root mean square.
     pub scale_parameter: bool,
     /// How much of the last updates an update keeps; not used of a state without room for them.
-    pub beta1: f64,
+    pub momentum: f64,
     /// Share of a weight that an update takes away, times the rate.
     pub weight_decay: f64,
     /// What the gradient is multiplied by before anything else: clipping.
@@ -88,8 +88,8 @@ pub fn adafactor(
     let factors = Factors {
         step: (rate / length.max(1.0)) as f32,
         decay: (1.0 - rate * update.weight_decay) as f32,
-        kept: update.beta1 as f32,
-        fresh: (1.0 - update.beta1) as f32,
+        kept: update.momentum as f32,
+        fresh: (1.0 - update.momentum) as f32,
     };
     storage::write(weights, |weights| match &state.first {
         None => {

@@ -89,7 +89,7 @@ pub fn softened_logprob<'a>(
     }
     if let Some(gpu) = Engine::of(hidden.tensor().device())? {
         if softening != Softening::default() {
-            return Err(Error::Device { found: "label smoothing or a z-loss".to_owned() });
+            return Err(Error::NoKernel { operation: "label smoothing and z-loss" });
         }
         let softened = gpu::linear_logprob(gpu, tape, hidden, weight, targets, ahead)?;
         return Ok(Softened { softened, logprobs: Vec::new(), log_sums: Vec::new() });

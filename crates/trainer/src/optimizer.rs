@@ -42,7 +42,7 @@ impl State {
             OptimKind::Adafactor => Self::Adafactor(AdafactorState::zeros(
                 value,
                 config.min_dim_size_to_factor,
-                config.beta1 > 0.0,
+                config.momentum > 0.0,
             )?),
         })
     }
@@ -170,7 +170,7 @@ impl Optimizer {
             epsilons: (config.epsilons[0], config.epsilons[1]),
             clip_threshold: config.clip_threshold,
             scale_parameter: config.scale_parameter,
-            beta1: config.beta1,
+            momentum: config.momentum,
             weight_decay: 0.0,
             gradient_scale: 1.0,
         }

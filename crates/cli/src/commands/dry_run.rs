@@ -107,7 +107,7 @@ fn state(shape: &ModelConfig, optim: &OptimConfig) -> u64 {
     match optim.kind {
         OptimKind::Adamw => optim.state_bytes(&[parameters(shape), 1]),
         // Rows and columns are next to nothing beside the matrices that they belong to.
-        OptimKind::Adafactor if optim.beta1 == 0.0 => 0,
+        OptimKind::Adafactor if optim.momentum == 0.0 => 0,
         OptimKind::Adafactor => 4 * parameters(shape) as u64,
     }
 }

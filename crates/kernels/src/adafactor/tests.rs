@@ -11,7 +11,7 @@ fn update(step: u64) -> AdafactorStep {
         epsilons: (1e-30, 1e-3),
         clip_threshold: 1.0,
         scale_parameter: true,
-        beta1: 0.9,
+        momentum: 0.9,
         weight_decay: 0.1,
         gradient_scale: 0.5,
     }
@@ -83,7 +83,7 @@ impl Reference {
         for (place, step) in steps.iter().enumerate() {
             let mut step = rate * step / clipped;
             if let Some(first) = &mut self.first {
-                first[place] = update.beta1 * first[place] + (1.0 - update.beta1) * step;
+                first[place] = update.momentum * first[place] + (1.0 - update.momentum) * step;
                 step = first[place];
             }
             self.weights[place] -= rate * update.weight_decay * self.weights[place] + step;

@@ -81,7 +81,7 @@ pub struct OptimConfig {
     pub clip_threshold: f64,
     /// Of Adafactor. Share of the mean step that a step keeps; 0 keeps none, and no memory for it. Default 0. A
     /// larger one steadies the steps and takes 4 bytes for each weight.
-    pub beta1: f64,
+    pub momentum: f64,
     /// Of Adafactor. What is added to the squared gradient, and the least root mean square that a tensor
     /// counts as having. Default `[1e-30, 1e-3]`. A larger second one lets small tensors grow faster.
     pub epsilons: [f64; 2],
@@ -106,7 +106,7 @@ impl Default for OptimConfig {
             warmup_init: false,
             decay_rate: 0.8,
             clip_threshold: 1.0,
-            beta1: 0.0,
+            momentum: 0.0,
             epsilons: [1e-30, 1e-3],
             min_dim_size_to_factor: 128,
         }
@@ -133,8 +133,8 @@ impl OptimConfig {
         {
             problems.unless(number(value), key, value, "0 or more");
         }
-        let below_one = (0.0..1.0).contains(&self.beta1);
-        problems.unless(below_one, "optim.beta1", self.beta1, "a number from 0 to below 1");
+        let below_one = (0.0..1.0).contains(&self.momentum);
+        problems.unless(below_one, "optim.momentum", self.momentum, "a number from 0 to below 1");
         let found = format!("{:?}", self.epsilons);
         let above = self.epsilons.iter().all(|&epsilon| number(epsilon) && epsilon > 0.0);
         problems.unless(above, "optim.epsilons", found, "two numbers above 0");
@@ -147,7 +147,7 @@ impl OptimConfig {
         match self.kind {
             OptimKind::Adamw => Moments::bytes(dims, self.state.into()),
             OptimKind::Adafactor => {
-                AdafactorState::bytes(dims, self.min_dim_size_to_factor, self.beta1 > 0.0)
+                AdafactorState::bytes(dims, self.min_dim_size_to_factor, self.momentum > 0.0)
             }
         }
     }
@@ -167,7 +167,7 @@ impl OptimConfig {
             ("warmup_init", self.warmup_init),
             ("decay_rate", self.decay_rate != default.decay_rate),
             ("clip_threshold", self.clip_threshold != default.clip_threshold),
-            ("beta1", self.beta1 != default.beta1),
+            ("momentum", self.momentum != default.momentum),
             ("epsilons", self.epsilons != default.epsilons),
             (
                 "min_dim_size_to_factor",

@@ -199,7 +199,7 @@ fn adafactor_goes_on_to_the_bit() {
             kind: OptimKind::Adafactor,
             learning_rate,
             relative_step,
-            beta1: if relative_step { 0.0 } else { 0.9 },
+            momentum: if relative_step { 0.0 } else { 0.9 },
             min_dim_size_to_factor: 64,
             ..OptimConfig::default()
         };
