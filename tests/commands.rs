@@ -118,17 +118,19 @@ fn listing(folder: &std::path::Path) -> Vec<(String, std::time::SystemTime)> {
 }
 
 #[test]
-fn the_quickstart_is_understood_from_the_root() {
+fn the_quickstarts_are_understood_from_the_root() {
     let place = Place::new();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let dir = format!("run.dir={}", place.path("runs").display());
-    let arguments = ["train", "configs/quickstart.toml", "--dry-run", "--set", &dir];
-    let output = place.command(&arguments).current_dir(root).output().expect("it runs");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(stdout.contains("held out       400  examples"), "{stdout}");
-    assert!(!place.path("runs").exists());
+    for config in ["configs/quickstart.toml", "configs/quickstart-t5.toml"] {
+        let arguments = ["train", config, "--dry-run", "--set", &dir];
+        let output = place.command(&arguments).current_dir(root).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert!(stdout.contains("held out       400  examples"), "{stdout}");
+        assert!(!place.path("runs").exists());
+    }
 }
 
 #[test]

@@ -184,3 +184,77 @@ fn ranked_answers_train_it_as_they_train_a_llama() {
     assert!(shared[3] < shared[0], "{shared:?}");
     assert_eq!(shared, losses(&place, "copied"));
 }
+
+#[test]
+fn span_corruption_learns_from_text_alone_and_goes_on_to_the_bit() {
+    let place = place();
+    let page =
+        |number: usize| format!("{}. ", "The owl sees the sea and the mole".repeat(1 + number % 4));
+    let lines = (0..12).map(|number| format!("{}\n", json!({ "text": page(number) })));
+    place.write("text.jsonl", &lines.collect::<String>());
+    let text = [
+        "--set",
+        "objective.kind=\"span_corruption\"",
+        "--set",
+        "objective.inputs_length=40",
+        "--set",
+        "objective.z_loss=0.001",
+        "--set",
+        "data.sources=[{path=\"text.jsonl\"}]",
+        "--set",
+        "optim.kind=\"adafactor\"",
+        "--set",
+        "optim.learning_rate=0.02",
+        "--set",
+        "train.steps=12",
+        "--set",
+        "checkpoint.every=7",
+    ];
+    let shown = place.run(&[&["preview", "config.toml", "-n", "1", "--json"], &text[..]].concat());
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    let shown: Value =
+        serde_json::from_str(shown.stdout.lines().next().expect("a line")).expect("JSON");
+    let tokens = shown["tokens"].as_array().expect("a list");
+    // ByT5's `<extra_id_0>` is 259: once in the source, once in the target.
+    let sentinels = tokens.iter().filter(|token| token["id"] == 259).collect::<Vec<_>>();
+    assert_eq!(sentinels.len(), 2);
+    assert_eq!([&sentinels[0]["learned"], &sentinels[1]["learned"]], [false, true]);
+
+    let run = place.train(&text);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let last = "runs/tiny/checkpoints/step-000012";
+    let bytes = |name: &str| fs::read(place.path(&format!("{last}/{name}"))).expect("a file");
+    let wanted = [bytes("model.safetensors"), bytes("optimizer.safetensors")];
+    let metrics = fs::read_to_string(place.path("runs/tiny/metrics.jsonl")).expect("a file");
+    let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+    let (first, end) = (
+        line(metrics.lines().next().expect("a line")),
+        line(metrics.lines().last().expect("a line")),
+    );
+    assert!(end["epoch"].as_f64() > Some(1.0), "other spans are drawn: {end}");
+    let number =
+        |line: &Value, key: &str| line[key].as_f64().unwrap_or_else(|| panic!("{key} in {line}"));
+    assert!(number(&end, "loss") < number(&first, "loss"));
+    let parts = number(&first, "loss_mle") + number(&first, "loss_z");
+    assert!((number(&first, "loss") - parts).abs() < 1e-5, "{first}");
+    fs::remove_dir_all(place.path(last)).expect("it is there");
+    let run = place.train(&text);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!([bytes("model.safetensors"), bytes("optimizer.safetensors")] == wanted);
+}
+
+#[test]
+fn span_corruption_refuses_records_that_are_no_text_and_windows_that_are_too_long() {
+    let place = place();
+    let kind = ["--set", "objective.kind=\"span_corruption\""];
+    let refused = place.train(&kind);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("objective.inputs_length"), "{}", refused.stderr);
+    let refused = place.train(&[&kind[..], &["--set", "objective.inputs_length=20"]].concat());
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("span corruption learns from `format = \"text\"`"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -1,13 +1,13 @@
-//! Makes everything that the quickstart ships except the weights: the instruction set, the
-//! tokenizer and the shape of the base model, and the text that the base model is trained on.
+//! Makes everything that the quickstarts ship except the weights: the instruction set, the
+//! tokenizers and shapes of the two base models (a LLaMA and a T5), and the text that they are trained on.
 //!
 //! ```text
-//! words/*.txt ─► topics ─┬─► corpus (runs/quickstart-base/corpus.jsonl) ─► tokenizer ─► albacore train
+//! words/*.txt ─► topics ─┬─► corpus (runs/quickstart-base/corpus.jsonl) ─► tokenizers ─► albacore train
 //!                        └─► instructions (data/quickstart/instructions.jsonl)
 //! ```
 //!
 //! All text is ours and comes from a seeded generator: run it twice and no byte changes.
-//! `scripts/quickstart_base.sh` runs this, trains the base model, and exports it.
+//! `scripts/quickstart_base.sh` and `scripts/quickstart_t5.sh` run this, train one of them, and export it.
 
 #![expect(unreachable_pub, reason = "a binary has no outside: `pub` is for its other modules")]
 
@@ -70,7 +70,16 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         base.join("tokenizer.json").display(),
         tokenizer.get_vocab_size(true)
     );
-    write_shape(&base, &tokenizer)
+    write_shape(&base, &tokenizer)?;
+
+    let t5 = shipped.with_file_name("quickstart-t5");
+    fs::create_dir_all(&t5)?;
+    let told = pages[..TOKENIZER_PAGES].iter().cloned();
+    let asked = records.iter().map(instructions::Record::text);
+    let tokenizer = tokenizer::train_t5(told.chain(asked), VOCABULARY, &t5)?;
+    let path = t5.join("tokenizer.json");
+    println!("{}: {} tokens", path.display(), tokenizer.get_vocab_size(true));
+    write_t5_shape(&t5, &tokenizer)
 }
 
 fn write_lines(
@@ -113,8 +122,51 @@ fn write_shape(
         "torch_dtype": "bfloat16",
     });
     let generation = json!({ "bos_token_id": begin, "eos_token_id": end });
+    write_json(base, config, generation)
+}
+
+/// The same of the T5: v1.1's layers and v1.0's head, which is the embedding's.
+fn write_t5_shape(
+    folder: &Path,
+    tokenizer: &tokenizers::Tokenizer,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let id = |token| tokenizer.token_to_id(token).expect("a special token has an id");
+    let (pad, end) = (id(tokenizer::PAD), id(tokenizer::T5_END));
+    let config = json!({
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": true,
+        "vocab_size": tokenizer.get_vocab_size(true),
+        "d_model": 160,
+        "d_kv": 40,
+        "num_heads": 4,
+        "d_ff": 384,
+        "feed_forward_proj": "gated-gelu",
+        "num_layers": 3,
+        "num_decoder_layers": 3,
+        "relative_attention_num_buckets": 32,
+        "relative_attention_max_distance": 128,
+        "layer_norm_epsilon": 1e-6,
+        "dropout_rate": 0.0,
+        "initializer_factor": 1.0,
+        "tie_word_embeddings": true,
+        "pad_token_id": pad,
+        "eos_token_id": end,
+        "decoder_start_token_id": pad,
+        "torch_dtype": "bfloat16",
+    });
+    let generation =
+        json!({ "pad_token_id": pad, "eos_token_id": end, "decoder_start_token_id": pad });
+    write_json(folder, config, generation)
+}
+
+fn write_json(
+    folder: &Path,
+    config: serde_json::Value,
+    generation: serde_json::Value,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     for (name, value) in [("config.json", config), ("generation_config.json", generation)] {
-        fs::write(base.join(name), serde_json::to_string_pretty(&value)? + "\n")?;
+        fs::write(folder.join(name), serde_json::to_string_pretty(&value)? + "\n")?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use albacore_data::{DataConfig, TemplateChoice};
 use albacore_eval::EvalConfig;
 use albacore_trainer::{
     CheckpointConfig, NO_STEPS, ObjectiveConfig, OptimConfig, RunConfig, ScheduleConfig,
-    TrainConfig,
+    TrainConfig, one_rate,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,7 @@ impl Settings for Config {
             self.objective.validate(),
             self.optim.validate(),
             self.schedule.validate(),
+            one_rate(&self.optim, &self.schedule),
             self.train.validate(),
             self.checkpoint.validate(),
             self.eval.validate(),

@@ -76,12 +76,13 @@ impl Origin {
 }
 
 /// Names that other trainers use for what is meant.
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 19] = [
     ("lr", "optim.learning_rate"),
     ("learning_rate", "optim.learning_rate"),
     ("weight_decay", "optim.weight_decay"),
     ("max_grad_norm", "optim.max_grad_norm"),
     ("optim_bits", "optim.state"),
+    ("label_smoothing_factor", "objective.label_smoothing"),
     ("lr_scheduler", "schedule.kind"),
     ("lr_scheduler_type", "schedule.kind"),
     ("warmup_steps", "schedule.warmup_steps"),

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use albacore_data::{self as data, Dataset, Encoder, Preparation, Tokenizer};
+use albacore_data::{self as data, Dataset, Encoder, Preparation, Spans, Tokenizer};
 use albacore_model::ModelConfig;
+use albacore_trainer::ObjectiveConfig;
 
 use crate::config::Config;
-use crate::failure::{Failure, OrRefuse, Result};
+use crate::failure::{Failure, OrRefuse, Refusal, Result};
 use crate::model_folder;
 use crate::progress::{Progress, count};
 use crate::terminal::Terminal;
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     /// What is trained on.
     pub dataset: Dataset,
+    /// What took spans out of it, if the objective is to fill them in.
+    pub spans: Option<Spans>,
 }
 
 impl Prepared {
@@ -33,11 +36,12 @@ impl Prepared {
             .map_err(|failure| failure.at(config.model.place.as_deref()))?;
         let shape = ModelConfig::load(&folder).or_refuse()?;
         let tokenizer = tokenizer(&folder, shape.vocab_size())?;
-        let dataset = prepare(config, &tokenizer, cache, terminal)?;
+        let spans = spans(config, &shape, &tokenizer)?;
+        let dataset = prepare(config, &tokenizer, spans.as_ref(), cache, terminal)?;
         for surprise in surprises(&dataset, &shape, config.data.tokens_per_batch) {
             terminal.warn(&surprise);
         }
-        Ok(Self { folder, shape, tokenizer, dataset })
+        Ok(Self { folder, shape, tokenizer, dataset, spans })
     }
 
     /// Which records were left out or cut off.
@@ -100,9 +104,34 @@ pub fn tokenizer(folder: &Path, rows: usize) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
+/// What takes spans out of the texts, if the objective is to fill them in.
+fn spans(config: &Config, shape: &ModelConfig, tokenizer: &Tokenizer) -> Result<Option<Spans>> {
+    let ObjectiveConfig::SpanCorruption(it) = config.objective else { return Ok(None) };
+    let refused =
+        |message: &str, hint: &str| Err(Failure::Refused(Refusal::new(message, hint).into()));
+    if shape.decoder_start_token_id().is_none() {
+        return refused(
+            "`objective.kind` is `span_corruption`, and the model has no encoder to read what is left",
+            "a decoder alone is pretrained with `kind = \"sft\"`, `data.learn = \"all\"` and \
+             `format = \"text\"`",
+        );
+    }
+    let (density, length) = (it.noise_density, it.mean_noise_span_length);
+    let max_tokens = config.data.max_tokens;
+    match Spans::new(density, length, it.inputs_length, max_tokens, tokenizer) {
+        Ok(spans) => Ok(Some(spans)),
+        Err(why) => {
+            let why = why.to_string();
+            let (message, hint) = why.split_once("\nhint: ").unwrap_or((&why, ""));
+            refused(message, hint)
+        }
+    }
+}
+
 fn prepare(
     config: &Config,
     tokenizer: &Tokenizer,
+    spans: Option<&Spans>,
     cache: Option<&Path>,
     terminal: &Terminal,
 ) -> Result<Dataset> {
@@ -120,7 +149,11 @@ fn prepare(
         cache,
         progress: Some(&progress),
     };
-    preparation.run().map_err(|error| match error {
+    let prepared = match spans {
+        Some(spans) => preparation.run_corrupted(spans),
+        None => preparation.run(),
+    };
+    prepared.map_err(|error| match error {
         data::Error::Several(errors) => {
             Failure::Problems(errors.into_iter().map(anyhow::Error::from).collect())
         }

@@ -15,7 +15,8 @@ use crate::split::hold_out;
 use crate::task::open as open_source;
 use crate::{
     BadRecord, DataConfig, Drawn, Encoded, Encoder, Error, Mixture, MixtureSource, MixtureStream,
-    Record, Report, Result, SourceConfig, Template, Tokenizer, TooLong, read,
+    Problem, Record, Report, Result, SourceConfig, Spans, Template, TemplateChoice, Tokenizer,
+    TooLong, read,
 };
 
 /// What a run trains on.
@@ -80,25 +81,50 @@ impl Preparation<'_> {
     /// config does not say to leave it out, or nothing is left to train on. All bad records of all
     /// sources are in one error.
     pub fn run(&self) -> Result<Dataset> {
-        let template = self.template()?;
+        self.prepare(None)
+    }
+
+    /// The same of `text` records, cut into windows and corrupted as the first pass over them is. No
+    /// template is put around them.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; if a record has something else than text, or the sources are a mixture.
+    pub fn run_corrupted(&self, spans: &Spans) -> Result<Dataset> {
+        if self.config.is_mixture() {
+            return Err(Error::Config(Problem {
+                key: "data.sources".into(),
+                message: "are a mixture, wanted whole texts to take spans out of".into(),
+                hint: Some(
+                    "leave out `weight` and `[data.groups]`; `repeat` says how often".into(),
+                ),
+            }));
+        }
+        self.prepare(Some(spans))
+    }
+
+    fn prepare(&self, spans: Option<&Spans>) -> Result<Dataset> {
+        let template = match spans {
+            Some(_) => Template::load(&TemplateChoice::None, self.tokenizer, None)?,
+            None => self.template()?,
+        };
         if self.config.is_mixture() {
             let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
             return self.open(&encoder);
         }
-        let cache = self.cache_file(&template);
+        let cache = self.cache_file(&template, spans);
         if let Some((examples, report)) = cache.as_ref().and_then(|(file, _)| file.load()) {
-            let dataset = self.split(examples, report)?;
+            let dataset = self.split(examples, report, spans)?;
             return Ok(Dataset { from_cache: true, ..dataset });
         }
         let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
         let sources = self.read()?;
         let hashes: Vec<_> = sources.iter().map(|source| source.hash).collect();
-        let (examples, report) = self.make(&encoder, sources)?;
+        let (examples, report) = self.make(&encoder, sources, spans)?;
         let stored = cache.map_or(Ok(()), |(file, known)| {
             self.unchanged(&known, &hashes)?;
             file.store(&examples, &report)
         });
-        let dataset = self.split(examples, report)?;
+        let dataset = self.split(examples, report, spans)?;
         Ok(Dataset { cache_failure: stored.err(), ..dataset })
     }
 
@@ -152,7 +178,12 @@ impl Preparation<'_> {
     }
 
     /// Encodes all sources.
-    fn make(&self, encoder: &Encoder<'_>, sources: Vec<Records>) -> Result<(Vec<Example>, Report)> {
+    fn make(
+        &self,
+        encoder: &Encoder<'_>,
+        sources: Vec<Records>,
+        spans: Option<&Spans>,
+    ) -> Result<(Vec<Example>, Report)> {
         let mut tally = Tally::default();
         let mut examples: Vec<Example> = Vec::new();
         let total = sources.iter().map(|source| source.good.len()).sum();
@@ -165,12 +196,16 @@ impl Preparation<'_> {
                 tally.add(Fate::TooLong(origin, tokens));
             }
             let fates = records.good.par_iter().flat_map_iter(|record| {
-                let fate = self.encode(encoder, record);
-                let alone = record.original_alone();
+                let fates = match spans {
+                    Some(spans) => windows(encoder, spans, record),
+                    None => {
+                        let alone = record.original_alone();
+                        let alone = alone.map(|record| self.encode(encoder, &record));
+                        [self.encode(encoder, record)].into_iter().chain(alone).collect()
+                    }
+                };
                 self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                [Some(fate), alone.map(|record| self.encode(encoder, &record))]
-                    .into_iter()
-                    .flatten()
+                fates
             });
             let fates: Vec<Fate> = fates.collect();
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
@@ -184,7 +219,11 @@ impl Preparation<'_> {
     /// Where the encoded records lie, if a cache is wanted and all files can be read: its name is
     /// the hash of whatever decides the ids. With it, the hash of each source's file: what is
     /// stored there must be made of these.
-    fn cache_file(&self, template: &Template) -> Option<(CacheFile, Vec<[u8; 32]>)> {
+    fn cache_file(
+        &self,
+        template: &Template,
+        spans: Option<&Spans>,
+    ) -> Option<(CacheFile, Vec<[u8; 32]>)> {
         let folder = self.cache?;
         let DataConfig { shuffle, held_out, tokens_per_batch, .. } = DataConfig::default();
         // These three only matter later.
@@ -192,6 +231,7 @@ impl Preparation<'_> {
         let mut key = Sha256::new_with_prefix(env!("CARGO_PKG_VERSION"));
         key.update(self.tokenizer.hash());
         key.update(Sha256::digest(template.source()));
+        key.update(spans.map_or([0; 32], Spans::hash));
         key.update(Sha256::digest(serde_json::to_vec(&config).ok()?));
         let mut hashes = Vec::new();
         // What several files or templates decide is not known before they are read.
@@ -331,7 +371,12 @@ impl Preparation<'_> {
         }
     }
 
-    fn split(&self, examples: Vec<Example>, mut report: Report) -> Result<Dataset> {
+    fn split(
+        &self,
+        examples: Vec<Example>,
+        mut report: Report,
+        spans: Option<&Spans>,
+    ) -> Result<Dataset> {
         let all: Vec<&Encoded> = examples.iter().map(|(example, _)| example.as_ref()).collect();
         look_at(&mut report, &all);
         let (train, mut held_out): (Vec<_>, Vec<_>) =
@@ -341,12 +386,19 @@ impl Preparation<'_> {
         let (chosen, train): (Vec<_>, Vec<_>) =
             train.into_iter().zip(is_held_out).partition(|(_, is_held_out)| *is_held_out);
         held_out.splice(..0, chosen.into_iter().map(|(example, _)| example));
-        let held_out: Vec<_> = held_out.into_iter().map(|(example, _)| example).collect();
+        let mut held_out: Vec<_> = held_out.into_iter().map(|(example, _)| example).collect();
         let train = train.into_iter().map(|(example, _)| example);
         let train = train.flat_map(|(example, repeat)| std::iter::repeat_n(example, repeat));
-        let train: Vec<_> = train.collect();
+        let mut train: Vec<_> = train.collect();
         if train.is_empty() {
             return Err(Error::HeldOut { wanted: held_out.len(), found: held_out.len() });
+        }
+        if let Some(spans) = spans {
+            (train, held_out) =
+                (spans.first_pass(&train, self.seed), spans.held_out(&held_out, self.seed));
+            let longest = train.iter().chain(&held_out).max_by_key(|example| example.len());
+            report.longest = longest.map_or(0, |longest| longest.len());
+            report.longest_origin = longest.map(|longest| longest.origin.clone());
         }
         Ok(self.counted(train, held_out, report))
     }
@@ -375,6 +427,21 @@ fn look_at(report: &mut Report, all: &[&Encoded]) {
     report.longest = longest.map_or(0, |longest| longest.longest_sequence());
     report.longest_origin = longest.map(|longest| longest.origin.clone());
     report.eos_added = all.iter().filter(|example| example.eos_added).count();
+}
+
+/// What becomes of a text that is cut into windows: the first of them stands for the record.
+fn windows(encoder: &Encoder<'_>, spans: &Spans, record: &Record) -> Vec<Fate> {
+    match spans.windows(encoder, record) {
+        Ok(windows) => {
+            let mut windows = windows.into_iter();
+            let first = windows.next().map(Fate::Kept);
+            first.into_iter().chain(windows.map(Fate::Window)).collect()
+        }
+        Err(defect) => {
+            let (origin, id) = (record.origin.clone(), record.id.clone());
+            vec![Fate::Bad(BadRecord { origin, id, defect })]
+        }
+    }
 }
 
 /// SHA-256 over the number of examples on each side, and each one's length, ids and learned flags, and

@@ -143,6 +143,22 @@ pub enum Defect {
         /// Size of the vocabulary.
         vocabulary: usize,
     },
+    /// A token of the text is what span corruption puts in the place of others.
+    #[error("token {position} (from 0) of its text is the sentinel `{token}`")]
+    Sentinel {
+        /// Where, from 0.
+        position: usize,
+        /// How it is spelled.
+        token: String,
+    },
+    /// A text of which nothing can be taken out.
+    #[error(
+        "its text has {tokens} tokens, wanted 2 or more: one that is taken out and one that stays"
+    )]
+    ShortText {
+        /// How many it has.
+        tokens: usize,
+    },
     /// No token of the record would be learned.
     #[error("nothing of it would be learned with `learn = \"{learn}\"`: {why}")]
     NothingLearned {
@@ -229,6 +245,8 @@ impl Defect {
             Self::Prompts { .. } => "candidates of different prompts",
             Self::Lengths { .. } | Self::Label { .. } => "labels that do not fit",
             Self::Id { .. } => "id out of range",
+            Self::Sentinel { .. } => "text with a sentinel",
+            Self::ShortText { .. } => "text of fewer than two tokens",
             Self::NothingLearned { .. } | Self::NoLabels => "nothing to learn",
             Self::LearnsPrompt => "prompts cannot be learned",
             Self::Misfit { .. } => "does not fit the template",
@@ -254,6 +272,9 @@ impl Defect {
             Self::NoOriginal => {
                 "leave `original` out of its `[[data.sources]]`, or say where the answer is: \
                  `fields = { original = \"its_name\" }`"
+            }
+            Self::Misfit { template, .. } if template.ends_with("span_corruption") => {
+                "span corruption learns from `format = \"text\"`"
             }
             Self::Misfit { record: "messages" | "preference", .. } => {
                 "conversations need `data.template = \"chat\"`"

@@ -45,6 +45,7 @@ pub mod sample;
 mod script;
 mod sentencepiece;
 mod settings;
+mod spans;
 mod split;
 mod statistics;
 mod stream;
@@ -85,6 +86,7 @@ pub use rouge::{
     RougeL, Tokenization, common_subsequence, for_each_token, is_wordless, stem, tokens,
 };
 pub use script::Script;
+pub use spans::{NoSpans, Spans};
 pub use split::HeldOut;
 pub use statistics::Statistics;
 pub use stream::TextStream;

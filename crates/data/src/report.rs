@@ -58,6 +58,8 @@ pub struct Dropped {
 /// What one record became.
 pub(crate) enum Fate {
     Kept(Encoded),
+    /// One more example of the record that was counted before.
+    Window(Encoded),
     Truncated(Encoded),
     /// Without some of its responses.
     Fewer(Encoded),
@@ -82,9 +84,12 @@ pub(crate) struct Tally {
 impl Tally {
     /// Counts one record; gives back what can be trained on.
     pub(crate) fn add(&mut self, fate: Fate) -> Option<Encoded> {
+        if let Fate::Window(example) = fate {
+            return Some(self.keep(example));
+        }
         self.report.records += 1;
         let (reason, origin) = match fate {
-            Fate::Kept(example) => return Some(self.keep(example)),
+            Fate::Kept(example) | Fate::Window(example) => return Some(self.keep(example)),
             Fate::Truncated(example) => {
                 let truncated =
                     self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));

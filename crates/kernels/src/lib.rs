@@ -11,6 +11,7 @@
 //! Each operation's file holds, in this order: the function that records it on a tape, its CPU
 //! kernels, and among its tests the plain-loop reference in f64 that specifies it.
 
+mod adafactor;
 mod adamw;
 mod adamw_int8;
 mod add;
@@ -61,6 +62,7 @@ mod support;
 #[path = "../tests/emulator/mod.rs"]
 mod emulator;
 
+pub use adafactor::{AdafactorState, AdafactorStep, adafactor};
 pub use adamw::{AdamWStep, adamw};
 pub use adamw_int8::adamw_int8;
 pub use add::add;
@@ -75,12 +77,15 @@ pub use error::{Error, Result};
 pub use gather::{embedding, embedding_wide, select_rows};
 pub use geglu::geglu;
 pub use global_norm::squared_norm;
-pub use head::{LOGIT_ROWS, linear_logits, linear_logprob, rows_at_once as gpu_logit_rows};
+pub use head::{
+    LOGIT_ROWS, Softened, Softening, linear_logits, linear_logprob, rows_at_once as gpu_logit_rows,
+    softened_logprob,
+};
 pub use heads::Heads;
 pub use later::Later;
 pub use linear::{linear, linear_add, linear_add_with_dropout};
 pub use memory::keep_freed_memory;
-pub use optimize::{Trained, clip_and_update};
+pub use optimize::{Factored, Trained, clip_and_adafactor, clip_and_update};
 pub use parameter::{Parameter, Part};
 pub use profile::{KernelTime, begin_profile, end_profile, unprofiled};
 pub use relu::relu;

@@ -1,4 +1,4 @@
-//! The end of a step: the gradient's norm, clipping, and AdamW over every trained tensor.
+//! The end of a step: the gradient's norm, clipping, and AdamW or Adafactor over every trained tensor.
 
 use candle_core::{DType, Tensor};
 
@@ -7,7 +7,10 @@ use crate::device::update::{self, Updated};
 use crate::engine::Engine;
 use crate::launch::Gpu;
 use crate::storage::Like;
-use crate::{AdamWStep, Later, Moments, Result, adamw, adamw_int8, squared_norm};
+use crate::{
+    AdafactorState, AdafactorStep, AdamWStep, Later, Moments, Result, adafactor, adamw, adamw_int8,
+    squared_norm,
+};
 
 /// One tensor that an update changes; all of the same shape.
 #[derive(Clone, Debug)]
@@ -38,22 +41,10 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
     if let Some(gpu) = Engine::of(first.weights.device())? {
         return on_gpu(&gpu, tensors, step, longest);
     }
-    let mut squares = 0.0;
+    let (norm, clipped) = clip(tensors.iter().map(|tensor| &tensor.gradient), longest)?;
+    let Some(gradient_scale) = clipped else { return Ok(Later::here(norm)) };
     for tensor in tensors {
-        squares += squared_norm(&tensor.gradient)?;
-    }
-    let norm = squares.sqrt();
-    if !norm.is_finite() {
-        return Ok(Later::here(norm));
-    }
-    // The small constant is PyTorch's.
-    let clipped = if longest == 0.0 { 1.0 } else { (longest / (norm + 1e-6)).min(1.0) };
-    for tensor in tensors {
-        let step = AdamWStep {
-            weight_decay: tensor.weight_decay,
-            gradient_scale: clipped as f32,
-            ..*step
-        };
+        let step = AdamWStep { weight_decay: tensor.weight_decay, gradient_scale, ..*step };
         let Trained { weights, gradient, .. } = tensor;
         match &tensor.moments {
             Moments::F32 { first, second } => {
@@ -65,6 +56,55 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
         }
     }
     Ok(Later::here(norm))
+}
+
+/// One tensor that an update by Adafactor changes.
+#[derive(Clone, Debug)]
+pub struct Factored {
+    /// The weights, f32, on the CPU.
+    pub weights: Tensor,
+    /// The gradient, of their shape.
+    pub gradient: Tensor,
+    /// What the optimizer keeps of it.
+    pub state: AdafactorState,
+    /// Share of a weight that an update takes away, times the rate.
+    pub weight_decay: f64,
+}
+
+/// As [`clip_and_update`], by Adafactor, which runs on the CPU alone.
+///
+/// `step` holds what is common to the tensors: its weight decay and gradient scale are not used.
+///
+/// # Errors
+/// If the shapes of a tensor differ, or one is not on the CPU.
+pub fn clip_and_adafactor(
+    tensors: &[Factored],
+    step: &AdafactorStep,
+    longest: f64,
+) -> Result<Later<f64>> {
+    let (norm, clipped) = clip(tensors.iter().map(|tensor| &tensor.gradient), longest)?;
+    let Some(gradient_scale) = clipped else { return Ok(Later::here(norm)) };
+    for Factored { weights, gradient, state, weight_decay } in tensors {
+        let step = AdafactorStep { weight_decay: *weight_decay, gradient_scale, ..*step };
+        adafactor(weights, gradient, state, &step)?;
+    }
+    Ok(Later::here(norm))
+}
+
+/// The norm of all gradients together, and what they are multiplied by: nothing, where the norm is not
+/// finite.
+fn clip<'t>(
+    gradients: impl Iterator<Item = &'t Tensor>,
+    longest: f64,
+) -> Result<(f64, Option<f32>)> {
+    let mut squares = 0.0;
+    for gradient in gradients {
+        squares += squared_norm(gradient)?;
+    }
+    let norm = squares.sqrt();
+    // The small constant is PyTorch's.
+    let clipped = if longest == 0.0 { 1.0 } else { (longest / (norm + 1e-6)).min(1.0) };
+    Ok((norm, norm.is_finite().then_some(clipped as f32)))
 }
 
 /// Norm, factor and update stay on the GPU; only the norm comes back.

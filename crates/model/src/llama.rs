@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use albacore_kernels::{
-    Angles, Heads, KeyValueCache, Parameter, Positions, Sequences, Tape, Value, attention,
-    embedding, linear, linear_add, linear_logits, linear_logprob, rms_norm, rope, select_rows,
-    swiglu,
+    Angles, Heads, KeyValueCache, Parameter, Positions, Sequences, Softened, Softening, Tape,
+    Value, attention, embedding, linear, linear_add, linear_logits, rms_norm, rope, select_rows,
+    softened_logprob, swiglu,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -268,12 +268,26 @@ impl Llama {
         batch: &'a Packed,
         ahead: Option<Vec<f32>>,
     ) -> Result<Value<'a>> {
+        Ok(self.softened_logprobs(tape, batch, ahead, Softening::default())?.softened)
+    }
+
+    /// The same with label smoothing and z-loss in it; `ahead` is the gradient by the softened ones.
+    ///
+    /// # Errors
+    /// If memory cannot be allocated, or anything is softened on a GPU.
+    pub fn softened_logprobs<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        batch: &'a Packed,
+        ahead: Option<Vec<f32>>,
+        softening: Softening,
+    ) -> Result<Softened<'a>> {
         let (angles, positions) = batch.turns()?;
         let pass = self.pass(Attend::Packed(&batch.sequences), angles, positions);
         let hidden = self.hidden(tape, &batch.ids, pass)?; // (T, C)
         let hidden = select_rows(tape, &hidden, &batch.rows)?; // (N, C)
         let hidden = rms_norm(tape, &hidden, &self.norm, self.epsilon())?;
-        Ok(linear_logprob(tape, &hidden, self.head(), &batch.targets, ahead)?)
+        Ok(softened_logprob(tape, &hidden, self.head(), &batch.targets, ahead, softening)?)
     }
 
     /// The logits after each of `batch`'s rows, `(N, V)`: for tests and small inputs, since they

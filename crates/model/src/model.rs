@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
-use albacore_kernels::{KeyValueCache, Parameter, Tape, Value};
+use albacore_kernels::{KeyValueCache, Parameter, Softened, Softening, Tape, Value};
 use candle_core::{DType, Device, Tensor};
 use serde_json::Map;
 
@@ -219,6 +219,23 @@ impl Model {
         match self {
             Self::Llama(model) => model.logprobs(tape, batch, ahead),
             Self::T5(model) => model.logprobs(tape, batch, ahead),
+        }
+    }
+
+    /// The same with label smoothing and z-loss in it; `ahead` is the gradient by the softened ones.
+    ///
+    /// # Errors
+    /// As [`Self::logprobs`]; if anything is softened on a GPU.
+    pub fn softened_logprobs<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        batch: &'a Packed,
+        ahead: Option<Vec<f32>>,
+        softening: Softening,
+    ) -> Result<Softened<'a>> {
+        match self {
+            Self::Llama(model) => model.softened_logprobs(tape, batch, ahead, softening),
+            Self::T5(model) => model.softened_logprobs(tape, batch, ahead, softening),
         }
     }
 

@@ -19,8 +19,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use albacore_kernels::{
-    Buckets, KeyValueCache, Parameter, RelativeBias, Sequences, Tape, Value, dropout,
-    embedding_wide, linear_logits, linear_logprob, rms_norm, scale, select_rows,
+    Buckets, KeyValueCache, Parameter, RelativeBias, Sequences, Softened, Softening, Tape, Value,
+    dropout, embedding_wide, linear_logits, rms_norm, scale, select_rows, softened_logprob,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -182,8 +182,22 @@ impl T5 {
         batch: &'a Packed,
         ahead: Option<Vec<f32>>,
     ) -> Result<Value<'a>> {
+        Ok(self.softened_logprobs(tape, batch, ahead, Softening::default())?.softened)
+    }
+
+    /// The same with label smoothing and z-loss in it; see [`crate::Llama::softened_logprobs`].
+    ///
+    /// # Errors
+    /// If the batch was packed for another kind of model, or memory cannot be allocated.
+    pub fn softened_logprobs<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        batch: &'a Packed,
+        ahead: Option<Vec<f32>>,
+        softening: Softening,
+    ) -> Result<Softened<'a>> {
         let hidden = self.hidden(tape, batch)?; // (N, C)
-        Ok(linear_logprob(tape, &hidden, self.head(), &batch.targets, ahead)?)
+        Ok(softened_logprob(tape, &hidden, self.head(), &batch.targets, ahead, softening)?)
     }
 
     /// The logits after each of `batch`'s rows, `(N, V)`: for tests and small inputs, since they

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use albacore_data::{Batch, Encoded, MixtureSource, MixtureStream, Packing, Plan};
+use albacore_data::{Batch, Encoded, MixtureSource, MixtureStream, Packing, Plan, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -31,6 +31,8 @@ pub(crate) struct Course<'d> {
     plan: Plan,
     /// A mixture, if that is what is trained on.
     stream: Option<MixtureStream<'d>>,
+    /// What takes other spans out of the texts in each pass.
+    spans: Option<&'d Spans>,
 }
 
 impl<'d> Course<'d> {
@@ -42,13 +44,19 @@ impl<'d> Course<'d> {
     ) -> Self {
         let lengths = examples.iter().map(|example| example.len()).collect::<Vec<_>>();
         let plan = Plan::new(packing, 0, &lengths);
-        let (cursor, stream) = (Cursor::default(), None);
-        Self { examples, lengths, packing, batches_per_step, cursor, plan, stream }
+        let (cursor, stream, spans) = (Cursor::default(), None, None);
+        Self { examples, lengths, packing, batches_per_step, cursor, plan, stream, spans }
     }
 
     /// The same of a mixture, which goes on without an end.
     pub(crate) fn of_mixture(self, source: MixtureSource<'d>) -> Self {
         Self { stream: Some(MixtureStream::new(source)), ..self }
+    }
+
+    /// The same over texts, of which each pass takes out other spans. That changes no length, and so no
+    /// plan.
+    pub(crate) fn with_spans(self, spans: Option<&'d Spans>) -> Self {
+        Self { spans, ..self }
     }
 
     /// How far it has come.
@@ -80,7 +88,7 @@ impl<'d> Course<'d> {
         }
         let step = self.plan.step(self.cursor.batch, self.batches_per_step);
         let end = step.end;
-        let batches = step.map(|batch| self.plan.batch(batch, self.examples)).collect();
+        let batches = step.map(|batch| self.batch(batch)).collect();
         match end == self.plan.len() {
             true => self.seek(Cursor { epoch: self.cursor.epoch + 1, batch: 0 }),
             false => self.cursor.batch = end,
@@ -125,6 +133,19 @@ impl<'d> Course<'d> {
         }
     }
 
+    /// A batch of the current pass. The first pass has the examples as they are.
+    fn batch(&self, batch: usize) -> Batch {
+        let Some(spans) = self.spans.filter(|_| self.cursor.epoch > 0) else {
+            return self.plan.batch(batch, self.examples);
+        };
+        let (seed, epoch) = (self.packing.seed, self.cursor.epoch);
+        let numbers = self.plan.examples(batch).iter().map(|&number| number as usize);
+        let drawn = numbers
+            .map(|number| (number, spans.redrawn(&self.examples[number], seed, epoch, number)));
+        let drawn = drawn.collect::<Vec<_>>();
+        Batch::of(drawn.iter().map(|(number, example)| (*number, example)))
+    }
+
     /// Passes over the data so far, with the part of the current one; of a mixture, as many as its examples
     /// would have been drawn in were there no rates.
     pub(crate) fn epochs(&self) -> f64 {
@@ -157,7 +178,9 @@ impl<'d> Course<'d> {
 
 #[cfg(test)]
 mod tests {
-    use albacore_data::Origin;
+    use std::path::Path;
+
+    use albacore_data::{DataConfig, Origin, Preparation, SourceConfig, Tokenizer};
 
     use super::*;
 
@@ -251,5 +274,49 @@ mod tests {
         let counted = [999.5, 1000.0, 1000.5, 1e7].map(|epochs| course.steps_in(epochs));
         assert_eq!(counted, [1999, 2000, 2001, 20_000_000]);
         assert_eq!(course.steps_in(1e300), u64::MAX);
+    }
+
+    #[test]
+    fn each_pass_takes_other_spans_out_of_the_same_texts() {
+        let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/quickstart-t5");
+        let tokenizer = Tokenizer::load(Path::new(tokenizer)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.jsonl");
+        let line = |number: usize| {
+            let text = ["The owl sees the old mole."; 3].join(" ").repeat(1 + number % 3);
+            format!("{}\n", serde_json::json!({ "text": text }))
+        };
+        std::fs::write(&path, (0..5).map(line).collect::<String>()).unwrap();
+        let config = DataConfig { sources: vec![SourceConfig::new(path)], ..DataConfig::default() };
+        let spans = Spans::new(0.2, 2.0, 24, 64, &tokenizer).unwrap();
+        let (cache, progress) = (None, None);
+        let preparation =
+            Preparation { config: &config, tokenizer: &tokenizer, seed: 1, cache, progress };
+        let examples = preparation.run_corrupted(&spans).unwrap().train;
+        assert!(examples.len() > 5, "long texts are cut into windows");
+        let packing = Packing::alone(1, 64, false);
+        let course = || Course::new(&examples, packing, 2).with_spans(Some(&spans));
+        let mut never_stopped = course();
+        let pass = |course: &mut Course<'_>| {
+            let epoch = course.cursor().epoch;
+            let mut batches = Vec::new();
+            while course.cursor().epoch == epoch {
+                batches.extend(course.next_step().unwrap());
+            }
+            batches
+        };
+        let [first, second, third] = [(); 3].map(|()| pass(&mut never_stopped));
+        let whole = Course::new(&examples, packing, 2).next_step().unwrap();
+        assert_eq!(first[..whole.len()], whole, "the first pass has the examples as they are");
+        for (one, other) in [(&first, &second), (&second, &third)] {
+            assert_ne!(one, other);
+            let lengths = |batches: &[Batch]| {
+                batches.iter().map(|batch| batch.starts.clone()).collect::<Vec<_>>()
+            };
+            assert_eq!(lengths(one), lengths(other));
+        }
+        let mut resumed = course();
+        resumed.seek(Cursor { epoch: 1, batch: 2 });
+        assert_eq!(resumed.next_step().unwrap(), second[2..second.len().min(4)]);
     }
 }

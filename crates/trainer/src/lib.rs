@@ -1,7 +1,7 @@
 //! Training: an objective, an optimizer, and a loop that can stop anywhere and go on.
 //!
 //! ```text
-//!  examples ─Course─► batches ─accumulate(Model, Objective)─► gradient ─AdamW─► weights
+//!  examples ─Course─► batches ─accumulate(Model, Objective)─► gradient ─Optimizer─► weights
 //!            Reference, once ─┘         └─► Line ─► metrics.jsonl, TensorBoard    └─► Writer ─► checkpoint
 //! ```
 //!
@@ -38,7 +38,7 @@ mod train_config;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, State};
-pub use config::only_on_a_gpu;
+pub use config::{one_rate, only_on_a_gpu, only_on_the_cpu};
 pub use course::Cursor;
 pub use difference::Difference;
 pub use error::{Error, Result};
@@ -47,10 +47,10 @@ pub use manifest::Scrutiny;
 pub use metrics::{Line, METRICS, Named};
 pub use objective::{
     Average, Counts, Cpo, Dpo, Gain, Groups, Ipo, Kto, LipoLambda, Loss, MleOver, Objective,
-    ObjectiveConfig, Orpo, Pairs, PlackettLuce, ReferencePoint, Rrhf, Sft, Simpo, Slic, Term, Ties,
-    Tuna, ranking_counts, ranking_terms,
+    ObjectiveConfig, Orpo, Pairs, PlackettLuce, ReferencePoint, Rrhf, Sft, Simpo, Slic,
+    SpanCorruption, Term, Ties, Tuna, ranking_counts, ranking_terms,
 };
-pub use optimizer::{AdamW, OptimConfig, OptimKind, StateConfig};
+pub use optimizer::{OptimConfig, OptimKind, Optimizer, StateConfig};
 pub use resume::{Found, Resume, Skipped, find, newest};
 pub use run::{RunConfig, RunFolder};
 pub use schedule::{Schedule, ScheduleConfig, ScheduleKind};

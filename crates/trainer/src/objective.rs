@@ -28,12 +28,14 @@ mod rrhf;
 mod sft;
 mod simpo;
 mod slic;
+mod span_corruption;
 #[cfg(test)]
 mod tests;
 mod tuna;
 
 use std::ops::Range;
 
+use albacore_kernels::Softening;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Problems;
@@ -52,6 +54,7 @@ pub use rrhf::Rrhf;
 pub use sft::Sft;
 pub use simpo::Simpo;
 pub use slic::Slic;
+pub use span_corruption::SpanCorruption;
 pub use tuna::{Average, Ties, Tuna};
 
 /// `[objective]`: what is minimised.
@@ -59,7 +62,10 @@ pub use tuna::{Average, Ties, Tuna};
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ObjectiveConfig {
     /// Supervised finetuning: the mean negative log-likelihood of the learned tokens. The default.
-    Sft {},
+    Sft(Sft),
+    /// The same of spans that were taken out of texts: a T5's pretraining.
+    #[serde(alias = "span-corruption")]
+    SpanCorruption(SpanCorruption),
     /// Margins by rank, and the cross entropy.
     Tuna(Tuna),
     /// No worse response more probable than a better one, and the best one's cross entropy.
@@ -88,7 +94,7 @@ pub enum ObjectiveConfig {
 
 impl Default for ObjectiveConfig {
     fn default() -> Self {
-        Self::Sft {}
+        Self::Sft(Sft::default())
     }
 }
 
@@ -96,7 +102,8 @@ impl ObjectiveConfig {
     /// The objective that it describes.
     pub fn build(&self) -> Box<dyn Objective> {
         match self {
-            Self::Sft {} => Box::new(Sft),
+            Self::Sft(it) => Box::new(*it),
+            Self::SpanCorruption(it) => Box::new(*it),
             Self::Tuna(it) => Box::new(*it),
             Self::Rrhf(it) => Box::new(*it),
             Self::Slic(it) => Box::new(*it),
@@ -115,7 +122,8 @@ impl ObjectiveConfig {
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Problems::default();
         match self {
-            Self::Sft {} => {}
+            Self::Sft(it) => it.validate(&mut problems),
+            Self::SpanCorruption(it) => it.validate(&mut problems),
             Self::Tuna(it) => it.validate(&mut problems),
             Self::Rrhf(it) => it.validate(&mut problems),
             Self::Slic(it) => it.validate(&mut problems),
@@ -283,6 +291,22 @@ pub trait Objective: Send + Sync {
 
     /// Whether it compares with a frozen reference: [`Groups::reference`] must then be filled.
     fn needs_reference(&self) -> bool {
+        false
+    }
+
+    /// What the log-probabilities are softened by before it sees them.
+    fn softening(&self) -> Softening {
+        Softening::default()
+    }
+
+    /// The parts of a loss of softened log-probabilities, told beside it: `logp` are those of the tokens
+    /// as they are, `log_sums` the logarithms of what normalises each.
+    fn parts(&self, _logp: &[f32], _log_sums: &[f32], _step: &Counts) -> Vec<Term> {
+        Vec::new()
+    }
+
+    /// Whether the data are texts with spans taken out: each pass then takes out others.
+    fn corrupts(&self) -> bool {
         false
     }
 

@@ -4,18 +4,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use albacore_data::{Batch, Encoded, MixtureSource, Packing};
+use albacore_data::{Batch, Encoded, MixtureSource, Packing, Spans};
 use albacore_model::Model;
 use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, OPTIMIZER, State};
-use crate::config::only_on_a_gpu;
+use crate::config::{one_rate, only_on_a_gpu, only_on_the_cpu};
 use crate::course::Course;
 use crate::difference::{Difference, differences};
 use crate::metrics::METRICS;
 use crate::objective::Objective;
-use crate::optimizer::{AdamW, OptimConfig};
+use crate::optimizer::{OptimConfig, Optimizer};
 use crate::reference::{self, Of, References};
 use crate::run::RunFolder;
 use crate::schedule::{Schedule, ScheduleConfig};
@@ -61,6 +61,8 @@ pub struct TrainingData<'a> {
     pub packing: Packing,
     /// A digest of the examples, those held out included.
     pub fingerprint: &'a str,
+    /// What took spans out of the examples, if they are texts: each pass takes out others.
+    pub spans: Option<&'a Spans>,
 }
 
 /// A mixture goes on without an end, so something must say where the run ends.
@@ -84,7 +86,7 @@ pub struct Training<'a> {
     pub(crate) files: Arc<SmallFiles>,
     pub(crate) course: Course<'a>,
     pub(crate) schedule: Schedule,
-    pub(crate) optimizer: AdamW,
+    pub(crate) optimizer: Optimizer,
     pub(crate) state: State,
     /// The checkpoint that it goes on from.
     pub(crate) resumed: Option<PathBuf>,
@@ -106,9 +108,14 @@ impl<'a> Training<'a> {
         options: Options,
         resumed: Option<&Checkpoint>,
     ) -> Result<Self> {
+        let on_gpu = match options.gpu {
+            Some(_) => only_on_the_cpu(&options.optim, objective.softening()),
+            None => Vec::new(),
+        };
+        let suited = suits(objective, data.examples);
         let problems =
-            [options.validate(), suits(objective, data.examples), options.fits(objective, &data)]
-                .concat();
+            [options.validate(), on_gpu, suited, options.fits(objective, &data)].concat();
+        debug_assert_eq!(objective.corrupts(), data.spans.is_some(), "its data are made for it");
         if !problems.is_empty() {
             return Err(Error::Config { problems });
         }
@@ -134,7 +141,7 @@ impl<'a> Training<'a> {
         let mut course = options.course(data);
         let mut references = None;
         let steps = options.steps(&course);
-        let mut optimizer = AdamW::new(options.optim.clone(), &model.parameters())?;
+        let mut optimizer = Optimizer::new(options.optim.clone(), &model.parameters())?;
         let mut state = State::new(
             steps,
             data.packing.seed,
@@ -241,6 +248,7 @@ impl Options {
             self.schedule.validate(),
             self.train.validate(),
             self.checkpoint.validate(),
+            one_rate(&self.optim, &self.schedule),
             if self.gpu.is_some() { Vec::new() } else { only_on_a_gpu(&self.optim, &self.train) },
         ]
         .concat()
@@ -273,7 +281,7 @@ impl Options {
         let course = Course::new(data.examples, packing, self.train.batches_per_step);
         match data.mixture {
             Some(mixture) => course.of_mixture(mixture),
-            None => course,
+            None => course.with_spans(data.spans),
         }
     }
 
@@ -308,7 +316,10 @@ impl Options {
     }
 
     fn schedule(&self, steps: u64) -> Schedule {
-        Schedule::new(self.schedule.clone(), self.optim.learning_rate, steps)
+        match self.optim.relative_step {
+            true => Schedule::relative(self.optim.warmup_init),
+            false => Schedule::new(self.schedule.clone(), self.optim.learning_rate, steps),
+        }
     }
 
     /// Refuses changes that alter the training, unless they are accepted.

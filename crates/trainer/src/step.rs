@@ -5,7 +5,7 @@ use albacore_kernels::{Later, Recompute, Tape, storage};
 use albacore_model::{Model, Packed, Rows};
 
 use crate::Result;
-use crate::objective::{Counts, Groups, Objective, Term};
+use crate::objective::{Counts, Groups, Loss, Objective, Term};
 use crate::reference::Reference;
 
 /// What the loss of a step is made by.
@@ -27,6 +27,8 @@ pub(crate) struct Told {
     group_starts: Vec<u32>,
     scores: Vec<f32>,
     reference: Vec<f32>,
+    /// The log-probabilities and log-sums behind softened ones, once they are known.
+    behind: (Vec<f32>, Vec<f32>),
 }
 
 impl Told {
@@ -36,6 +38,7 @@ impl Told {
             group_starts: batch.group_starts.clone(),
             scores: batch.scores.clone(),
             reference: aim.reference.map_or(Vec::new(), |reference| reference.of(&batch.examples)),
+            behind: Default::default(),
         }
     }
 
@@ -46,6 +49,14 @@ impl Told {
             scores: &self.scores,
             reference: &self.reference,
         }
+    }
+
+    /// What the objective says of these log-probabilities; the terms have the parts of a softened loss too.
+    fn loss(&self, objective: &dyn Objective, logprobs: &[f32], counts: &Counts) -> Loss {
+        let mut loss = objective.loss(logprobs, &self.groups(), counts);
+        let (behind, log_sums) = &self.behind;
+        loss.terms.extend(objective.parts(behind, log_sums, counts));
+        loss
     }
 }
 
@@ -93,7 +104,7 @@ impl Accumulated {
                 let terms = match said {
                     Said::Terms(terms) => terms,
                     Said::Later { logprobs, told } => {
-                        objective.loss(&logprobs.get()?, &told.groups(), &self.counts).terms
+                        told.loss(objective, &logprobs.get()?, &self.counts).terms
                     }
                 };
                 share += terms.first().map_or(f64::NAN, Term::mean);
@@ -149,14 +160,17 @@ fn backward(
     counts: &Counts,
     recompute: Recompute,
 ) -> Result<Said> {
-    let told = Told::of(&batch, aim);
+    let mut told = Told::of(&batch, aim);
     // An encoder reads a prompt apart from its responses, and never more than once.
     let share = aim.share_prompts || model.has_encoder();
     let batch = if share { batch } else { batch.with_copies() };
     let packed = packed(model, batch)?;
     let mut tape = Tape::recording(recompute).with_dropout_seed(aim.dropout_seed);
     let ahead = aim.objective.ahead(&told.groups(), counts);
-    let logprobs = model.logprobs(&mut tape, &packed, ahead.clone())?; // (N,)
+    let softening = aim.objective.softening();
+    let found = model.softened_logprobs(&mut tape, &packed, ahead.clone(), softening)?;
+    told.behind = (found.logprobs, found.log_sums);
+    let logprobs = found.softened; // (N,)
     let (said, gradient) = match ahead {
         // Nobody needs to see the log-probabilities for the backward pass to begin.
         Some(gradient) => {
@@ -165,7 +179,7 @@ fn backward(
         }
         None => {
             let numbers = storage::to_vec(logprobs.tensor())?;
-            let loss = aim.objective.loss(&numbers, &told.groups(), counts);
+            let loss = told.loss(aim.objective, &numbers, counts);
             (Said::Terms(loss.terms), loss.gradient)
         }
     };
@@ -225,7 +239,12 @@ mod tests {
     #[test]
     fn the_parts_of_a_batch_give_the_loss_and_the_gradient_of_the_whole() {
         let (model, batches) = (model(), [batch()]);
-        let aim = Aim { objective: &Sft, reference: None, share_prompts: true, dropout_seed: 0 };
+        let aim = Aim {
+            objective: &Sft::default(),
+            reference: None,
+            share_prompts: true,
+            dropout_seed: 0,
+        };
         let run = |parts| {
             let step = accumulate(&model, aim, &batches, Recompute::None, parts).unwrap();
             assert_eq!((step.tokens, step.supervised_tokens), (11, 8));
@@ -234,7 +253,7 @@ mod tests {
                 let gradient = parameter.part_gradient(&parameter.parts()[0]).unwrap().unwrap();
                 storage::to_vec(&gradient).unwrap()
             });
-            (step.read(&Sft).unwrap(), gradients.flatten().collect::<Vec<_>>())
+            (step.read(&Sft::default()).unwrap(), gradients.flatten().collect::<Vec<_>>())
         };
         let (whole, wanted) = run(1);
         for parts in [2, 3, 8] {

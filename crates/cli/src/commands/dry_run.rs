@@ -1,9 +1,10 @@
 //! `albacore train --dry-run`: what would happen.
 
 use albacore_data::{Packing, Plan};
-use albacore_kernels::Moments;
 use albacore_model::{LlamaConfig, ModelConfig, T5Config};
-use albacore_trainer::{Checkpoint, OptimConfig, Precision, RecomputeConfig, TrainConfig};
+use albacore_trainer::{
+    Checkpoint, OptimConfig, OptimKind, Precision, RecomputeConfig, TrainConfig,
+};
 use serde_json::json;
 
 use crate::commands::prepare;
@@ -103,7 +104,12 @@ enum Place {
 /// Bytes of the optimizer's state, if all weights are trained.
 fn state(shape: &ModelConfig, optim: &OptimConfig) -> u64 {
     // Vectors, which are in f32 always, and few, are taken for parts of one matrix with the rest.
-    Moments::bytes(&[parameters(shape), 1], optim.state.into())
+    match optim.kind {
+        OptimKind::Adamw => optim.state_bytes(&[parameters(shape), 1]),
+        // Rows and columns are next to nothing beside the matrices that they belong to.
+        OptimKind::Adafactor if optim.momentum == 0.0 => 0,
+        OptimKind::Adafactor => 4 * parameters(shape) as u64,
+    }
 }
 
 /// What a model's layers hold of a token, in floats.

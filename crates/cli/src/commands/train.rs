@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use albacore_data::{MixtureSource, Packing};
+use albacore_data::{MixtureSource, Packing, TemplateChoice};
 use albacore_eval::{EvalConfig, Metric};
 use albacore_model::Model;
 use albacore_trainer::{
@@ -126,9 +126,13 @@ impl Job<'_> {
         };
 
         let mut model = self.model(resumed)?;
-        let Prepared { folder, shape, tokenizer, dataset } = self.prepared;
-        let files = companions::of_training(folder, shape, tokenizer, &self.config.data.template)
-            .or_refuse()?;
+        let Prepared { folder, shape, tokenizer, dataset, .. } = self.prepared;
+        // Texts with spans taken out have no template.
+        let template = match self.prepared.spans {
+            Some(_) => &TemplateChoice::None,
+            None => &self.config.data.template,
+        };
+        let files = companions::of_training(folder, shape, tokenizer, template).or_refuse()?;
         let training = Training::new(
             run,
             &mut model,
@@ -285,6 +289,7 @@ impl Job<'_> {
             held_out: &dataset.held_out,
             packing: Packing::alone(run.seed, data.tokens_per_batch, data.shuffle),
             fingerprint: &dataset.fingerprint,
+            spans: self.prepared.spans.as_ref(),
         }
     }
 }

@@ -40,7 +40,7 @@ fn described() -> BTreeMap<String, String> {
 #[test]
 fn the_reference_holds_the_defaults_of_every_kind() {
     let described = described();
-    assert_eq!(described.len(), 11, "{described:?}");
+    assert_eq!(described.len(), 12, "{described:?}");
     for (kind, text) in described {
         // This key alone has no default.
         let text = text.replace("threshold = 0.5\n", "");

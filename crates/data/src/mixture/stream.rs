@@ -174,7 +174,9 @@ impl<'a> MixtureStream<'a> {
             Drawn::Bad(bad) => Outcome::Bad(bad),
             Drawn::Record(record) => {
                 match self.source.preparation.encode(self.source.encoder, &record) {
-                    Fate::Kept(example) | Fate::Fewer(example) => Outcome::Kept(example),
+                    Fate::Kept(example) | Fate::Fewer(example) | Fate::Window(example) => {
+                        Outcome::Kept(example)
+                    }
                     Fate::Truncated(example) => Outcome::Truncated(example),
                     Fate::TooLong(origin, tokens) | Fate::TruncatedToNothing(origin, tokens) => {
                         Outcome::TooLong(origin, tokens)

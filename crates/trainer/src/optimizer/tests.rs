@@ -27,14 +27,14 @@ fn first(tensor: &Tensor) -> f32 {
 }
 
 /// Writes the moments as a checkpoint does.
-fn save(optimizer: &AdamW, path: &Path) {
+fn save(optimizer: &Optimizer, path: &Path) {
     let entry = |(name, buffer)| save::Entry::tensor(name, buffer, albacore_model::Dtype::F32);
     let entries: Vec<_> = optimizer.tensors().into_iter().map(entry).collect();
     save::write_safetensors(&mut File::create(path).unwrap(), path, &entries).unwrap();
 }
 
 /// The bytes of the moments, by name.
-fn kept(optimizer: &AdamW) -> Vec<(String, Vec<u8>)> {
+fn kept(optimizer: &Optimizer) -> Vec<(String, Vec<u8>)> {
     let bytes = |numbers: StateNumbers<'_>| match numbers {
         StateNumbers::F32(numbers) => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
         StateNumbers::Codes(codes) => codes.to_vec(),
@@ -57,7 +57,7 @@ fn kept(optimizer: &AdamW) -> Vec<(String, Vec<u8>)> {
 fn updates_are_those_of_pytorch() {
     let matrix = parameter("matrix", &[1, 1], 1.0);
     let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
-    let mut optimizer = AdamW::new(config, &[&matrix]).unwrap();
+    let mut optimizer = Optimizer::new(config, &[&matrix]).unwrap();
     for (gradient, wanted) in [(3.0, 0.85), (-1.0, 0.812_763_15), (0.5, 0.754_652_44)] {
         with_gradient(&matrix, gradient);
         let norm = optimizer.update(&[&matrix], 0.1).unwrap().get().unwrap();
@@ -72,7 +72,7 @@ fn vectors_do_not_decay_and_matrices_do() {
     let (matrix, vector) = (parameter("matrix", &[2, 2], 1.0), parameter("vector", &[2], 1.0));
     let both = [&matrix, &vector];
     let config = OptimConfig { weight_decay: 0.5, ..Default::default() };
-    let mut optimizer = AdamW::new(config, &both).unwrap();
+    let mut optimizer = Optimizer::new(config, &both).unwrap();
     both.iter().for_each(|parameter| with_gradient(parameter, 0.0));
     optimizer.update(&both, 0.1).unwrap();
     assert_eq!((first(matrix.value()), first(vector.value())), (0.95, 1.0));
@@ -87,7 +87,7 @@ fn the_norm_is_that_of_trained_tensors_together_and_frozen_ones_have_no_moments(
     with_gradient(&matrix, 2.0);
     with_gradient(&vector, 1.0);
     let all = [&frozen, &matrix, &vector];
-    let mut optimizer = AdamW::new(OptimConfig::default(), &all).unwrap();
+    let mut optimizer = Optimizer::new(OptimConfig::default(), &all).unwrap();
     assert_eq!(optimizer.update(&all, 0.1).unwrap().get().unwrap(), 5.0); // √(4 · 2² + 9 · 1²)
     assert_eq!(first(frozen.value()), 1.0);
     let names = optimizer.tensors().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
@@ -99,24 +99,25 @@ fn moments_come_back_by_name_and_a_missing_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("optimizer.safetensors");
     let matrix = parameter("matrix", &[2, 3], 1.0);
-    let mut optimizer = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
+    let mut optimizer = Optimizer::new(OptimConfig::default(), &[&matrix]).unwrap();
     with_gradient(&matrix, 2.0);
     optimizer.update(&[&matrix], 0.1).unwrap();
     save(&optimizer, &path);
 
-    let mut loaded = AdamW::new(OptimConfig::default(), &[&matrix]).unwrap();
+    let mut loaded = Optimizer::new(OptimConfig::default(), &[&matrix]).unwrap();
     loaded.load(&path, 1).unwrap();
     assert_eq!(loaded.step, 1);
     assert_eq!(kept(&loaded), kept(&optimizer));
     let other = parameter("other", &[2, 3], 1.0);
-    let mut other = AdamW::new(OptimConfig::default(), &[&other]).unwrap();
+    let mut other = Optimizer::new(OptimConfig::default(), &[&other]).unwrap();
     let error = other.load(&path, 1).unwrap_err();
     let text = error.to_string();
     assert!(text.ends_with("has no `m.other`: its tensor was not trained"), "{text}");
     let wanted = format!("`--set model.path={} --set run.name=NAME`", folder.path().display());
     assert!(error.hint().unwrap().ends_with(&wanted), "{error:?}");
     let wide = parameter("matrix", &[3, 2], 1.0);
-    let error = AdamW::new(OptimConfig::default(), &[&wide]).unwrap().load(&path, 1).unwrap_err();
+    let error =
+        Optimizer::new(OptimConfig::default(), &[&wide]).unwrap().load(&path, 1).unwrap_err();
     let wanted = "`m.matrix` is F32 [2, 3], wanted F32 [3, 2]";
     assert!(error.to_string().ends_with(wanted), "{error}");
 }
@@ -127,7 +128,8 @@ fn moments_in_8_bits_come_back_to_the_byte_and_those_of_another_kind_are_refused
     let path = folder.path().join("optimizer.safetensors");
     let parameters = [parameter("matrix", &[65, 64], 1.0), parameter("vector", &[5000], 1.0)];
     let parameters = parameters.each_ref();
-    let new = |state| AdamW::new(OptimConfig { state, ..Default::default() }, &parameters).unwrap();
+    let new =
+        |state| Optimizer::new(OptimConfig { state, ..Default::default() }, &parameters).unwrap();
     let mut optimizer = new(StateConfig::Int8);
     parameters.iter().for_each(|parameter| with_gradient(parameter, 2.0));
     optimizer.update(&parameters, 0.1).unwrap();
@@ -197,4 +199,29 @@ fn all_problems_are_found_at_once() {
         ]
     );
     assert!(OptimConfig::default().validate().is_empty());
+}
+
+#[test]
+fn a_key_of_the_other_rule_is_refused() {
+    let adafactor = OptimConfig { kind: OptimKind::Adafactor, ..Default::default() };
+    assert!(adafactor.validate().is_empty());
+    let config = OptimConfig {
+        betas: [0.9, 0.95],
+        state: StateConfig::Int8,
+        warmup_init: true,
+        ..adafactor
+    };
+    let problems = config.validate();
+    let told: Vec<_> = problems.iter().filter_map(|problem| problem.lines().next()).collect();
+    assert_eq!(
+        told,
+        [
+            "`optim.betas` is set, wanted only with `optim.kind = \"adamw\"`",
+            "`optim.state` is set, wanted only with `optim.kind = \"adamw\"`",
+            "`optim.warmup_init` is true, wanted only with `optim.relative_step`",
+        ]
+    );
+    let config = OptimConfig { clip_threshold: 2.0, ..Default::default() };
+    let told = "`optim.clip_threshold` is set, wanted only with `optim.kind = \"adafactor\"`";
+    assert!(config.validate()[0].starts_with(told));
 }

@@ -158,7 +158,7 @@ fn held_out_groups_are_measured_by_the_same_terms() {
 #[test]
 fn data_that_an_objective_cannot_learn_from_are_refused_before_anything_is_written() {
     let plain = Tiny { examples: examples(&[5, 6]), ..ranking() };
-    let ranked = Tiny { objective: Box::new(albacore_trainer::Sft), ..ranking() };
+    let ranked = Tiny { objective: Box::new(albacore_trainer::Sft::default()), ..ranking() };
     let wanted = [
         (
             plain,

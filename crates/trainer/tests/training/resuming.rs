@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use albacore_trainer::{End, Error, Options, Resume, ScheduleKind, State};
+use albacore_trainer::{
+    End, Error, OptimConfig, OptimKind, Options, Resume, ScheduleConfig, ScheduleKind, State,
+};
 use serde_json::Value;
 
-use crate::support::{Tiny, Told};
+use crate::support::{Tiny, Told, wide_model};
 
 /// Two passes and a bit over three batches, at a rate that falls.
 fn falling() -> Tiny {
@@ -185,4 +187,56 @@ fn a_key_that_is_newer_than_the_checkpoint_changes_nothing() {
     assert_eq!(keys(&options), [""; 0]);
     options.defaults = Value::Null;
     assert_eq!(keys(&options), ["optim.weight_decay"]);
+}
+
+/// Factored and whole second moments, and the mean step.
+#[test]
+fn adafactor_goes_on_to_the_bit() {
+    let tiny = |relative_step| {
+        let mut tiny = Tiny { model: wide_model, ..Tiny::default() };
+        let learning_rate = if relative_step { OptimConfig::default().learning_rate } else { 1e-2 };
+        tiny.options.optim = OptimConfig {
+            kind: OptimKind::Adafactor,
+            learning_rate,
+            relative_step,
+            momentum: if relative_step { 0.0 } else { 0.9 },
+            min_dim_size_to_factor: 64,
+            ..OptimConfig::default()
+        };
+        if relative_step {
+            tiny.options.schedule = ScheduleConfig::default();
+        }
+        tiny
+    };
+    for relative_step in [false, true] {
+        let never = tiny(relative_step);
+        never.run().unwrap();
+        let losses = never.losses();
+        assert!(losses[7] < losses[0], "{losses:?}");
+        let names: Vec<_> = never.tensors(8, "optimizer.safetensors").into_keys().collect();
+        let has = |start: &str| names.iter().any(|name| name.starts_with(start));
+        assert!(has("v_row.") && has("v_col.") && has("v.") && has("m.") != relative_step);
+        let mut stopped = tiny(relative_step);
+        for stop in [1, 5] {
+            stopped.stop_after = Some(stop);
+            assert_eq!(stopped.run().unwrap().end, End::Stopped);
+        }
+        stopped.stop_after = None;
+        stopped.run().unwrap();
+        assert!(stopped.bytes(8) == never.bytes(8), "{relative_step}");
+    }
+}
+
+#[test]
+fn another_rule_is_refused_on_resume() {
+    let mut tiny = Tiny { stop_after: Some(2), ..Tiny::default() };
+    tiny.run().unwrap();
+    tiny.options.optim.kind = OptimKind::Adafactor;
+    let error = tiny.run().unwrap_err().to_string();
+    assert!(error.contains("`optim.kind` was `\"adamw\"`, is now `\"adafactor\"`"), "{error}");
+    // Insisted on, the file says so: it has other numbers.
+    tiny.options.accept_changes = true;
+    tiny.options.optim.min_dim_size_to_factor = 1;
+    let error = tiny.run().unwrap_err().to_string();
+    assert!(error.contains("it was saved with another `optim.kind`"), "{error}");
 }

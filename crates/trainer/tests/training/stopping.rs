@@ -143,11 +143,11 @@ struct Exploding(std::sync::atomic::AtomicU64);
 impl Objective for Exploding {
     fn count(&self, groups: &Groups) -> Counts {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Sft.count(groups)
+        Sft::default().count(groups)
     }
 
     fn loss(&self, logp: &[f32], groups: &Groups, step: &Counts) -> Loss {
-        let mut loss = Sft.loss(logp, groups, step);
+        let mut loss = Sft::default().loss(logp, groups, step);
         if self.0.load(std::sync::atomic::Ordering::Relaxed) >= 3 {
             loss.gradient.fill(f32::MAX);
         }

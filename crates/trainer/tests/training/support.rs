@@ -129,7 +129,7 @@ impl Default for Tiny {
                 checkpoint: CheckpointConfig { every: 0, keep_last: 9, keep_every: 0 },
                 ..Default::default()
             },
-            objective: Box::new(Sft),
+            objective: Box::new(Sft::default()),
             resume: Resume::Auto,
             stop_after: None,
             model,
@@ -170,6 +170,7 @@ impl Tiny {
             held_out: &self.held_out,
             packing: self.packing,
             fingerprint: "of the data",
+            spans: None,
         };
         let training = Training::new(
             &run,
