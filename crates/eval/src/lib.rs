@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod exact_match;
 mod held_out;
+mod task;
 #[cfg(test)]
 mod tiny;
 
@@ -14,3 +15,4 @@ pub use config::{EvalConfig, Metric};
 pub use error::{Error, Result};
 pub use exact_match::{Answer, ExactMatch, exact_match};
 pub use held_out::{Loss, held_out_loss};
+pub use task::{Example, Mean, Question, Scores, Task};
