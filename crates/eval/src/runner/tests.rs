@@ -28,7 +28,7 @@ impl Doubling {
             return Err(NoCompletion { message: "no".into(), hint: None, fatal, refused: false });
         }
         // Four of five samples are right.
-        let wrong = usize::from(self.wanders && request.seed % 5 == 0);
+        let wrong = usize::from(self.wanders && request.seed.is_multiple_of(5));
         let text = format!(" {}\n", 2 * number + wrong);
         let (finish_reason, usage, effort) =
             (FinishReason::Stop, Usage::default(), Effort::default());
