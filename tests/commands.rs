@@ -20,8 +20,8 @@ fn help_shows_every_command() {
 fn the_help_of_every_command_ends_with_an_example() {
     let place = Place::new();
     let commands = [
-        "train", "preview", "prepare", "import", "export", "score", "complete", "filter", "report",
-        "config",
+        "train", "preview", "prepare", "import", "export", "score", "complete", "eval", "filter",
+        "report", "config",
     ];
     let helps = commands.map(|command| place.run(&[command, "--help"]).stdout);
     insta::assert_snapshot!(helps.join("\n--------\n\n"));

@@ -1,4 +1,4 @@
-//! Records to be rated by a person, one after the other.
+//! Records to be rated by a person, one after the other; only to be read where nothing is asked about them.
 //!
 //! The verdicts are kept by the reader's browser and can be saved as a file; without scripts the
 //! buttons work all the same, and nothing is kept.
@@ -45,12 +45,14 @@ impl Samples {
     /// The records as HTML.
     pub fn markup(&self) -> Markup {
         html! {
-            div.samples data-name=(self.name) {
+            div.samples[!self.questions.is_empty()] data-name=(self.name) {
                 @for sample in &self.samples { (self.sample(sample)) }
-                div.verdicts hidden {
-                    p { output {} }
-                    button type="button" data-do="save" { "Save the verdicts as JSON" }
-                    button type="button" data-do="forget" { "Forget them" }
+                @if !self.questions.is_empty() {
+                    div.verdicts hidden {
+                        p { output {} }
+                        button type="button" data-do="save" { "Save the verdicts as JSON" }
+                        button type="button" data-do="forget" { "Forget them" }
+                    }
                 }
             }
         }

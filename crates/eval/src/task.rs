@@ -1,0 +1,128 @@
+//! What a benchmark is: questions, what of an answer counts, and what that is worth.
+//!
+//! ```text
+//!  Example ─Question::text(shots)─► prompt ─model─► raw answer ─extract─► answer ─score─► Scores
+//!                └ options: the most probable one is the raw answer, nothing is generated
+//! ```
+//!
+//! A suite is one [`Task`] in a file of its own that reads like its rule. It knows no model, and it
+//! is asked about its examples by their number.
+
+use std::collections::BTreeMap;
+
+use albacore_data::Decoding;
+
+/// Scores of one answer by the name of the metric, each from 0 to 1: `exact_match`, `rouge_l`.
+pub type Scores = BTreeMap<&'static str, f64>;
+
+/// One question of a suite, and what is known of it before it is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Example {
+    /// As files of predictions name it, unique in its task: the index there, from 0, unless the
+    /// benchmark has ids of its own.
+    pub id: String,
+    /// The task of the suite that it belongs to: a file of BBH, a subject of MMLU.
+    pub task: String,
+    /// What its task is counted under, the first of its groups; empty where a suite has none.
+    pub category: String,
+    /// What is asked.
+    pub question: Question,
+    /// The answers that are right, at least one.
+    pub references: Vec<String>,
+}
+
+/// A prompt whose exemplars may be left out from the end until it fits a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What comes before the exemplars; never left out.
+    pub head: String,
+    /// The exemplars, each with all that separates it from what follows.
+    pub shots: Vec<String>,
+    /// The question itself, up to where the answer begins.
+    pub tail: String,
+    /// Answers to compare by their log-probability; where there are none, text is generated.
+    pub options: Vec<String>,
+}
+
+impl Question {
+    /// A question without exemplars, to be answered by text.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self { tail: text.into(), ..Self::default() }
+    }
+
+    /// The prompt with the first `shots` of its exemplars.
+    pub fn text(&self, shots: usize) -> String {
+        let shots = self.shots[..shots.min(self.shots.len())].concat();
+        format!("{}{shots}{}", self.head, self.tail)
+    }
+}
+
+/// What a number of the whole suite is the mean of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mean {
+    /// Every example counts the same.
+    OfExamples,
+    /// Every task counts the same, however many examples it has.
+    OfTasks,
+}
+
+/// A suite.
+pub trait Task {
+    /// Its name on the command line, in tables and in files: `super_ni`.
+    fn name(&self) -> &'static str;
+
+    /// All of its examples, in order; those of one task stand together.
+    fn examples(&self) -> &[Example];
+
+    /// How an answer is drawn: its greatest length and what ends it.
+    fn decoding(&self) -> Decoding;
+
+    /// What of a raw answer counts. Default: all of it but the white space around it.
+    fn extract(&self, _example: usize, answer: &str) -> String {
+        answer.trim().to_owned()
+    }
+
+    /// What an extracted answer to an example is worth, in every metric of the suite.
+    fn score(&self, example: usize, extracted: &str) -> Scores;
+
+    /// The metric that stands for a category, and for the suite where the category is empty.
+    fn headline(&self, category: &str) -> &'static str;
+
+    /// What the suite's own number is the mean of. Default: its examples.
+    fn mean(&self) -> Mean {
+        Mean::OfExamples
+    }
+
+    /// The most tokens that a prompt may have, whatever the model can read; one that is longer
+    /// without any exemplar is cut at its end. Default: no rule.
+    fn most_prompt_tokens(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether answers are reasoned out, so that several may be drawn and the majority counts.
+    fn reasons(&self) -> bool {
+        false
+    }
+
+    /// Numbers of the suite that are no means of its examples' scores, by name, as they are to be
+    /// shown (LMentry's robustness). `scored` are the examples that have an answer, by number.
+    fn summary(&self, _scored: &BTreeMap<usize, Scores>) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exemplars_are_left_out_from_the_end() {
+        let shots = vec!["1. ".to_owned(), "2. ".to_owned()];
+        let question =
+            Question { head: "Count. ".into(), shots, tail: "3:".into(), options: Vec::new() };
+        let text = |shots| question.text(shots);
+        assert_eq!([text(2), text(1), text(0)], ["Count. 1. 2. 3:", "Count. 1. 3:", "Count. 3:"]);
+        assert_eq!(text(9), text(2));
+        assert_eq!(Question::plain("Go").text(5), "Go");
+    }
+}

@@ -1,0 +1,188 @@
+//! `albacore eval` as a user runs it: a tiny model on suites of our own.
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::Place;
+
+/// A place with GSM8K's files and MMLU's of one subject, all made up.
+fn place() -> Place {
+    let place = Place::new();
+    for folder in ["data/gsm8k", "data/mmlu/test", "data/mmlu/dev"] {
+        fs::create_dir_all(place.path(folder)).expect("a folder");
+    }
+    let line =
+        |number: usize| format!("{{\"question\": \"{number}?\", \"answer\": \"#### {number}\"}}\n");
+    place.write("data/gsm8k/test.jsonl", &(0..6).map(line).collect::<String>());
+    place.write("data/gsm8k/train.jsonl", &(0..8).map(line).collect::<String>());
+    place.write("data/mmlu/test/anatomy_test.csv", "Who?,a,b,c,d,A\nWhy?,a,b,c,d,B\n");
+    place.write("data/mmlu/dev/anatomy_dev.csv", "How?,a,b,c,d,C\n");
+    place
+}
+
+/// A blank is a token of its own here, so that ` A` and ` B` begin alike: GSM8K is what can be asked.
+const EVAL: [&str; 7] = ["eval", "model", "--suite", "gsm8k", "--data", "data", "--quiet"];
+
+fn results(place: &Place) -> Value {
+    serde_json::from_str(&place.read("runs/eval/results.json")).expect("JSON")
+}
+
+#[test]
+fn every_answer_is_kept_and_exemplars_that_do_not_fit_are_counted() {
+    let place = place();
+    let run = place.run(&[&EVAL[..], &["--set", "evaluation.max_new_tokens=8"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // 8 exemplars of 31 bytes and a question do not fit 120.
+    assert!(
+        run.stdout.contains("6  prompts that were too long for all of their exemplars"),
+        "{}",
+        run.stdout
+    );
+    let answers = place.read("runs/eval/answers.jsonl");
+    let lines: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 6);
+    for (number, line) in lines.iter().enumerate() {
+        assert_eq!(
+            (line["suite"].as_str(), line["id"].as_str()),
+            (Some("gsm8k"), Some(&*number.to_string()))
+        );
+        let prompt = line["prompt"].as_str().expect("a text");
+        assert!(
+            prompt.ends_with(&format!("Question: {number}?\nAnswer:")) && prompt.len() <= 120,
+            "{prompt}"
+        );
+        assert!(line["answer"].is_string() && line["scores"]["accuracy"].is_number(), "{line}");
+        assert!(line["dropped_exemplars"].as_u64() > Some(0), "{line}");
+    }
+    let row = &results(&place)["rows"][0];
+    assert_eq!((row["n"].as_u64(), row["metric"].as_str()), (Some(6), Some("accuracy")));
+}
+
+#[test]
+fn a_run_that_was_killed_asks_only_what_has_no_answer_and_comes_to_the_same_table() {
+    let place = place();
+    let eval =
+        [&EVAL[..], &["--set", "evaluation.max_new_tokens=8", "--set", "evaluation.samples=3"]]
+            .concat();
+    assert_eq!(place.run(&eval).code, 0);
+    let (table, answers) =
+        (place.read("runs/eval/results.json"), place.read("runs/eval/answers.jsonl"));
+    let journal = place.read("runs/eval/requests.jsonl");
+    assert_eq!(journal.lines().count(), 18);
+    // What a kill leaves: some answers, the last of them cut short, and no table.
+    let kept: String = journal.lines().take(7).map(|line| format!("{line}\n")).collect();
+    place.write("runs/eval/requests.jsonl", &format!("{kept}{{\"key\": \"gsm"));
+    for name in ["results.json", "answers.jsonl"] {
+        fs::remove_file(place.path(&format!("runs/eval/{name}"))).expect("it was there");
+    }
+    assert_eq!(place.run(&eval).code, 0);
+    assert_eq!(place.read("runs/eval/results.json"), table);
+    assert_eq!(place.read("runs/eval/answers.jsonl"), answers);
+    assert!(place.read("runs/eval/requests.jsonl").starts_with(&kept));
+    // And one that was done asks nothing.
+    let journal = place.read("runs/eval/requests.jsonl");
+    assert_eq!(place.run(&eval).code, 0);
+    assert_eq!(place.read("runs/eval/requests.jsonl"), journal);
+}
+
+#[test]
+fn models_are_compared_on_the_same_questions_and_the_page_shows_them() {
+    let place = place();
+    // The same weights under another name: nothing differs.
+    std::os::unix::fs::symlink(place.path("model"), place.path("twin")).expect("a link");
+    let eval =
+        ["eval", "model", "twin", "--suite", "gsm8k", "--data", "data", "--limit", "3", "--json"];
+    let run = place.run(&[&eval[..], &["--set", "evaluation.max_new_tokens=4"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let told: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let difference = &told["results"]["differences"][0];
+    let named = (
+        difference["first"].as_str(),
+        difference["second"].as_str(),
+        difference["points"].as_f64(),
+    );
+    assert_eq!(named, (Some("model"), Some("twin"), Some(0.0)));
+    assert_eq!(told["answers"], 6);
+    assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
+    let page = place.read("runs/eval/report.html");
+    for text in ["Evaluation eval", "gsm8k", "twin", "may be chance", "Some answers"] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn predictions_made_elsewhere_are_scored_and_their_ids_must_fit() {
+    let place = place();
+    let line = |number: usize, answer: usize| {
+        format!("{{\"id\": {number}, \"prediction\": \"so it is\\n#### {answer}\"}}\n")
+    };
+    let lines: String = (0..6).map(|number| line(number, number / 2 * 2)).collect();
+    place.write("mine.jsonl", &lines);
+    let score = [
+        "eval",
+        "score",
+        "--task",
+        "gsm8k",
+        "--data",
+        "data",
+        "--predictions",
+        "mine.jsonl",
+        "--json",
+    ];
+    let run = place.run(&score);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let told: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((&told["task"], &told["n"]), (&"gsm8k".into(), &6.into()));
+    assert_eq!(
+        (&told["metrics"]["accuracy"], &told["metrics"]["exact_match"]),
+        (&50.0.into(), &50.0.into())
+    );
+    place.write("mine.jsonl", &(line(0, 0) + &line(0, 0) + &line(9, 9)));
+    let run = place.run(&score[..8]);
+    insta::assert_snapshot!(format!("{}\n{}", run.code, run.stderr));
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_before_anything_is_touched() {
+    let place = place();
+    let refused = |arguments: &[&str]| {
+        let run = place.run(arguments);
+        format!("{}\n{}", run.code, run.stderr)
+    };
+    let told = [
+        refused(&["eval", "model", "--suite", "gsm9k", "--data", "data"]),
+        refused(&["eval", "model", "--suite", "bbh", "--data", "data"]),
+        refused(&["eval", "model", "--suite", "mmlu/anatomie", "--data", "data"]),
+        refused(&["eval", "nothing", "--suite", "gsm8k", "--data", "data"]),
+        refused(&["eval", "--suite", "gsm8k", "--data", "data"]),
+        refused(&["eval", "model", "model", "--suite", "gsm8k", "--data", "data"]),
+        refused(&[
+            "eval",
+            "model",
+            "--suite",
+            "gsm8k",
+            "--data",
+            "data",
+            "--set",
+            "evaluation.samples=0",
+        ]),
+    ];
+    assert!(!place.path("runs").exists());
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_model_that_cannot_choose_says_so_and_is_not_scored() {
+    let place = place();
+    let run = place.run(&["eval", "model", "--suite", "mmlu", "--data", "data", "--quiet"]);
+    assert_eq!(run.code, 1);
+    assert!(
+        run.stderr.contains("cannot be told from the others by its first token"),
+        "{}",
+        run.stderr
+    );
+    assert!(!place.path("runs/eval/results.json").exists());
+}
