@@ -6,7 +6,9 @@
 mod config;
 mod error;
 mod exact_match;
+mod folder;
 mod held_out;
+pub mod lmentry;
 mod task;
 #[cfg(test)]
 mod tiny;
