@@ -3,6 +3,7 @@
 //! The trainer does not know this crate: it asks through its `Evaluator` trait, which the binary
 //! fulfils with what stands here.
 
+mod ask;
 mod config;
 mod error;
 mod exact_match;
@@ -10,11 +11,15 @@ mod folder;
 mod held_out;
 pub mod lmentry;
 mod task;
+mod text_scores;
 #[cfg(test)]
 mod tiny;
+mod user_oriented;
 
 pub use config::{EvalConfig, Metric};
 pub use error::{Error, Result};
 pub use exact_match::{Answer, ExactMatch, exact_match};
 pub use held_out::{Loss, held_out_loss};
 pub use task::{Example, Mean, Question, Scores, Task};
+pub use text_scores::text_scores;
+pub use user_oriented::{Rated, Rating, UserOriented, rate};

@@ -4,6 +4,7 @@
 //! folder of them. Without it these tests say so and pass.
 
 mod lmentry;
+mod rouge;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
