@@ -2,7 +2,8 @@
 //!
 //! - Layout: `user_oriented_instructions.jsonl`, a line `{id, motivation_app, instruction, instances: [{input,
 //!   output}]}`. The category is the application that a task was thought of for.
-//! - Asked: the instruction, and below a blank line the input where there is one.
+//! - Asked, as published: the instruction; below a blank line `Input: ` and the input, where there is one;
+//!   `Output:` on a line of its own.
 //! - Score: the F of ROUGE-L over stems; the published study has people rate the answers instead, by
 //!   four letters. A judge is asked for one of these letters.
 //!
@@ -62,16 +63,22 @@ impl UserOriented {
                 return Err(Error::malformed(path.display(), message));
             };
             let (instruction, input) = (instruction.trim(), input.trim());
-            let separator = if input.is_empty() { "" } else { "\n\n" };
             examples.push(Example {
                 id,
                 task: "user_oriented".to_owned(),
                 category: motivation_app,
-                question: Question::plain(format!("{instruction}{separator}{input}")),
+                question: Question::plain(asked(instruction, input)),
                 references: vec![output],
             });
         }
         Ok(Self { examples })
+    }
+}
+
+fn asked(instruction: &str, input: &str) -> String {
+    match input {
+        "" => format!("{instruction}\nOutput:"),
+        input => format!("{instruction}\n\nInput: {input}\nOutput:"),
     }
 }
 
@@ -186,7 +193,10 @@ mod tests {
         let suite = UserOriented::open(data.path()).unwrap();
         let prompts = suite.examples().iter().map(|example| example.question.text(0));
         let prompts: Vec<_> = prompts.collect();
-        assert_eq!(prompts, ["Answer politely.\n\nCome at 5?", "Write a haiku"]);
+        assert_eq!(
+            prompts,
+            ["Answer politely.\n\nInput: Come at 5?\nOutput:", "Write a haiku\nOutput:"]
+        );
         assert_eq!(suite.score(1, "the old pond")["rouge_l"], 0.8);
         fs::write(
             data.path().join(FILE),

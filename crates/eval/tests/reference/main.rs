@@ -3,6 +3,7 @@
 //! They need the benchmarks' own files, which are not part of the project: `ALBACORE_EVAL_DATA` names a
 //! folder of them. Without it these tests say so and pass.
 
+mod judging;
 mod lmentry;
 mod rouge;
 

@@ -83,6 +83,7 @@ fn published_answers_to_the_user_oriented_tasks_have_the_rouge_that_is_derived_f
         let mut sum = 0.0;
         for (number, line) in lines(&path).enumerate() {
             let line: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(suite.examples()[number].question.text(0), line["prompt"].as_str().unwrap());
             let response = &line["response"];
             let text = response["choices"][0]["text"].as_str().or(response.as_str()).unwrap();
             sum += suite.score(number, &suite.extract(number, text))["rouge_l"];
