@@ -12,10 +12,12 @@ mod folder;
 mod held_out;
 mod judge;
 pub mod lmentry;
+mod paraphrase;
 mod task;
 mod text_scores;
 #[cfg(test)]
 mod tiny;
+mod tydiqa;
 mod user_oriented;
 
 pub use alpaca_eval::{Annotation, WinRate, read_annotations, win_rate, win_rates_by_dataset};
@@ -28,6 +30,8 @@ pub use judge::{
     Verdict, VicunaQuestion, judge, judge_agreement, pairs, parse_scores, parse_verdict,
     read_answers, read_questions, read_reviews, totals,
 };
+pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use task::{Example, Mean, Question, Scores, Task};
 pub use text_scores::text_scores;
+pub use tydiqa::TydiQa;
 pub use user_oriented::{Rated, Rating, UserOriented, rate};

@@ -6,6 +6,7 @@
 mod judging;
 mod lmentry;
 mod rouge;
+mod tydiqa;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
