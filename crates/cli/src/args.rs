@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and its help.
 
+mod config;
 mod data;
+mod eval;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,7 +11,9 @@ use albacore_model::Dtype;
 use albacore_trainer::Resume;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use config::{ConfigOf, ShowConfig};
 pub use data::{Bootstrap, CheckSeeds, Drawn, Filter, Rank, Report, Seeds, SeedsAction, Stage};
+pub use eval::{Eval, EvalAction, EvalModels, ScorePredictions};
 
 /// Everything that was typed after `albacore`.
 #[derive(Debug, Parser)]
@@ -106,6 +110,13 @@ pub enum Command {
         \"token_logprobs\"}."
     )]
     Score(Score),
+    /// Measure models on the benchmarks of the papers, side by side
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = eval::HELP
+    )]
+    Eval(Eval),
     /// Let a model answer a prompt
     #[command(
         after_help = "Example:\n  albacore complete runs/quickstart --prompt \"What is the capital of France?\""
@@ -314,39 +325,6 @@ pub struct Complete {
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-}
-
-/// A command that reads a config.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ConfigOf {
-    /// `train`, `preview` and `prepare`.
-    Train,
-    /// `bootstrap`.
-    Bootstrap,
-    /// `sample`.
-    Sample,
-    /// `rank`.
-    Rank,
-    /// `tuna`.
-    Tuna,
-}
-
-/// `albacore config`.
-#[derive(Args, Debug)]
-pub struct ShowConfig {
-    /// A config to show as it takes effect; without it, every key with its default
-    pub config: Option<PathBuf>,
-    /// The command whose config it is
-    #[arg(
-        long = "for",
-        value_name = "train|bootstrap|sample|rank|tuna",
-        default_value = "train",
-        hide_possible_values = true
-    )]
-    pub of: ConfigOf,
-    /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
-    #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
-    pub set: Vec<String>,
 }
 
 #[cfg(test)]

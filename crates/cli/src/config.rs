@@ -6,6 +6,7 @@
 //! Everything that is wrong is said at once, each with its line, before anything is touched.
 
 mod bootstrap;
+mod evaluation;
 mod load;
 mod model;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use albacore_trainer::{
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{Bootstrap, WriterConfig};
+pub use evaluation::Evaluation;
 pub use load::Settings;
 pub use model::{Init, ModelConfig};
 pub use rank::Rank;

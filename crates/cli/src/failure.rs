@@ -98,7 +98,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         let defect = || cause.downcast_ref::<albacore_data::Defect>()?.hint();
         let model = || cause.downcast_ref::<albacore_model::Error>()?.hint();
         let trainer = || cause.downcast_ref::<albacore_trainer::Error>()?.hint();
-        data().or_else(defect).or_else(model).or_else(trainer)
+        let eval = || cause.downcast_ref::<albacore_eval::Error>()?.hint();
+        data().or_else(defect).or_else(model).or_else(trainer).or_else(eval)
     })
 }
 

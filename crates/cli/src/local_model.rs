@@ -83,9 +83,7 @@ impl<'m> LocalModel<'m> {
     /// What the generator is to do for a request, or why there is no answer to it.
     fn prepare(&self, request: &CompletionRequest) -> Result<Request, NoCompletion> {
         let tokenizer = &self.loaded.tokenizer;
-        let refused = |defect: albacore_data::Defect| {
-            no_completion(format!("the prompt cannot be tokenized: {defect}"), defect.hint(), false)
-        };
+        let refused = untokenizable;
         let problems = request.decoding.problems();
         if !problems.is_empty() {
             return Err(no_completion(problems.join("; "), None, true));
@@ -115,12 +113,36 @@ impl<'m> LocalModel<'m> {
             let hint = "shorten the prompt, or take a model with a longer context";
             return Err(no_completion(found, Some(hint.into()), false));
         }
+        let compare = self.first_tokens(&request.decoding.options)?;
+        let most = if compare.is_empty() { request.decoding.max_tokens } else { 1 };
         let limits = Limits {
-            max_new_tokens: request.decoding.max_tokens.min(context - prompt.len()),
+            max_new_tokens: most.min(context - prompt.len()),
             stop_ids: tokenizer.eos_ids().to_vec(),
         };
         let sampling = sampling(&request.decoding, request.seed);
-        Ok(Request { prompt, sampling, times: 0, limits, logprobs: request.logprobs })
+        Ok(Request { prompt, sampling, times: 0, limits, logprobs: request.logprobs, compare })
+    }
+
+    /// The token with which each of some answers begins: by it they are told apart.
+    fn first_tokens(&self, options: &[String]) -> Result<Vec<u32>, NoCompletion> {
+        let ids = |text: &str| self.loaded.tokenizer.encode(text).map_err(untokenizable);
+        let mut firsts = Vec::with_capacity(options.len());
+        for option in options {
+            // Alone, it might get the blank that some tokenizers put before a text that begins.
+            let before = if option.starts_with(' ') { "a" } else { "\n" };
+            let (alone, whole) = (ids(before)?, ids(&format!("{before}{option}"))?);
+            let first = whole.get(alone.len()).filter(|_| whole.starts_with(&alone));
+            match first {
+                Some(first) if !firsts.contains(first) => firsts.push(*first),
+                _ => {
+                    let message = format!(
+                        "the answer `{option}` cannot be told from the others by its first token"
+                    );
+                    return Err(no_completion(message, None, true));
+                }
+            }
+        }
+        Ok(firsts)
     }
 }
 
@@ -182,6 +204,10 @@ pub fn identity(files: &str, answers: bool) -> String {
     format!("{files} {}", if answers { "chat" } else { "completions" })
 }
 
+fn untokenizable(defect: albacore_data::Defect) -> NoCompletion {
+    no_completion(format!("the prompt cannot be tokenized: {defect}"), defect.hint(), false)
+}
+
 fn no_completion(message: String, hint: Option<String>, fatal: bool) -> NoCompletion {
     // What is not fatal is of the request alone, and would be so again.
     NoCompletion { message, hint, fatal, refused: !fatal }
@@ -208,6 +234,8 @@ struct Open<'d> {
     prompt_tokens: usize,
     /// Where the text of each token begins, and the token, if that was asked for.
     tokens: Option<Vec<(usize, TokenLogprob)>>,
+    /// The answers to choose from, if it is not to be any text.
+    options: Vec<String>,
 }
 
 impl Desk<'_, '_> {
@@ -224,6 +252,7 @@ impl Desk<'_, '_> {
                     began: Instant::now(),
                     prompt_tokens: prepared.prompt.len(),
                     tokens: request.logprobs.then(Vec::new),
+                    options: request.decoding.options.clone(),
                 };
                 self.open.insert(self.running, open);
                 self.running += 1;
@@ -304,6 +333,16 @@ impl Open<'_> {
         let finish_reason = if length { FinishReason::Length } else { FinishReason::Stop };
         let seconds = self.began.elapsed().as_secs_f64();
         let effort = Effort { seconds, ..Effort::default() };
+        if !self.options.is_empty() {
+            let options = self.options.into_iter().zip(&generated.compared);
+            let options = options.map(|(token, &logprob)| TokenLogprob { token, logprob });
+            let options = options.collect::<Vec<_>>();
+            // The first of equals.
+            let best = options.iter().reduce(|a, b| if b.logprob > a.logprob { b } else { a });
+            let text = best.map_or_else(String::new, |best| best.token.clone());
+            let (finish_reason, logprobs) = (FinishReason::Stop, Some(options));
+            return Ok(Completion { text, finish_reason, logprobs, usage, effort });
+        }
         Ok(Completion { text, finish_reason, logprobs: tokens, usage, effort })
     }
 }

@@ -75,6 +75,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Import(options) => commands::import::run(options, terminal),
         Command::Export(options) => commands::export::run(options, terminal),
         Command::Score(options) => commands::score::run(options, device, terminal),
+        Command::Eval(options) => commands::eval::run(options, seed, device, terminal),
         Command::Complete(options) => commands::complete::run(options, seed, device, terminal),
         Command::Bootstrap(options) => commands::bootstrap::run(options, seed, device, terminal),
         Command::Sample(options) => commands::sample::run(options, seed, device, terminal),

@@ -12,7 +12,9 @@
 mod bars;
 pub mod card;
 pub mod data_run;
+pub mod evaluation;
 mod histogram;
+mod intervals;
 mod lines;
 mod samples;
 mod sunburst;
@@ -26,6 +28,7 @@ use sha2::{Digest, Sha256};
 
 pub use bars::{Bar, Bars};
 pub use histogram::Histogram;
+pub use intervals::{Interval, Intervals};
 pub use lines::{Lines, Series};
 pub use samples::{Question, Sample, Samples};
 pub use sunburst::{Branch, Sunburst};

@@ -36,6 +36,9 @@ pub struct Decoding {
     pub frequency_penalty: f64,
     /// Texts that end a completion, and are no part of it. Default none.
     pub stop: Vec<String>,
+    /// Answers of which the most probable one is taken, instead of any other text. Of no config.
+    #[serde(skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 impl Default for Decoding {
@@ -47,6 +50,7 @@ impl Default for Decoding {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             stop: Vec::new(),
+            options: Vec::new(),
         }
     }
 }
@@ -146,7 +150,8 @@ pub struct Completion {
     pub text: String,
     /// Why it ended.
     pub finish_reason: FinishReason,
-    /// Its tokens, where they were asked for and the model tells.
+    /// Its tokens, where they were asked for and the model tells; of a choice between options, each
+    /// option's first token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<TokenLogprob>>,
     /// The tokens that it took.

@@ -26,7 +26,7 @@ pub use totals::{Totals, totals};
 pub use vicuna::{Review, VicunaQuestion, pairs, read_answers, read_questions, read_reviews};
 
 use crate::Result;
-use crate::ask::{ask, question};
+use crate::consult::{consult, question};
 
 /// A question and two answers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ pub fn judge(
         let (system, user) = prompts::prompt(pair, form, is_exchanged);
         (format!("{} {order}", pair.id), question(system, user))
     });
-    let replies = ask(judge, journal, requests.collect())?;
+    let replies = consult(judge, journal, requests.collect())?;
     let opinions = shown.zip(replies).map(|((_, is_exchanged), reply)| {
         let text = reply.map_err(NoOpinion::Failed)?.text;
         let opinion = reply::opinion(&text, form).ok_or(NoOpinion::Unclear(text))?;

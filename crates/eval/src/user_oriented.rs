@@ -14,7 +14,7 @@ use std::path::Path;
 use albacore_data::{Decoding, Journal, LanguageModel, NoCompletion};
 use serde::Deserialize;
 
-use crate::ask::{ask, question};
+use crate::consult::{consult, question};
 use crate::folder::{find, json_lines};
 use crate::{Error, Example, Question, Result, Scores, Task, text_scores};
 
@@ -154,7 +154,7 @@ pub fn rate(
     let request = |(example, answer): &(&Example, &str)| {
         (example.id.clone(), question(SYSTEM, rating_prompt(example, answer)))
     };
-    let replies = ask(judge, journal, answered.iter().map(request).collect())?;
+    let replies = consult(judge, journal, answered.iter().map(request).collect())?;
     Ok(replies.into_iter().map(|reply| Ok(Rating::parse(&reply?.text))).collect())
 }
 

@@ -43,6 +43,8 @@ pub struct Request {
     /// Whether the log-probability of each token is wanted: on a GPU its logits are then copied from
     /// there.
     pub logprobs: bool,
+    /// Tokens whose log-probabilities as the first new one are wanted: of answers to choose from.
+    pub compare: Vec<u32>,
 }
 
 /// What happens to a request. Its caller answers with `Break` to have enough: of this answer after a
@@ -79,6 +81,15 @@ pub struct Generated {
     pub ids: Vec<u32>,
     /// Why there are no more.
     pub finish: Finish,
+    /// The log-probability of each token of [`Request::compare`].
+    pub compared: Vec<f64>,
+}
+
+impl Generated {
+    /// Nothing, since nothing more was allowed.
+    fn nothing() -> Self {
+        Self { ids: Vec::new(), finish: Finish::Length, compared: Vec::new() }
+    }
 }
 
 /// Continues each of `prompts`; a prompt that stands there again draws anew.
@@ -103,9 +114,9 @@ pub fn generate(
     let mut requests = prompts.iter().map(|prompt| {
         let times = asked.entry(prompt).and_modify(|times| *times += 1).or_insert(0);
         let (prompt, limits) = (prompt.clone(), limits.clone());
-        Request { prompt, sampling, times: *times, limits, logprobs: false }
+        Request { prompt, sampling, times: *times, limits, logprobs: false, compare: Vec::new() }
     });
-    let mut results = vec![Generated { ids: Vec::new(), finish: Finish::Length }; prompts.len()];
+    let mut results = vec![Generated::nothing(); prompts.len()];
     Generator::new(model, Capacity::of(model)).run(
         &mut requests,
         &mut |index, event| match event {

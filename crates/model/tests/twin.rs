@@ -152,7 +152,14 @@ fn answers(model: &Model) -> (Vec<Vec<(u32, f64)>>, u64) {
         let tail = (0..5 + number * 13 % 40).map(|token| (number * 71 + token * 7) % 1003);
         let limits = Limits { max_new_tokens: 4 + number as usize % 5, stop_ids: Vec::new() };
         let prompt = head.chain(tail).collect();
-        Request { prompt, sampling: Sampling::default(), times: 0, limits, logprobs: true }
+        Request {
+            prompt,
+            sampling: Sampling::default(),
+            times: 0,
+            limits,
+            logprobs: true,
+            compare: Vec::new(),
+        }
     });
     let mut answers = vec![Vec::new(); 12];
     let mut generator = Generator::new(model, Capacity { slots: 3, ..Capacity::default() });

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::args::{ConfigOf, Configured, ShowConfig};
-use crate::config::{Bootstrap, Config, Rank, Recipe, Sample, Settings};
+use crate::config::{Bootstrap, Config, Evaluation, Rank, Recipe, Sample, Settings};
 use crate::failure::{Failure, Outcome, Refusal, Result};
 use crate::program::program;
 use crate::terminal::Terminal;
@@ -20,6 +20,7 @@ pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Resu
         ConfigOf::Sample => show::<Sample>(options, seed, terminal),
         ConfigOf::Rank => show::<Rank>(options, seed, terminal),
         ConfigOf::Tuna => show::<Recipe>(options, seed, terminal),
+        ConfigOf::Eval => show::<Evaluation>(options, seed, terminal),
     }
 }
 
@@ -40,8 +41,12 @@ fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Termina
 }
 
 /// Commands that their configs have a table of.
-const TABLES: [(&str, ConfigOf); 3] =
-    [("bootstrap", ConfigOf::Bootstrap), ("sample", ConfigOf::Sample), ("rank", ConfigOf::Rank)];
+const TABLES: [(&str, ConfigOf); 4] = [
+    ("evaluation", ConfigOf::Eval),
+    ("bootstrap", ConfigOf::Bootstrap),
+    ("sample", ConfigOf::Sample),
+    ("rank", ConfigOf::Rank),
+];
 
 /// Says so, if the file is a config of another command than it was read for.
 fn named(failure: Failure, file: &Path, of: ConfigOf) -> Failure {

@@ -4,6 +4,7 @@ pub mod bootstrap;
 pub mod complete;
 pub mod config;
 pub mod dry_run;
+pub mod eval;
 pub mod export;
 pub mod filter;
 pub mod import;

@@ -12,6 +12,7 @@ use crate::failure::{OrRefuse, Outcome, Refusal, Result};
 use crate::progress::Progress;
 use crate::report::card::{self, card};
 use crate::report::data_run::{DataRun, page};
+use crate::report::evaluation::{self, EvaluationRun};
 use crate::terminal::Terminal;
 
 /// Runs the command.
@@ -21,6 +22,9 @@ use crate::terminal::Terminal;
 /// fails if a file cannot be written.
 pub fn run(options: &Report, seed: Option<u64>, terminal: &Terminal) -> Result {
     let output = output(options)?;
+    if options.runs.iter().any(|run| EvaluationRun::is_in(run)) {
+        return evaluations(options, &output, seed, terminal);
+    }
     let steps = 2 * options.runs.len() as u64 + 1;
     let progress = Progress::new(terminal, "reporting", 0, steps);
     let runs = read(&options.runs, &progress)?;
@@ -34,12 +38,39 @@ pub fn run(options: &Report, seed: Option<u64>, terminal: &Terminal) -> Result {
     replace(&output, &page.html())?;
     drop(progress);
     terminal.print(&told(&output, &runs, &written, terminal.json))?;
+    show(options, &output, terminal);
+    Ok(Outcome::Done)
+}
+
+/// The page of evaluations, which has no other files.
+fn evaluations(options: &Report, output: &Path, seed: Option<u64>, terminal: &Terminal) -> Result {
+    if let Some(other) = options.runs.iter().find(|run| !EvaluationRun::is_in(run)) {
+        let message = format!("`{}` is no evaluation, and the others are", other.display());
+        return Err(Refusal::new(message, "make a page of each kind")).or_refuse();
+    }
+    let runs =
+        options.runs.iter().map(|run| EvaluationRun::read(run)).collect::<Result<Vec<_>>>()?;
+    replace(output, &evaluation::page(&runs, seed.unwrap_or_default()).html())?;
+    let text = match terminal.json {
+        true => {
+            let results: Vec<_> =
+                runs.iter().map(|run| json!({ "run": run.path, "results": run.results })).collect();
+            json!({ "page": output, "runs": results }).to_string()
+        }
+        false => format!("{:<8} {}\n", "page", output.display()),
+    };
+    terminal.print(&text)?;
+    show(options, output, terminal);
+    Ok(Outcome::Done)
+}
+
+/// Opens the page, if that is wanted.
+fn show(options: &Report, output: &Path, terminal: &Terminal) {
     if options.open
-        && let Err(error) = open::that_detached(&output)
+        && let Err(error) = open::that_detached(output)
     {
         terminal.warn(&format!("cannot open `{}`: {error}", output.display()));
     }
-    Ok(Outcome::Done)
 }
 
 /// Where the page goes: into the run, unless there are several.

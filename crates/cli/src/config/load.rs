@@ -62,12 +62,16 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
         let text =
             fs::read_to_string(file).map_err(|error| unreadable(file, &error)).or_refuse()?;
         let origin = Origin { file: file.to_owned(), sets: configured.set.clone() };
-        parse(&text, &origin, seed, promised).map_err(|mut problems| {
-            // In the order of the file; those of no place are last.
-            problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
-            let errors = problems.into_iter().map(|problem| problem.refusal.into());
-            Failure::Problems(errors.collect())
-        })
+        parse(&text, &origin, seed, promised).map_err(refused)
+    }
+
+    /// As [`load`](Self::load), from a text in place of the file that it is called by.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_text(text: &str, file: &Path, set: &[String], seed: Option<u64>) -> Result<Self> {
+        let origin = Origin { file: file.to_owned(), sets: set.to_vec() };
+        parse(text, &origin, seed, None).map_err(refused)
     }
 
     /// The values that are not the defaults, one a line.
@@ -93,6 +97,12 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned {
     fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("every config is TOML")
     }
+}
+
+/// Everything that is wrong, in the order of the file; what has no place there is last.
+fn refused(mut problems: Vec<Problem>) -> Failure {
+    problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
+    Failure::Problems(problems.into_iter().map(|problem| problem.refusal.into()).collect())
 }
 
 /// As [`Settings::load_with`], from text.

@@ -112,6 +112,27 @@ fn a_completion_is_what_the_model_generates_and_says_what_it_took() {
 }
 
 #[test]
+fn of_answers_to_choose_from_the_most_probable_is_taken() {
+    let loaded = loaded(true);
+    let model = model(&loaded);
+    let choice = |options: &[&str]| {
+        let mut request = text("Task:", 9);
+        request.decoding.options = options.iter().map(|&option| option.to_owned()).collect();
+        request
+    };
+    let found = ask(&model, &[choice(&["A", "Blue", "C"])]).remove(0).unwrap();
+    let options = found.logprobs.unwrap();
+    assert_eq!(options.iter().map(|one| &*one.token).collect::<Vec<_>>(), ["A", "Blue", "C"]);
+    let best = options.iter().max_by(|a, b| a.logprob.total_cmp(&b.logprob)).unwrap();
+    assert_eq!((&found.text, found.usage.completion_tokens), (&best.token, 1));
+    // The probabilities of the three first letters, among all tokens.
+    assert!(options.iter().map(|one| one.logprob.exp()).sum::<f64>() < 1.0);
+    // Told apart by their first token: these begin alike, with a blank of its own.
+    let none = ask(&model, &[choice(&[" A", " B"])]).remove(0).unwrap_err();
+    assert!(none.fatal && none.message.contains("the answer ` B` cannot be told"), "{none}");
+}
+
+#[test]
 fn a_stop_text_ends_a_completion_before_it_across_tokens() {
     let loaded = loaded(true);
     let model = model(&loaded);

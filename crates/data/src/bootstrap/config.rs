@@ -199,6 +199,7 @@ impl BootstrapConfig {
                 presence_penalty: 2.0,
                 frequency_penalty: 0.0,
                 stop: stops(&["\n\n", "\n16", "16.", "16 ."]),
+                options: Vec::new(),
             },
             Method::Alpaca => Decoding {
                 max_tokens: 3072,

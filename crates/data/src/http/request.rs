@@ -17,6 +17,14 @@ pub(super) fn body(
     request: &CompletionRequest,
 ) -> Result<Map<String, Value>, NoCompletion> {
     let decoding = &request.decoding;
+    if !decoding.options.is_empty() {
+        return Err(NoCompletion {
+            message: "a server tells no log-probabilities of answers to choose from".into(),
+            hint: Some("take a model here, or questions that are answered by text".into()),
+            fatal: true,
+            refused: false,
+        });
+    }
     let mut body = Map::new();
     let mut put = |key: &str, value: Value| body.insert(key.to_owned(), value);
     put("model", config.model.clone().into());

@@ -118,7 +118,8 @@ impl<'m> Search<'m> {
         };
         let ids = best.ids[self.given..].to_vec();
         let stopped = ids.last().is_some_and(|id| self.limits.stop_ids.contains(id));
-        Ok(Generated { ids, finish: if stopped { Finish::Stop } else { Finish::Length } })
+        let finish = if stopped { Finish::Stop } else { Finish::Length };
+        Ok(Generated { ids, finish, compared: Vec::new() })
     }
 
     /// The best continuations of all beams, best first: whose they are, the token and the score.

@@ -80,6 +80,8 @@ struct Growing {
     /// So many tokens at its beginning are wanted as a head, once they are computed.
     makes_head: usize,
     sampler: Sampler,
+    /// What [`Request::compare`] asks for, once its first token is chosen.
+    compared: Vec<f64>,
 }
 
 /// What is to be taken in, and how many were taken before.
@@ -182,9 +184,8 @@ impl<'m> Generator<'m> {
             let Some(request) = queue.pop() else { break };
             check(self.model, queue.taken, &request.prompt)?;
             if request.limits.max_new_tokens == 0 {
-                let nothing = Generated { ids: Vec::new(), finish: Finish::Length };
                 queue.taken += 1;
-                if on_event(queue.taken - 1, Event::Ended(nothing)).is_break() {
+                if on_event(queue.taken - 1, Event::Ended(Generated::nothing())).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
                 continue;
@@ -213,9 +214,17 @@ impl<'m> Generator<'m> {
             let ids = self.start.map_or_else(|| request.prompt.clone(), |start| vec![start]);
             let sampler = Sampler::new(request.sampling, &request.prompt, &ids, request.times);
             let (index, given) = (queue.taken, ids.len());
-            let growing =
-                Growing { index, request, ids, given, cached, needed, makes_head, sampler };
-            self.growing.push(growing);
+            self.growing.push(Growing {
+                index,
+                request,
+                ids,
+                given,
+                cached,
+                needed,
+                makes_head,
+                sampler,
+                compared: Vec::new(),
+            });
             queue.taken += 1;
         }
         Ok(ControlFlow::Continue(()))
@@ -281,9 +290,11 @@ impl<'m> Generator<'m> {
         let input = Step::new(self.model, members.clone(), held)?;
         self.computed += input.ids.len() as u64;
         let logits = self.model.next_logits(&input, &self.caches)?;
-        let raw = growing.iter().enumerate().map(|(row, one)| match one.request.logprobs {
-            true => Ok(Some(storage::to_vec(&row_of(&logits, row)?)?)),
-            false => Ok(None),
+        let raw = growing.iter().enumerate().map(|(row, one)| {
+            match one.request.logprobs || one.compares() {
+                true => Ok(Some(storage::to_vec(&row_of(&logits, row)?)?)),
+                false => Ok(None),
+            }
         });
         let raw = raw.collect::<Result<Vec<_>>>()?;
         let choices = growing.iter_mut().map(|one| one.sampler.choice()).collect::<Vec<_>>();
@@ -294,11 +305,16 @@ impl<'m> Generator<'m> {
             one.cached = one.ids.len();
             one.ids.push(id);
             one.sampler.saw(id);
-            let logprob = raw[row].as_ref().map(|logits| logprob(logits, id));
+            if let (true, Some(logits)) = (one.compares(), &raw[row]) {
+                one.compared = logprobs(logits, &one.request.compare);
+            }
+            let wanted = raw[row].as_ref().filter(|_| one.request.logprobs);
+            let logprob = wanted.map(|logits| logprobs(logits, &[id])[0]);
             let Some(finish) = one.ends(id, logprob, on_event) else { continue };
             keep[member] = false;
-            let ids = one.ids.split_off(one.given);
-            if on_event(one.index, Event::Ended(Generated { ids, finish })).is_break() {
+            let (ids, compared) = (one.ids.split_off(one.given), std::mem::take(&mut one.compared));
+            let generated = Generated { ids, finish, compared };
+            if on_event(one.index, Event::Ended(generated)).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -334,6 +350,11 @@ impl Queue<'_> {
 }
 
 impl Growing {
+    /// Whether the logits of its next token are those that are asked for.
+    fn compares(&self) -> bool {
+        !self.request.compare.is_empty() && self.compared.is_empty()
+    }
+
     /// Whether the sequence ends with its newest token, and why.
     fn ends(
         &self,
@@ -358,9 +379,9 @@ fn row_of(logits: &Tensor, row: usize) -> Result<Tensor> {
     Ok(logits.narrow(0, row, 1)?)
 }
 
-/// The natural logarithm of the softmax of `logits` at `id`.
-fn logprob(logits: &[f32], id: u32) -> f64 {
+/// The natural logarithm of the softmax of `logits` at each of `ids`.
+fn logprobs(logits: &[f32], ids: &[u32]) -> Vec<f64> {
     let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum = logits.iter().map(|&logit| (f64::from(logit) - highest).exp()).sum::<f64>();
-    f64::from(logits[id as usize]) - highest - sum.ln()
+    ids.iter().map(|&id| f64::from(logits[id as usize]) - highest - sum.ln()).collect()
 }

@@ -34,7 +34,7 @@ fn prompt(number: u32, head: u32, tail: u32) -> Vec<u32> {
 fn request(prompt: Vec<u32>, max_new_tokens: usize, temperature: f32) -> Request {
     let sampling = Sampling { temperature, seed: max_new_tokens as u64, ..Sampling::default() };
     let limits = Limits { max_new_tokens, stop_ids: (0..9).collect() };
-    Request { prompt, sampling, times: 0, limits, logprobs: true }
+    Request { prompt, sampling, times: 0, limits, logprobs: true, compare: Vec::new() }
 }
 
 /// Requests of different lengths and limits, cold and warm in turn.
@@ -174,7 +174,7 @@ fn requests_are_taken_as_others_end_and_as_far_as_tokens_go() {
             let (prompt, limits) =
                 (prompt(number, 0, 10), Limits { max_new_tokens: 10, stop_ids: vec![] });
             let sampling = Sampling::default();
-            Request { prompt, sampling, times: 0, limits, logprobs: false }
+            Request { prompt, sampling, times: 0, limits, logprobs: false, compare: Vec::new() }
         });
         let (mut ended, mut beside) = (Vec::new(), 0);
         let events = &mut |index, event| {
@@ -279,6 +279,24 @@ fn worth(model: &Model, prompt: &[u32], answer: &[u32]) -> f64 {
         f64::from(logits[id as usize]) - sum.ln()
     });
     terms.sum()
+}
+
+#[test]
+fn answers_are_compared_by_their_first_token_after_a_shared_head_too() {
+    let model = plain();
+    let asked = [7, 200, 31];
+    let prompts: Vec<_> = (0..4).map(|number| prompt(number, 80, 10)).collect();
+    let requests = prompts
+        .iter()
+        .map(|prompt| Request { compare: asked.to_vec(), ..request(prompt.clone(), 1, 0.0) });
+    let found = run(&mut Generator::new(&model, Capacity::default()), requests.collect());
+    for (prompt, (_, generated)) in prompts.iter().zip(found) {
+        for (&id, &logprob) in asked.iter().zip(&generated.compared) {
+            let wanted = worth(&model, prompt, &[id]);
+            assert!((logprob - wanted).abs() < 1e-5, "{logprob} {wanted}");
+        }
+        assert_eq!(generated.compared.len(), asked.len());
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(crate) fn question(system: &str, user: String) -> CompletionRequest {
 ///
 /// # Errors
 /// If the journal cannot be used, or has another request's answer under a key.
-pub(crate) fn ask(
+pub(crate) fn consult(
     judge: &dyn LanguageModel,
     journal: &mut Journal,
     requests: Vec<(String, CompletionRequest)>,

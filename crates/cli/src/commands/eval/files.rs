@@ -1,0 +1,96 @@
+//! What an evaluation leaves in its folder: `answers.jsonl` and `results.json`.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use albacore_eval::{Outcome, Results, Task};
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::failure::Result;
+
+/// Every question with its answer and what that is worth, written as suites are done. The file is
+/// complete or has another name.
+pub(super) struct Answers {
+    path: PathBuf,
+    partial: PathBuf,
+    out: BufWriter<File>,
+}
+
+impl Answers {
+    pub(super) fn begin(folder: &Path) -> Result<Self> {
+        let path = folder.join("answers.jsonl");
+        let partial = folder.join("answers.jsonl.partial");
+        let file = File::create(&partial).with_context(|| cannot(&path))?;
+        Ok(Self { path, partial, out: BufWriter::new(file) })
+    }
+
+    /// What a model made of a suite.
+    pub(super) fn append(&mut self, model: &str, task: &dyn Task, outcome: &Outcome) -> Result<()> {
+        for line in lines(model, task, outcome) {
+            writeln!(self.out, "{line}").with_context(|| cannot(&self.path))?;
+        }
+        Ok(self.out.flush().with_context(|| cannot(&self.path))?)
+    }
+
+    pub(super) fn end(self) -> Result<()> {
+        let Self { path, partial, out } = self;
+        out.into_inner()
+            .map_err(|error| error.into_error())
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| cannot(&path))?;
+        Ok(())
+    }
+}
+
+fn cannot(path: &Path) -> String {
+    format!("cannot write `{}`", path.display())
+}
+
+/// In the order of the examples.
+fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
+    let place = |number: usize| {
+        let example = &task.examples()[number];
+        json!({ "model": model, "suite": task.name(), "task": example.task, "id": example.id })
+    };
+    let answered = outcome.answered.iter().map(|answered| {
+        let mut line = place(answered.example);
+        let one = (answered.raw.len() == 1).then(|| &answered.raw[0]);
+        line["prompt"] = json!(answered.prompt);
+        match one {
+            Some(answer) => line["answer"] = json!(answer),
+            None => line["answers"] = json!(answered.raw),
+        }
+        if !answered.options.is_empty() {
+            line["options"] = json!(answered.options);
+        }
+        line["extracted"] = json!(answered.extracted);
+        line["references"] = json!(task.examples()[answered.example].references);
+        line["scores"] = json!(answered.scores);
+        if answered.dropped > 0 {
+            line["dropped_exemplars"] = json!(answered.dropped);
+        }
+        if answered.is_cut {
+            line["is_cut"] = json!(true);
+        }
+        (answered.example, line)
+    });
+    let unanswered = outcome.unanswered.iter().map(|(&number, why)| {
+        let mut line = place(number);
+        line["unanswered"] = json!(why);
+        (number, line)
+    });
+    let mut lines: Vec<_> = answered.chain(unanswered).collect();
+    lines.sort_by_key(|(number, _)| *number);
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Writes the table; what was there stays until all of it is written.
+pub(super) fn write_results(folder: &Path, results: &Results) -> Result<()> {
+    let (path, partial) = (folder.join("results.json"), folder.join("results.json.partial"));
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path));
+    Ok(written.with_context(|| cannot(&path))?)
+}

@@ -1,0 +1,182 @@
+//! The table of an evaluation, as it is printed.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use albacore_eval::{Difference, Outcome, Part, Results, Row};
+use serde_json::json;
+
+use crate::program::program;
+use crate::progress::count;
+
+/// Everything: means, differences, and what became of the questions.
+pub(super) fn table(
+    results: &Results,
+    outcomes: &[Vec<Outcome>],
+    folder: &Path,
+    as_json: bool,
+) -> String {
+    let all = || outcomes.iter().flatten();
+    let answered = || all().flat_map(|outcome| &outcome.answered);
+    let unanswered = all().map(|outcome| outcome.unanswered.len()).sum::<usize>();
+    let dropped = answered().filter(|answered| answered.dropped > 0).count();
+    let cut = answered().filter(|answered| answered.is_cut).count();
+    if as_json {
+        return json!({
+            "run": folder, "results": results, "answers": answered().count(),
+            "unanswered": unanswered, "prompts_with_dropped_exemplars": dropped, "cut_prompts": cut,
+        })
+        .to_string();
+    }
+    let mut text = means(results);
+    text += &differences(results);
+    let rare = [
+        (unanswered, "questions without an answer: they count nowhere"),
+        (dropped, "prompts that were too long for all of their exemplars"),
+        (cut, "prompts that were cut, too long even without exemplars"),
+    ];
+    for (number, what) in rare.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = writeln!(text, "{:>9}  {what}", count(number));
+    }
+    let (run, program) = (folder.display(), program());
+    text + &format!(
+        "\nevery prompt, answer and score: {run}/answers.jsonl\n\
+         as a page:                      {program} report {run}\n"
+    )
+}
+
+/// A block a suite, a line a part, a column a model.
+pub(super) fn means(results: &Results) -> String {
+    let mut text = String::new();
+    let mut suites: Vec<&str> = results.rows.iter().map(|row| row.suite.as_str()).collect();
+    suites.dedup();
+    let mut models: Vec<&str> = Vec::new();
+    for row in &results.rows {
+        if !models.contains(&row.model.as_str()) {
+            models.push(&row.model);
+        }
+    }
+    suites.sort_unstable();
+    suites.dedup();
+    for suite in suites {
+        let rows: Vec<_> = results.rows.iter().filter(|row| row.suite == suite).collect();
+        let _ = writeln!(text, "{suite}, {} % intervals", 100.0 * results.confidence);
+        let short = models.iter().map(|model| shortened(model, 28));
+        let names: String = short.map(|name| format!("  {name:>28}")).collect();
+        let _ = writeln!(text, "  {:<46}{names}", "");
+        let mut lines: Vec<(&Part, &str)> = Vec::new();
+        for row in rows.iter().filter(|row| is_shown(row, &rows)) {
+            if !lines.contains(&(&row.part, &row.metric)) {
+                lines.push((&row.part, &row.metric));
+            }
+        }
+        for (part, metric) in lines {
+            let cells = models.iter().map(|model| {
+                let of =
+                    |row: &&&Row| row.model == *model && row.part == *part && row.metric == metric;
+                rows.iter().find(of).map_or_else(|| "–".to_owned(), |row| cell(row))
+            });
+            let cells: String = cells.map(|cell| format!("  {cell:>28}")).collect();
+            let name = match part {
+                Part::Suite => "all".to_owned(),
+                Part::Category(name) | Part::Task(name) => format!("  {}", shortened(name, 30)),
+            };
+            let _ = writeln!(text, "  {name:<34}{metric:<12}{cells}");
+        }
+        let summaries = results.summaries.iter().filter(|summary| summary.suite == suite);
+        for summary in summaries {
+            let _ = writeln!(
+                text,
+                "  {:<34}{:<12}  {:>28}",
+                summary.metric,
+                "",
+                format!("{:.2}  ({})", summary.value, shortened(&summary.model, 16))
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The whole in every metric; below it the categories, or the tasks where there are none, in the metric
+/// that stands for each.
+fn is_shown(row: &Row, rows: &[&Row]) -> bool {
+    let has_categories = rows.iter().any(|row| matches!(row.part, Part::Category(_)));
+    match row.part {
+        Part::Suite => true,
+        Part::Category(_) => row.is_headline,
+        Part::Task(_) => row.is_headline && !has_categories,
+    }
+}
+
+fn cell(row: &Row) -> String {
+    let left = if row.unanswered > 0 { format!(" -{}", row.unanswered) } else { String::new() };
+    format!("{:.1} [{:.1}, {:.1}] n={}{left}", row.percent, row.low, row.high, row.n)
+}
+
+/// How much better each model is than those before it, on whole suites.
+fn differences(results: &Results) -> String {
+    let whole = results.differences.iter().filter(|difference| difference.part == Part::Suite);
+    let lines = whole.map(|difference| {
+        let Difference { suite, metric, first, second, points, low, high, .. } = difference;
+        let clear = if difference.is_clear() { "" } else { ", which may be chance" };
+        format!(
+            "{suite} {metric}: {} is {points:+.1} [{low:+.1}, {high:+.1}] to {}{clear}\n",
+            shortened(second, 40),
+            shortened(first, 40)
+        )
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("differences in points, on the same questions\n{lines}\n")
+    }
+}
+
+/// The end of a long name, which tells folders apart.
+fn shortened(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        return name.to_owned();
+    }
+    format!("…{}", name.chars().skip(length - most + 1).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(model: &str, part: Part, metric: &str, is_headline: bool) -> Row {
+        Row {
+            model: model.into(),
+            suite: "mmlu".into(),
+            part,
+            metric: metric.into(),
+            is_headline,
+            n: 10,
+            unanswered: usize::from(model == "b"),
+            percent: 30.0,
+            low: 10.0,
+            high: 50.0,
+        }
+    }
+
+    #[test]
+    fn a_line_is_a_part_and_a_column_a_model() {
+        let group = || Part::Category("STEM".into());
+        let rows = ["a", "b"].into_iter().flat_map(|model| {
+            [
+                row(model, Part::Suite, "accuracy", true),
+                row(model, group(), "accuracy", true),
+                row(model, group(), "other", false),
+                row(model, Part::Task("anatomy".into()), "accuracy", true),
+            ]
+        });
+        let results = Results { confidence: 0.95, rows: rows.collect(), ..Results::default() };
+        let text = means(&results);
+        assert_eq!(text.lines().filter(|line| line.contains("accuracy")).count(), 2, "{text}");
+        assert!(!text.contains("anatomy") && !text.contains("other"), "{text}");
+        assert!(text.contains("30.0 [10.0, 50.0] n=10 -1"), "{text}");
+    }
+}

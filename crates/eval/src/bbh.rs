@@ -1,0 +1,199 @@
+//! BIG-Bench Hard: 23 tasks in 27 files, three exemplars, exact match.
+//!
+//! - Layout: `bbh/NAME.json` with `examples: [{input, target}]`, and `cot-prompts/NAME.txt`: below a line of
+//!   dashes the instruction, then exemplars `Q: …\nA: Let's think step by step.\n… the answer is X.`
+//! - Direct (`bbh`): the same exemplars without their reasoning; the whole answer counts.
+//! - Reasoned (`bbh_cot`): what follows the last `answer is ` counts, without one full stop at its end.
+//! - Score: the target, to the letter. The suite's number is the mean of its tasks.
+//!
+//! These rules give the accuracies that are stored beside the outputs of Codex, on all tasks.
+
+use std::path::Path;
+
+use albacore_data::Decoding;
+use serde::Deserialize;
+
+use crate::folder::{find, json, read, stems};
+use crate::{Error, Example, Mean, Question, Result, Scores, SuiteOptions, Task};
+
+const REASONS: &str = " Let's think step by step.";
+
+/// The suite.
+#[derive(Debug)]
+pub struct Bbh {
+    examples: Vec<Example>,
+    reasons: bool,
+}
+
+#[derive(Deserialize)]
+struct File {
+    examples: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    input: String,
+    target: String,
+}
+
+impl Bbh {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If files are missing or malformed.
+    pub fn open(data: &Path, options: &SuiteOptions, reasons: bool) -> Result<Self> {
+        let is_task = |name: &str| name.ends_with(".json") && !name.ends_with("index.json");
+        let no_data = |wanted: &str| Error::NoData {
+            suite: "bbh",
+            folder: data.to_owned(),
+            wanted: wanted.to_owned(),
+            origin: "https://github.com/suzgunmirac/BIG-Bench-Hard (MIT)",
+        };
+        let folder = find(data, &["bbh/bbh", "bbh", "BIG-Bench-Hard/bbh", ""], is_task);
+        let folder = folder.ok_or_else(|| no_data("NAME.json"))?;
+        let prompts = folder.join("../cot-prompts");
+        let mut examples = Vec::new();
+        for task in options.chosen("bbh", &folder, stems(&folder, ".json"))? {
+            let file: File = json(&folder.join(format!("{task}.json")))?;
+            let prompt = prompts.join(format!("{task}.txt"));
+            let (head, shots) = match options.shots {
+                // Predictions that are only scored need no prompt.
+                Some(0) if !prompt.is_file() => (String::new(), Vec::new()),
+                _ if !prompt.is_file() => {
+                    return Err(no_data(&format!("cot-prompts/{task}.txt")));
+                }
+                shots => exemplars(&read(&prompt)?, shots.unwrap_or(3), reasons),
+            };
+            for (index, Line { input, target }) in file.examples.into_iter().enumerate() {
+                let tail = format!("Q: {input}\nA:{}", if reasons { REASONS } else { "" });
+                let (head, shots) = (head.clone(), shots.clone());
+                examples.push(Example {
+                    id: index.to_string(),
+                    task: task.clone(),
+                    question: Question { head, shots, tail, options: Vec::new() },
+                    references: vec![target],
+                    ..Example::default()
+                });
+            }
+        }
+        Ok(Self { examples, reasons })
+    }
+}
+
+/// The instruction of a file of exemplars, and the first of them.
+fn exemplars(file: &str, shots: usize, reasons: bool) -> (String, Vec<String>) {
+    let text = file.split_once("-----\n").map_or(file, |(_, text)| text).trim_matches('\n');
+    let mut parts = text.split("\n\nQ: ");
+    let head = format!("{}\n\n", parts.next().unwrap_or_default());
+    let direct = |shot: &str| match shot.split_once(REASONS) {
+        Some((question, reasoning)) => format!("{question} {}", said(reasoning)),
+        None => shot.to_owned(),
+    };
+    let shots = parts
+        .take(shots)
+        .map(|shot| format!("Q: {}\n\n", if reasons { shot.to_owned() } else { direct(shot) }));
+    (head, shots.collect())
+}
+
+/// What an answer says: all of it, or what follows the last `answer is `.
+fn said(answer: &str) -> &str {
+    match answer.rsplit_once("answer is ") {
+        Some((_, last)) => last.trim().strip_suffix('.').unwrap_or(last.trim()),
+        None => answer.trim(),
+    }
+}
+
+impl Task for Bbh {
+    fn name(&self) -> &'static str {
+        if self.reasons { "bbh_cot" } else { "bbh" }
+    }
+
+    fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    fn decoding(&self) -> Decoding {
+        let max_tokens = if self.reasons { 512 } else { 128 };
+        Decoding { max_tokens, stop: vec!["\n\n".into(), "Q:".into()], ..Decoding::default() }
+    }
+
+    fn extract(&self, _: usize, answer: &str) -> String {
+        said(answer).to_owned()
+    }
+
+    fn score(&self, example: usize, extracted: &str) -> Scores {
+        let target = self.examples[example].references[0].trim();
+        Scores::from([("exact_match", f64::from(extracted == target))])
+    }
+
+    fn headline(&self, _: &str) -> &'static str {
+        "exact_match"
+    }
+
+    fn mean(&self) -> Mean {
+        Mean::OfTasks
+    }
+
+    fn reasons(&self) -> bool {
+        self.reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const PROMPT: &str = "Do not train on this.\n-----\nAdd the numbers.\n\nQ: 1 + 1\nA: Let's think step by \
+        step.\nOne and one.\n\nThat is all. So the answer is 2.\n\nQ: 2 + 2\nA: Let's think step by step.\nSo the \
+        answer is 4.";
+
+    fn open(options: &SuiteOptions, reasons: bool) -> Result<Bbh> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["bbh", "cot-prompts"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let file = r#"{"examples": [{"input": "3 + 3", "target": "6"}, {"input": "4 + 4", "target": "(H)"}]}"#;
+        for task in ["adding", "more_adding"] {
+            fs::write(folder.path().join(format!("bbh/{task}.json")), file).unwrap();
+            fs::write(folder.path().join(format!("cot-prompts/{task}.txt")), PROMPT).unwrap();
+        }
+        Bbh::open(folder.path(), options, reasons)
+    }
+
+    #[test]
+    fn exemplars_keep_their_reasoning_or_lose_it() {
+        let text = |reasons| {
+            let bbh = open(&SuiteOptions::default(), reasons).unwrap();
+            bbh.examples()[0].question.text(9)
+        };
+        let direct = "Add the numbers.\n\nQ: 1 + 1\nA: 2\n\nQ: 2 + 2\nA: 4\n\nQ: 3 + 3\nA:";
+        assert_eq!(text(false), direct);
+        assert!(
+            text(true)
+                .starts_with("Add the numbers.\n\nQ: 1 + 1\nA: Let's think step by step.\nOne")
+        );
+        assert!(text(true).ends_with("is 4.\n\nQ: 3 + 3\nA: Let's think step by step."));
+    }
+
+    #[test]
+    fn an_answer_is_right_to_the_letter() {
+        let bbh = open(&SuiteOptions::default(), true).unwrap();
+        let right = |example, answer| {
+            bbh.score(example, &bbh.extract(example, answer))["exact_match"] == 1.0
+        };
+        assert!(right(0, " 6 ") && right(0, "Well, the answer is 6."));
+        assert!(!right(0, "6.") && !right(0, "six") && !right(0, "the answer is 6.."));
+        assert!(right(1, "answer is (A). No, the answer is (H).") && !right(1, "(h)"));
+    }
+
+    #[test]
+    fn one_task_can_be_chosen_and_an_unknown_one_is_refused() {
+        let only = |task: &str| SuiteOptions { task: Some(task.into()), ..SuiteOptions::default() };
+        let bbh = open(&only("more_adding"), false).unwrap();
+        assert!(bbh.examples().len() == 2 && bbh.examples()[0].task == "more_adding");
+        let error = open(&only("adding_more"), false).unwrap_err().to_string();
+        assert!(error.contains("`bbh` has no task `adding_more`"), "{error}");
+    }
+}

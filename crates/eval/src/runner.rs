@@ -1,0 +1,244 @@
+//! Asks a model the questions of a suite, each until it is answered.
+//!
+//! ```text
+//!  Task ─ in order of task and length ─► prompt that fits ─journaled─► raw answers ─► Answered
+//!                                                            └ no answer: set aside and counted
+//! ```
+//! Questions of one task stand beside each other, so that their exemplars are computed once; those of
+//! similar length too, so that few of a batch wait for one. An answer is known by what was asked and who
+//! was asked: a run that is started again asks only what has no answer, whatever else has changed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+
+use albacore_data::{
+    Completion, CompletionRequest, Journal, LanguageModel, NoCompletion, Prompt, Random,
+    Statistics, TokenLogprob, journaled,
+};
+use sha2::{Digest, Sha256};
+
+use crate::chain_of_thought::majority;
+use crate::{Error, Question, Result, Scores, Task};
+
+/// How long prompts may be for a model.
+pub trait Ruler {
+    /// Tokens of a prompt as the model reads it.
+    fn tokens(&self, prompt: &str) -> usize;
+
+    /// The most tokens that the model was made for, prompt and answer together, if that is known.
+    fn context(&self) -> Option<usize>;
+
+    /// A prompt without what is behind its first `tokens`, if that can be told.
+    fn cut(&self, prompt: &str, tokens: usize) -> Option<String>;
+}
+
+/// How questions are asked.
+pub struct Asking<'a> {
+    /// Who answers.
+    pub model: &'a dyn LanguageModel,
+    /// How long prompts may be for it.
+    pub ruler: &'a dyn Ruler,
+    /// Answers drawn for a question of a suite that reasons; the majority counts. 1 draws none: the most
+    /// probable tokens are taken.
+    pub samples: usize,
+    /// The temperature of more than one.
+    pub temperature: f64,
+    /// Longest answer in tokens, in place of the suite's own.
+    pub max_new_tokens: Option<usize>,
+    /// Start of all random numbers.
+    pub seed: u64,
+    /// Asked after every answer; true ends the run.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Is told how many answers there are, and how many are wanted.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// A question with what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// The number of the example.
+    pub example: usize,
+    /// What was asked.
+    pub prompt: String,
+    /// Exemplars that did not fit.
+    pub dropped: usize,
+    /// Whether the prompt was too long even without them, and was cut.
+    pub is_cut: bool,
+    /// What was answered: one text, or as many as were drawn.
+    pub raw: Vec<String>,
+    /// The options and their log-probabilities, where there was a choice.
+    pub options: Vec<TokenLogprob>,
+    /// What of the answer counts.
+    pub extracted: String,
+    /// What it is worth.
+    pub scores: Scores,
+}
+
+/// What a model made of a suite.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// In order of the examples.
+    pub answered: Vec<Answered>,
+    /// Examples without an answer, and why.
+    pub unanswered: BTreeMap<usize, String>,
+    /// What the answers took.
+    pub statistics: Statistics,
+}
+
+impl Outcome {
+    /// The scores by number of the example.
+    pub fn scores(&self) -> BTreeMap<usize, Scores> {
+        self.answered.iter().map(|answered| (answered.example, answered.scores.clone())).collect()
+    }
+}
+
+/// A prompt that fits.
+struct Fitted {
+    text: String,
+    dropped: usize,
+    is_cut: bool,
+}
+
+/// Asks the examples of these numbers; `None` if it was stopped before the end.
+///
+/// # Errors
+/// If the journal cannot be used, or the model can answer nothing more. What came until then is kept.
+pub fn ask(
+    task: &dyn Task,
+    examples: &[usize],
+    asking: &Asking<'_>,
+    journal: &mut Journal,
+) -> Result<Option<Outcome>> {
+    let samples = if task.reasons() { asking.samples.max(1) } else { 1 };
+    let wanted = (examples.len() * samples) as u64;
+    let prompts = RefCell::new(HashMap::new());
+    let keys = RefCell::new(HashMap::new());
+    let (mut replies, mut unanswered) = (HashMap::new(), BTreeMap::new());
+    let (mut fatal, stopped) = (None, Cell::new(false));
+    let ordered = in_order(task, examples);
+    let mut requests = ordered.iter().flat_map(|&example| (0..samples).map(move |s| (example, s)));
+    let mut requests = std::iter::from_fn(|| {
+        let (example, sample) = requests.next()?;
+        let mut prompts = prompts.borrow_mut();
+        let fitted = prompts.entry(example).or_insert_with(|| fit(task, example, asking));
+        let (key, request) = request(task, example, sample, samples, &fitted.text, asking);
+        keys.borrow_mut().insert(key.clone(), (example, sample));
+        Some((key, request))
+    });
+    let statistics = journaled(asking.model, journal, &mut requests, &mut |key, reply| {
+        let Some((example, sample)) = keys.borrow_mut().remove(key) else {
+            return ControlFlow::Break(());
+        };
+        match reply {
+            Ok(answer) => {
+                replies.insert((example, sample), answer);
+            }
+            Err(none) if none.fatal => fatal = Some(none),
+            Err(none) => {
+                unanswered.insert(example, none.message);
+            }
+        }
+        (asking.progress)(replies.len() as u64 + unanswered.len() as u64, wanted);
+        stopped.set((asking.stop)());
+        if stopped.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(NoCompletion { message, hint, .. }) = fatal {
+        let model = asking.model.name().to_owned();
+        return Err(Error::Stopped { model, reason: message, hint });
+    }
+    let mut prompts = prompts.into_inner();
+    let kept = examples.iter().filter(|example| !unanswered.contains_key(example));
+    let kept = kept.map(|&example| {
+        let fitted = prompts.remove(&example)?;
+        let replies = (0..samples).map(|sample| replies.remove(&(example, sample)));
+        Some(answered(task, example, fitted, replies.collect::<Option<_>>()?))
+    });
+    // What is neither answered nor set aside was not asked any more.
+    let answered = kept.collect::<Option<Vec<_>>>();
+    Ok(answered.map(|answered| Outcome { answered, unanswered, statistics }))
+}
+
+/// Task by task, and in a task the longest question first: no batch ends with one that all wait for.
+fn in_order(task: &dyn Task, examples: &[usize]) -> Vec<usize> {
+    let all = task.examples();
+    let mut places = HashMap::new();
+    for &example in examples {
+        let next = places.len();
+        places.entry(all[example].task.as_str()).or_insert(next);
+    }
+    let mut ordered = examples.to_vec();
+    ordered.sort_by_key(|&example| {
+        let Question { tail, .. } = &all[example].question;
+        (places[all[example].task.as_str()], std::cmp::Reverse(tail.len()))
+    });
+    ordered
+}
+
+/// The prompt of an example with as many exemplars as fit.
+fn fit(task: &dyn Task, example: usize, asking: &Asking<'_>) -> Fitted {
+    let question = &task.examples()[example].question;
+    let answer = if question.options.is_empty() { longest_answer(task, asking) } else { 1 };
+    let room = asking.ruler.context().map(|context| context.saturating_sub(answer));
+    let rule = task.most_prompt_tokens();
+    let most = room.into_iter().chain(rule).min();
+    let all = question.shots.len();
+    let fits = |text: &str| most.is_none_or(|most| asking.ruler.tokens(text) <= most);
+    let mut texts = (0..=all).rev().map(|shots| (shots, question.text(shots)));
+    let found = texts.find(|(_, text)| fits(text));
+    if let Some((shots, text)) = found {
+        return Fitted { text, dropped: all - shots, is_cut: false };
+    }
+    let text = question.text(0);
+    // The rule says how the prompt ends; a context that is too short is told by the model.
+    let cut = rule.filter(|&rule| asking.ruler.tokens(&text) > rule);
+    let cut = cut.and_then(|rule| asking.ruler.cut(&text, rule));
+    Fitted { is_cut: cut.is_some(), text: cut.unwrap_or(text), dropped: all }
+}
+
+fn longest_answer(task: &dyn Task, asking: &Asking<'_>) -> usize {
+    asking.max_new_tokens.unwrap_or(task.decoding().max_tokens)
+}
+
+/// A request, and the key that no other request to any model has.
+fn request(
+    task: &dyn Task,
+    number: usize,
+    sample: usize,
+    samples: usize,
+    prompt: &str,
+    asking: &Asking<'_>,
+) -> (String, CompletionRequest) {
+    let example = &task.examples()[number];
+    let mut decoding = task.decoding();
+    decoding.max_tokens = longest_answer(task, asking);
+    decoding.options.clone_from(&example.question.options);
+    let mut key = format!("{}/{}/{}", task.name(), example.task, example.id);
+    // What is not drawn at random is the same for every seed.
+    let mut seed = 0;
+    if samples > 1 {
+        decoding.temperature = asking.temperature;
+        seed = Random::new(asking.seed, &key, sample as u64).next();
+        key += &format!("/{sample}");
+    }
+    let prompt = Prompt::Text(prompt.to_owned());
+    let request = CompletionRequest { prompt, decoding, seed, logprobs: false };
+    let asked = serde_json::to_vec(&(asking.model.identity(), &request));
+    let digest = Sha256::digest(asked.expect("a request is JSON"));
+    let digest: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    (format!("{key} {digest}"), request)
+}
+
+fn answered(task: &dyn Task, example: usize, prompt: Fitted, replies: Vec<Completion>) -> Answered {
+    let options = replies.first().and_then(|reply| reply.logprobs.clone()).unwrap_or_default();
+    let raw: Vec<_> = replies.into_iter().map(|reply| reply.text).collect();
+    let mut extracted: Vec<_> = raw.iter().map(|text| task.extract(example, text)).collect();
+    let best = majority(&extracted).unwrap_or_default();
+    let extracted = extracted.swap_remove(best);
+    let scores = task.score(example, &extracted);
+    let Fitted { text, dropped, is_cut } = prompt;
+    Answered { example, prompt: text, dropped, is_cut, raw, options, extracted, scores }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Super-NaturalInstructions: 119 English test tasks, the first 100 instances of each.
+//!
+//! - Layout: `tasks/TASK.json` and `splits/default/test_tasks.txt`, which names the test tasks; or any folder
+//!   of task files, which are then all taken.
+//! - Prompt (the encoding of Tk-Instruct): `Definition: …`, a blank line, ` Positive Example 1 -` with
+//!   `Input: …` and ` Output: …`, and so on, each ending in a blank line; then `Now complete the following
+//!   example -`, `Input: …`, `Output: `. A full stop follows where a field does not end in punctuation. Two
+//!   positive examples, as far as all fits 1,024 tokens; what is longer without any is cut.
+//! - Score: the best over the references. Exact match after lower case, without punctuation, blanks
+//!   collapsed; F of ROUGE-L with stemming. The suite's number is the mean of its instances.
+//! - A category is told by one of the two: see [`headline`](Task::headline).
+
+use std::path::{Path, PathBuf};
+
+use albacore_data::{Decoding, RougeL, Tokenization};
+use serde::Deserialize;
+
+use crate::folder::{find, json, read, stems};
+use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task};
+
+/// Instances of a task that are asked.
+const INSTANCES: usize = 100;
+
+/// Categories whose answers are right or wrong.
+const EXACT: [&str; 6] = [
+    "Textual Entailment",
+    "Cause Effect Classification",
+    "Coreference Resolution",
+    "Dialogue Act Recognition",
+    "Answerability Classification",
+    "Word Analogy",
+];
+
+/// The suite.
+#[derive(Debug)]
+pub struct SuperNi {
+    examples: Vec<Example>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct File {
+    categories: Vec<String>,
+    definition: Definition,
+    #[serde(rename = "Positive Examples")]
+    positive: Vec<Positive>,
+    instances: Vec<Instance>,
+}
+
+/// One text, or several of which the first is taken.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Definition {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct Positive {
+    input: String,
+    output: String,
+}
+
+#[derive(Deserialize)]
+struct Instance {
+    id: String,
+    input: String,
+    output: Vec<String>,
+}
+
+impl SuperNi {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If files are missing or malformed, or an instance has no answer.
+    pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
+        let (folder, tasks) = tasks(data)?;
+        let mut examples = Vec::new();
+        for task in options.chosen("super_ni", &folder, tasks)? {
+            let path = folder.join(format!("{task}.json"));
+            let file: File = json(&path)?;
+            let head = definition(&file.definition);
+            let shots = file.positive.iter().take(options.shots.unwrap_or(2));
+            let shots: Vec<_> =
+                (1..).zip(shots).map(|(number, shot)| positive(number, shot)).collect();
+            let most = if options.whole { usize::MAX } else { INSTANCES };
+            for Instance { id, input, output } in file.instances.into_iter().take(most) {
+                if output.is_empty() {
+                    let message = format!("the instance `{id}` has no output, wanted at least one");
+                    return Err(Error::malformed(path.display(), message));
+                }
+                let tail = format!("{}Output: ", asked(&input));
+                let (head, shots) = (head.clone(), shots.clone());
+                examples.push(Example {
+                    id,
+                    task: task.clone(),
+                    category: file.categories.first().cloned().unwrap_or_default(),
+                    question: Question { head, shots, tail, options: Vec::new() },
+                    references: output,
+                });
+            }
+        }
+        Ok(Self { examples })
+    }
+}
+
+/// The folder of tasks, and those that are tested.
+fn tasks(data: &Path) -> Result<(PathBuf, Vec<String>)> {
+    let is_task = |name: &str| name.starts_with("task") && name.ends_with(".json");
+    let no_data = |wanted: String| Error::NoData {
+        suite: "super_ni",
+        folder: data.to_owned(),
+        wanted,
+        origin: "https://github.com/allenai/natural-instructions (Apache-2.0)",
+    };
+    // The published layout, whose list of test tasks holds.
+    for place in ["natural-instructions", "super_ni", ""] {
+        let (root, list) = (data.join(place), "splits/default/test_tasks.txt");
+        if root.join(list).is_file() && root.join("tasks").is_dir() {
+            let folder = root.join("tasks");
+            let names = read(&root.join(list))?;
+            let names: Vec<_> = names.split_whitespace().map(str::to_owned).collect();
+            let missing =
+                names.iter().filter(|name| !folder.join(format!("{name}.json")).is_file());
+            let missing: Vec<_> = missing.collect();
+            if let Some(first) = missing.first() {
+                let wanted = match missing.len() {
+                    1 => format!("tasks/{first}.json"),
+                    more => {
+                        format!("tasks/{first}.json` (and {} more of the test split)", more - 1)
+                    }
+                };
+                return Err(no_data(wanted));
+            }
+            return Ok((folder, names));
+        }
+    }
+    let places = [
+        "",
+        "tasks",
+        "test_tasks",
+        "natural-instructions/test_tasks",
+        "natural-instructions",
+        "super_ni",
+    ];
+    let folder = find(data, &places, is_task).ok_or_else(|| no_data("taskNNN_NAME.json".into()))?;
+    let mut names = stems(&folder, ".json");
+    names.retain(|name| name.starts_with("task"));
+    Ok((folder, names))
+}
+
+/// With a full stop, unless it ends in punctuation.
+fn ended(text: String) -> String {
+    if text.ends_with(|last: char| last.is_ascii_punctuation()) { text } else { text + "." }
+}
+
+fn definition(definition: &Definition) -> String {
+    let text = match definition {
+        Definition::One(text) => text.as_str(),
+        Definition::Several(texts) => texts.first().map_or("", String::as_str),
+    };
+    ended(format!("Definition: {}", text.trim())) + "\n\n"
+}
+
+fn positive(number: usize, Positive { input, output }: &Positive) -> String {
+    let input = ended(format!(" Positive Example {number} -\nInput: {}", input.trim()));
+    ended(format!("{input}\n Output: {}", output.trim())) + "\n\n"
+}
+
+fn asked(input: &str) -> String {
+    ended(format!("Now complete the following example -\nInput: {}", input.trim())) + "\n"
+}
+
+/// As exact match compares texts.
+fn normal(text: &str) -> String {
+    let text: String =
+        text.to_lowercase().chars().filter(|character| !character.is_ascii_punctuation()).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Task for SuperNi {
+    fn name(&self) -> &'static str {
+        "super_ni"
+    }
+
+    fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    fn decoding(&self) -> Decoding {
+        // A model that was not tuned goes on with another example behind a blank line.
+        Decoding { max_tokens: 128, stop: vec!["\n\n".into()], ..Decoding::default() }
+    }
+
+    fn score(&self, example: usize, extracted: &str) -> Scores {
+        let references = &self.examples[example].references;
+        let found = normal(extracted);
+        let exact = references.iter().any(|reference| normal(reference) == found);
+        let references = references.iter().map(String::as_str);
+        let rouge = RougeL::best(extracted, references, Tokenization::Stemmed);
+        Scores::from([("exact_match", f64::from(exact)), ("rouge_l", rouge.f_measure)])
+    }
+
+    fn headline(&self, category: &str) -> &'static str {
+        if EXACT.contains(&category) { "exact_match" } else { "rouge_l" }
+    }
+
+    fn most_prompt_tokens(&self) -> Option<usize> {
+        Some(1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn task(instances: usize) -> String {
+        let instances: Vec<_> = (0..instances)
+            .map(|number| format!(r#"{{"id": "t-{number}", "input": "Number {number}", "output": ["A cat!", "dogs"]}}"#))
+            .collect();
+        format!(
+            r#"{{"Categories": ["Textual Entailment", "Other"], "Definition": ["Say what it is"],
+            "Positive Examples": [{{"input": " One? ", "output": "1", "explanation": "so"}},
+              {{"input": "Two", "output": "2."}}, {{"input": "Three", "output": "3"}}],
+            "Negative Examples": [], "Instances": [{}]}}"#,
+            instances.join(", ")
+        )
+    }
+
+    fn open(options: &SuiteOptions) -> SuperNi {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("task1_what.json"), task(103)).unwrap();
+        fs::write(folder.path().join("task2_who.json"), task(2)).unwrap();
+        SuperNi::open(folder.path(), options).unwrap()
+    }
+
+    #[test]
+    fn the_prompt_is_that_of_tk_instruct() {
+        let suite = open(&SuiteOptions::default());
+        let wanted = "Definition: Say what it is.\n\n Positive Example 1 -\nInput: One?\n Output: 1.\n\n \
+            Positive Example 2 -\nInput: Two.\n Output: 2.\n\nNow complete the following example -\n\
+            Input: Number 0.\nOutput: ";
+        assert_eq!(suite.examples()[0].question.text(2), wanted);
+        assert_eq!(suite.examples()[0].question.shots.len(), 2);
+        let zero = open(&SuiteOptions { shots: Some(0), ..SuiteOptions::default() });
+        let wanted = "Definition: Say what it is.\n\nNow complete the following example -\nInput: Number 0.\nOutput: ";
+        assert_eq!(zero.examples()[0].question.text(2), wanted);
+    }
+
+    #[test]
+    fn the_first_hundred_instances_are_asked_or_all() {
+        assert_eq!(open(&SuiteOptions::default()).examples().len(), 102);
+        let whole = SuiteOptions { whole: true, ..SuiteOptions::default() };
+        assert_eq!(open(&whole).examples().len(), 105);
+    }
+
+    #[test]
+    fn an_answer_is_as_good_as_its_best_reference() {
+        let suite = open(&SuiteOptions::default());
+        let scores = |answer: &str| {
+            let scores = suite.score(0, &suite.extract(0, answer));
+            (scores["exact_match"], scores["rouge_l"])
+        };
+        assert_eq!(scores(" a  CAT"), (1.0, 1.0));
+        // Stemmed, `dog` is the same word.
+        assert_eq!(scores("dog"), (0.0, 1.0));
+        assert_eq!(scores("the cat"), (0.0, 0.5));
+        assert_eq!(scores(""), (0.0, 0.0));
+        assert_eq!(suite.headline("Textual Entailment"), "exact_match");
+        assert_eq!(suite.headline("Title Generation"), "rouge_l");
+    }
+
+    #[test]
+    fn in_the_published_layout_the_list_of_test_tasks_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("splits/default")).unwrap();
+        fs::create_dir_all(folder.path().join("tasks")).unwrap();
+        fs::write(folder.path().join("tasks/task1_what.json"), task(1)).unwrap();
+        fs::write(folder.path().join("tasks/task9_trained_on.json"), task(1)).unwrap();
+        let list = folder.path().join("splits/default/test_tasks.txt");
+        fs::write(&list, "task1_what\n").unwrap();
+        let suite = SuperNi::open(folder.path(), &SuiteOptions::default()).unwrap();
+        assert_eq!(suite.examples().len(), 1);
+        fs::write(&list, "task1_what\ntask2_who\n").unwrap();
+        let error = SuperNi::open(folder.path(), &SuiteOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("`tasks/task2_who.json` of `super_ni`"), "{error}");
+    }
+}
