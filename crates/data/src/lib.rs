@@ -83,7 +83,8 @@ pub use read::{Objects, Records, read, read_objects};
 pub use record::{Body, Message, Origin, Record};
 pub use report::{Dropped, Report};
 pub use rouge::{
-    RougeL, Tokenization, common_subsequence, for_each_token, is_wordless, stem, tokens,
+    RougeL, Tokenization, common_subsequence, for_each_token, is_python_space, is_wordless, stem,
+    tokens,
 };
 pub use script::Script;
 pub use spans::{NoSpans, Spans};

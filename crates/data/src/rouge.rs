@@ -17,8 +17,7 @@ use std::collections::HashMap;
 pub use porter::stem;
 pub(crate) use subsequence::Pattern;
 pub use subsequence::common_subsequence;
-pub(crate) use tokens::is_python_space;
-pub use tokens::{Tokenization, for_each_token, is_wordless, tokens};
+pub use tokens::{Tokenization, for_each_token, is_python_space, is_wordless, tokens};
 
 /// How much of a prediction is in a reference, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

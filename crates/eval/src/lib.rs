@@ -7,9 +7,11 @@
 //! The trainer does not know this crate: it asks through its `Evaluator` trait, which the binary
 //! fulfils with what stands here.
 
+mod alpaca_eval;
 mod bbh;
 mod chain_of_thought;
 mod config;
+mod consult;
 mod error;
 mod evaluation_config;
 mod exact_match;
@@ -17,17 +19,24 @@ mod folder;
 mod gsm8k;
 mod held_out;
 mod interval;
+mod judge;
+pub mod lmentry;
 mod mgsm;
 mod mmlu;
+mod paraphrase;
 mod predictions;
 mod results;
 mod runner;
 mod suite;
 mod super_ni;
 mod task;
+mod text_scores;
 #[cfg(test)]
 mod tiny;
+mod tydiqa;
+mod user_oriented;
 
+pub use alpaca_eval::{Annotation, WinRate, read_annotations, win_rate, win_rates_by_dataset};
 pub use bbh::Bbh;
 pub use chain_of_thought::{majority, reasoned_answer};
 pub use config::{EvalConfig, Metric};
@@ -37,11 +46,20 @@ pub use exact_match::{Answer, ExactMatch, exact_match};
 pub use gsm8k::Gsm8k;
 pub use held_out::{Loss, held_out_loss};
 pub use interval::{Bootstrap, Estimate};
+pub use judge::{
+    JudgeAgreement, JudgeForm, Judgement, NoOpinion, Opinion, Orders, Pair, Review, Totals,
+    Verdict, VicunaQuestion, judge, judge_agreement, pairs, parse_scores, parse_verdict,
+    read_answers, read_questions, read_reviews, totals,
+};
 pub use mgsm::Mgsm;
 pub use mmlu::Mmlu;
+pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use predictions::Predictions;
 pub use results::{Difference, Part, Results, Row, Scored, Summary};
 pub use runner::{Answered, Asking, Outcome, Ruler, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
 pub use super_ni::SuperNi;
 pub use task::{Example, Mean, Question, Scores, Task};
+pub use text_scores::text_scores;
+pub use tydiqa::TydiQa;
+pub use user_oriented::{Rated, Rating, UserOriented, rate};

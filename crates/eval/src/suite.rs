@@ -4,9 +4,12 @@ use std::path::Path;
 
 use crate::bbh::Bbh;
 use crate::gsm8k::Gsm8k;
+use crate::lmentry::Lmentry;
 use crate::mgsm::Mgsm;
 use crate::mmlu::Mmlu;
 use crate::super_ni::SuperNi;
+use crate::tydiqa::TydiQa;
+use crate::user_oriented::UserOriented;
 use crate::{Error, Result, Task};
 
 /// What is wanted of a suite.
@@ -40,7 +43,7 @@ impl SuiteOptions {
 type Open = fn(&Path, &SuiteOptions) -> Result<Box<dyn Task>>;
 
 /// Every suite, and what it asks.
-const SUITES: [(&str, &str, Open); 7] = [
+const SUITES: [(&str, &str, Open); 10] = [
     (
         "super_ni",
         "Super-NaturalInstructions: definition and 2 positive examples",
@@ -65,6 +68,22 @@ const SUITES: [(&str, &str, Open); 7] = [
         "mgsm",
         "problems of GSM8K in 10 languages, reasoned out in each; English by `mgsm/en`",
         |data, options| Ok(Box::new(Mgsm::open(data, options)?)),
+    ),
+    (
+        "lmentry",
+        "LMentry: 25 elementary tasks, by patterns; robustness with all 41 files",
+        |data, options| Ok(Box::new(Lmentry::open(data, options.task.as_deref(), false)?)),
+    ),
+    ("user_oriented", "252 tasks of users (Self-Instruct), by ROUGE-L", |data, _| {
+        Ok(Box::new(UserOriented::open(data)?))
+    }),
+    (
+        "tydiqa",
+        "TyDi QA, gold passages in 8 languages, 1 exemplar; English by `tydiqa/english`",
+        |data, options| {
+            let shots = options.shots.unwrap_or(1);
+            Ok(Box::new(TydiQa::open(data, options.task.as_deref(), shots)?))
+        },
     ),
 ];
 

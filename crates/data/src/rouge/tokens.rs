@@ -91,7 +91,7 @@ fn unicode(text: &str, mut take: impl FnMut(&str)) {
 
 /// What Python's `str.split()`, `str.strip()` and `\s` take for blank: Unicode's white space and
 /// the four separators of ASCII.
-pub(crate) fn is_python_space(c: char) -> bool {
+pub fn is_python_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&c)
 }
 

@@ -1,0 +1,312 @@
+//! Pairwise judging: which of two answers to a question is better, by the word of a model.
+//!
+//! ```text
+//!  Pair ─prompt, in one order or both─► judge ─parse─► two scores, or a verdict ─► Judgement ─► totals
+//! ```
+//!
+//! - A judge gives each answer a number from 1 to 10 in its first line, as for the Vicuna questions, or a
+//!   verdict `[[A]]`, `[[B]]`, `[[C]]`. Questions of coding and of mathematics have prompts of their own.
+//! - Judges favour a place. So each pair is shown in both orders: an answer wins if it does so in both, or
+//!   wins in one and ties in the other; what changes with the order is a tie. In one order the verdict
+//!   stands as it is.
+//! - A request that failed and a reply without a verdict are counted, and are no judgement.
+
+mod agreement;
+mod prompts;
+mod reply;
+mod totals;
+mod vicuna;
+
+use albacore_data::{Journal, LanguageModel, NoCompletion};
+use serde::{Deserialize, Serialize};
+
+pub use agreement::{JudgeAgreement, judge_agreement};
+pub use reply::{parse_scores, parse_verdict};
+pub use totals::{Totals, totals};
+pub use vicuna::{Review, VicunaQuestion, pairs, read_answers, read_questions, read_reviews};
+
+use crate::Result;
+use crate::consult::{consult, question};
+
+/// A question and two answers to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Unique among the pairs.
+    pub id: String,
+    /// What it is counted under: `coding`, `math`, `writing`.
+    pub category: String,
+    /// What was asked.
+    pub question: String,
+    /// The right answer, where it is known: a judge of mathematics is shown it.
+    pub reference: Option<String>,
+    /// What the two models answered.
+    pub answers: [String; 2],
+}
+
+/// Which answer is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+    /// Neither.
+    Tie,
+}
+
+impl Verdict {
+    /// By two scores, the higher of which is better.
+    pub fn of([first, second]: [f64; 2]) -> Self {
+        if first > second {
+            Self::First
+        } else if second > first {
+            Self::Second
+        } else {
+            Self::Tie
+        }
+    }
+
+    /// The same if the answers change places.
+    pub fn exchanged(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+            Self::Tie => Self::Tie,
+        }
+    }
+
+    /// From both orders, each told of the same two answers: one that wins must not lose in either.
+    pub fn of_both(one: Self, other: Self) -> Self {
+        match (one, other) {
+            (one, Self::Tie) => one,
+            (Self::Tie, other) => other,
+            (one, other) if one == other => one,
+            _ => Self::Tie,
+        }
+    }
+}
+
+/// How a judge is asked to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeForm {
+    /// Two numbers from 1 to 10 in the first line, then the reasons.
+    #[default]
+    Scores,
+    /// The reasons first, then `[[A]]`, `[[B]]` or `[[C]]`.
+    Verdict,
+}
+
+/// In which order answers are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orders {
+    /// As they are and exchanged.
+    #[default]
+    Both,
+    /// As they are only, as in the published reviews of the Vicuna questions.
+    One,
+}
+
+/// What a judge said of one pair in one order, told of the pair as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Opinion {
+    /// Which answer is better.
+    pub verdict: Verdict,
+    /// The scores, where numbers were asked for.
+    pub scores: Option<[f64; 2]>,
+}
+
+/// Why there is no opinion.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NoOpinion {
+    /// The judge did not answer.
+    Failed(NoCompletion),
+    /// The reply holds no verdict.
+    Unclear(String),
+}
+
+/// What a judge said of one pair, order by order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The pair's.
+    pub id: String,
+    /// The pair's.
+    pub category: String,
+    /// One or two.
+    pub opinions: Vec<std::result::Result<Opinion, NoOpinion>>,
+}
+
+impl Judgement {
+    /// From scores that stand in a published review.
+    pub fn from_scores(id: String, category: String, scores: [f64; 2]) -> Self {
+        let opinion = Opinion { verdict: Verdict::of(scores), scores: Some(scores) };
+        Self { id, category, opinions: vec![Ok(opinion)] }
+    }
+
+    /// Which answer is better, all in all. `None` where an opinion is missing.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let mut verdicts = self.opinions.iter().map(|opinion| opinion.as_ref().ok());
+        let first = verdicts.next()??.verdict;
+        verdicts.try_fold(first, |so_far, next| Some(Verdict::of_both(so_far, next?.verdict)))
+    }
+
+    /// The mean of its scores over the orders. `None` where one is missing.
+    pub fn scores(&self) -> Option<[f64; 2]> {
+        let scores = self.opinions.iter().map(|opinion| opinion.as_ref().ok()?.scores);
+        let scores = scores.collect::<Option<Vec<_>>>()?;
+        let mean = |place: usize| {
+            scores.iter().map(|scores| scores[place]).sum::<f64>() / scores.len() as f64
+        };
+        (!scores.is_empty()).then(|| [mean(0), mean(1)])
+    }
+
+    /// Whether the verdict depends on the order in which the answers are shown.
+    pub fn depends_on_order(&self) -> bool {
+        let mut verdicts = self.opinions.iter().flatten().map(|opinion| opinion.verdict);
+        let first = verdicts.next();
+        verdicts.any(|verdict| Some(verdict) != first)
+    }
+}
+
+/// Has a judge compare the answers of every pair; what `journal` knows is not asked again.
+///
+/// # Errors
+/// If the journal cannot be used, or has other pairs judged.
+pub fn judge(
+    judge: &dyn LanguageModel,
+    journal: &mut Journal,
+    pairs: &[Pair],
+    form: JudgeForm,
+    orders: Orders,
+) -> Result<Vec<Judgement>> {
+    let exchanged: &[bool] = match orders {
+        Orders::Both => &[false, true],
+        Orders::One => &[false],
+    };
+    let shown = pairs.iter().flat_map(|pair| exchanged.iter().map(move |&order| (pair, order)));
+    let requests = shown.clone().map(|(pair, is_exchanged)| {
+        let order = if is_exchanged { "exchanged" } else { "as it is" };
+        let (system, user) = prompts::prompt(pair, form, is_exchanged);
+        (format!("{} {order}", pair.id), question(system, user))
+    });
+    let replies = consult(judge, journal, requests.collect())?;
+    let opinions = shown.zip(replies).map(|((_, is_exchanged), reply)| {
+        let text = reply.map_err(NoOpinion::Failed)?.text;
+        let opinion = reply::opinion(&text, form).ok_or(NoOpinion::Unclear(text))?;
+        Ok(if is_exchanged { opinion.exchanged() } else { opinion })
+    });
+    let mut opinions = opinions;
+    let judgement = |pair: &Pair| Judgement {
+        id: pair.id.clone(),
+        category: pair.category.clone(),
+        opinions: opinions.by_ref().take(exchanged.len()).collect(),
+    };
+    Ok(pairs.iter().map(judgement).collect())
+}
+
+impl Opinion {
+    fn exchanged(self) -> Self {
+        let scores = self.scores.map(|[first, second]| [second, first]);
+        Self { verdict: self.verdict.exchanged(), scores }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use albacore_data::{
+        Completion, CompletionRequest, Effort, FinishReason, OnReply, Prompt, Usage,
+    };
+
+    use super::*;
+
+    /// Prefers the longer answer, and between equals the one that it is shown first.
+    struct ByLength;
+
+    impl LanguageModel for ByLength {
+        fn name(&self) -> &str {
+            "by length"
+        }
+
+        fn complete(
+            &self,
+            requests: &mut dyn Iterator<Item = CompletionRequest>,
+            on_reply: &mut OnReply<'_>,
+        ) {
+            for (number, request) in requests.enumerate() {
+                let Prompt::Messages(messages) = &request.prompt else { panic!("a conversation") };
+                let shown = &messages[1].content;
+                let length = |answer: &str| {
+                    let start = format!("[Answer {answer} begins]\n");
+                    let text = shown.split_once(&start).unwrap().1;
+                    text.split_once(&format!("\n[Answer {answer} ends]")).unwrap().0.len()
+                };
+                let text = match (length("1"), length("2")) {
+                    (0, _) => "I cannot say".to_owned(),
+                    (one, two) if one >= two => "9 7.5\nThe first is longer.".to_owned(),
+                    _ => "6, 8\nThe second is.".to_owned(),
+                };
+                let (usage, effort) = (Usage::default(), Effort::default());
+                let finish_reason = FinishReason::Stop;
+                let reply = Completion { text, finish_reason, logprobs: None, usage, effort };
+                if on_reply(number, Ok(reply)) == ControlFlow::Break(()) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn pair(id: &str, answers: [&str; 2]) -> Pair {
+        Pair {
+            id: id.into(),
+            category: "writing".into(),
+            question: "Describe rain.".into(),
+            reference: None,
+            answers: answers.map(str::to_owned),
+        }
+    }
+
+    fn judged(orders: Orders) -> Vec<Judgement> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path().join("judge.jsonl")).unwrap();
+        let pairs = [
+            pair("1", ["Wet.", "Water that falls."]),
+            pair("2", ["Wet.", "Dry."]),
+            pair("3", ["", "Drops"]),
+        ];
+        judge(&ByLength, &mut journal, &pairs, JudgeForm::Scores, orders).unwrap()
+    }
+
+    #[test]
+    fn what_changes_with_the_order_is_a_tie() {
+        let judged = judged(Orders::Both);
+        // 6 and 8; exchanged, 9 for the longer and 7.5: the mean of both.
+        assert_eq!(judged[0].verdict(), Some(Verdict::Second));
+        assert_eq!(judged[0].scores(), Some([6.75, 8.5]));
+        assert_eq!(judged[1].verdict(), Some(Verdict::Tie));
+        assert!(judged[1].depends_on_order() && !judged[0].depends_on_order());
+        // Of the third one order has no verdict: there is none.
+        assert_eq!((judged[2].verdict(), judged[2].scores()), (None, None));
+        assert!(
+            matches!(&judged[2].opinions[0], Err(NoOpinion::Unclear(said)) if said == "I cannot say")
+        );
+    }
+
+    #[test]
+    fn in_one_order_the_verdict_stands() {
+        let judged = judged(Orders::One);
+        assert_eq!(judged[1].verdict(), Some(Verdict::First));
+        assert_eq!(judged[1].opinions.len(), 1);
+    }
+
+    #[test]
+    fn a_winner_may_tie_in_one_order() {
+        use Verdict::{First, Second, Tie};
+        let both = |one, other| Verdict::of_both(one, other);
+        assert_eq!([both(First, Tie), both(Tie, Second)], [First, Second]);
+        assert_eq!([both(First, Second), both(Tie, Tie), both(First, First)], [Tie, Tie, First]);
+    }
+}
