@@ -1,5 +1,8 @@
 //! All sources of a config as ids: read, encoded in parallel, counted, and split.
 
+mod fates;
+mod opened;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use self::fates::windows;
 use crate::cache::{CacheFile, Example, hex};
 use crate::random::{Random, shuffled};
 use crate::read::Records;
@@ -14,9 +18,8 @@ use crate::report::{Fate, Tally};
 use crate::split::hold_out;
 use crate::task::open as open_source;
 use crate::{
-    BadRecord, DataConfig, Drawn, Encoded, Encoder, Error, Mixture, MixtureSource, MixtureStream,
-    Problem, Record, Report, Result, SourceConfig, Spans, Template, TemplateChoice, Tokenizer,
-    TooLong, read,
+    DataConfig, Drawn, Encoded, Encoder, Error, Mixture, Problem, Report, Result, SourceConfig,
+    Spans, Template, TemplateChoice, Tokenizer, read,
 };
 
 /// What a run trains on.
@@ -38,9 +41,6 @@ pub struct Dataset {
     /// `report` says what became of these.
     pub mixture: Option<Mixture>,
 }
-
-/// Examples of a mixture that are made before the first step, to look at.
-const SAMPLE: usize = 512;
 
 impl Dataset {
     /// The lengths of the training examples, for a [`crate::Plan`].
@@ -139,42 +139,6 @@ impl Preparation<'_> {
     fn template(&self) -> Result<Template> {
         let today = self.config.date.at(0, 0, 0, 0);
         Template::load(&self.config.template, self.tokenizer, Some(today))
-    }
-
-    /// Opens a mixture, and makes its held-out examples and the first that are trained on.
-    fn open(&self, encoder: &Encoder<'_>) -> Result<Dataset> {
-        let mixture = Mixture::open(self.config, self.seed)?;
-        let mut tally = Tally::default();
-        let mut held_out = Vec::new();
-        for task in mixture.tasks() {
-            for number in 0..task.held_out() {
-                let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
-                let fate = match task.draw_held_out(number, &count)? {
-                    Drawn::Record(record) => self.encode(encoder, &record),
-                    Drawn::Bad(bad) => Fate::Bad(bad),
-                    Drawn::NoRoom(origin, tokens) => Fate::TooLong(origin, tokens),
-                };
-                held_out.extend(tally.add(fate).map(Arc::new));
-            }
-        }
-        let mut stream =
-            MixtureStream::new(MixtureSource { mixture: &mixture, preparation: *self, encoder });
-        let mut train = Vec::new();
-        for _ in 0..SAMPLE.min(mixture.examples()) {
-            let (_, example) = stream.example()?;
-            train.extend(tally.add(Fate::Kept(example)).map(Arc::new));
-        }
-        let mut report = tally.finish(self.config)?;
-        for dropped in &stream.tally().dropped {
-            report.records += dropped.count;
-            report.dropped.push(dropped.clone());
-        }
-        let all: Vec<_> = train.iter().chain(&held_out).map(Arc::as_ref).collect();
-        look_at(&mut report, &all);
-        let key = format!("{}{}", mixture.fingerprint(), fingerprint(&train, &held_out));
-        let dataset = self.counted(train, held_out, report);
-        let fingerprint = hex(&Sha256::digest(key));
-        Ok(Dataset { fingerprint, mixture: Some(mixture), ..dataset })
     }
 
     /// Encodes all sources.
@@ -308,60 +272,6 @@ impl Preparation<'_> {
         records
     }
 
-    pub(crate) fn encode(&self, encoder: &Encoder<'_>, record: &Record) -> Fate {
-        let DataConfig { max_tokens, too_long, .. } = self.config;
-        let mut example = match encoder.encode(record) {
-            Ok(example) => example,
-            Err(defect) => {
-                let (origin, id) = (record.origin.clone(), record.id.clone());
-                return Fate::Bad(BadRecord { origin, id, defect });
-            }
-        };
-        if example.longest_sequence() <= *max_tokens {
-            return Fate::Kept(example);
-        }
-        if !example.responses.is_empty() {
-            return self.fit_responses(example);
-        }
-        if *too_long != TooLong::Truncate {
-            return Fate::TooLong(example.origin, example.ids.len());
-        }
-        let tokens = example.len();
-        example.truncate(*max_tokens);
-        match example.supervised() {
-            0 => Fate::TruncatedToNothing(example.origin, tokens),
-            _ => Fate::Truncated(example),
-        }
-    }
-
-    /// A prompt some of whose responses are too long: each is cut off or left out by itself. What has
-    /// no two responses left has nothing to rank.
-    fn fit_responses(&self, mut example: Encoded) -> Fate {
-        let (longest, prompt) = (example.longest_sequence(), example.prompt().len());
-        let (room, before) =
-            (self.config.max_tokens.saturating_sub(prompt), example.responses.len());
-        match self.config.too_long {
-            TooLong::Error => return Fate::TooLong(example.origin, longest),
-            TooLong::Truncate if room == 0 => {
-                return Fate::TruncatedToNothing(example.origin, longest);
-            }
-            TooLong::Truncate => example.keep_of_responses(|_| room),
-            TooLong::Drop => {
-                example.keep_of_responses(
-                    |response| {
-                        if response.len() <= room { response.len() } else { 0 }
-                    },
-                );
-            }
-        }
-        match example.responses.len() {
-            0 => Fate::TooLong(example.origin, longest),
-            1 if before > 1 => Fate::TooLong(example.origin, longest),
-            left if left < before => Fate::Fewer(example),
-            _ => Fate::Truncated(example),
-        }
-    }
-
     /// About a hundred times in all.
     fn tell(&self, done: usize, total: usize) {
         if let Some(progress) = self.progress
@@ -427,21 +337,6 @@ fn look_at(report: &mut Report, all: &[&Encoded]) {
     report.longest = longest.map_or(0, |longest| longest.longest_sequence());
     report.longest_origin = longest.map(|longest| longest.origin.clone());
     report.eos_added = all.iter().filter(|example| example.eos_added).count();
-}
-
-/// What becomes of a text that is cut into windows: the first of them stands for the record.
-fn windows(encoder: &Encoder<'_>, spans: &Spans, record: &Record) -> Vec<Fate> {
-    match spans.windows(encoder, record) {
-        Ok(windows) => {
-            let mut windows = windows.into_iter();
-            let first = windows.next().map(Fate::Kept);
-            first.into_iter().chain(windows.map(Fate::Window)).collect()
-        }
-        Err(defect) => {
-            let (origin, id) = (record.origin.clone(), record.id.clone());
-            vec![Fate::Bad(BadRecord { origin, id, defect })]
-        }
-    }
 }
 
 /// SHA-256 over the number of examples on each side, and each one's length, ids and learned flags, and
