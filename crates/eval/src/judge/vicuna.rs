@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::Pair;
 use crate::folder::json_lines;

@@ -96,7 +96,7 @@ fn asked(line: Line) -> Result<Option<Asked>, String> {
 mod tests {
     use super::*;
 
-    const LINES: &str = r#"{"example_id": -7, "language": "finnish", "question_text": "Missä?", "document_plaintext": "Å ja Turku. Se on täällä.", "passage_answer_candidates": [{"plaintext_start_byte": 0, "plaintext_end_byte": 12}, {"plaintext_start_byte": 13, "plaintext_end_byte": 30}], "annotations": [{"minimal_answer": {"plaintext_start_byte": -1, "plaintext_end_byte": -1}, "passage_answer": {"candidate_index": 0}}, {"minimal_answer": {"plaintext_start_byte": 19, "plaintext_end_byte": 28}, "passage_answer": {"candidate_index": 1}}]}
+    const LINES: &str = r#"{"example_id": -7, "language": "finnish", "question_text": "Missä?", "document_plaintext": "Å ja Turku. Se on täällä.", "passage_answer_candidates": [{"plaintext_start_byte": 0, "plaintext_end_byte": 12}, {"plaintext_start_byte": 13, "plaintext_end_byte": 29}], "annotations": [{"minimal_answer": {"plaintext_start_byte": -1, "plaintext_end_byte": -1}, "passage_answer": {"candidate_index": 0}}, {"minimal_answer": {"plaintext_start_byte": 19, "plaintext_end_byte": 28}, "passage_answer": {"candidate_index": 1}}]}
 {"example_id": 8, "language": "thai", "question_text": "?", "document_plaintext": "x", "passage_answer_candidates": [], "annotations": []}
 "#;
 
@@ -112,7 +112,7 @@ mod tests {
         std::fs::write(file.path(), LINES.replace(": 19", ": 21")).unwrap();
         let error = read(file.path()).unwrap_err().to_string();
         assert!(
-            error.ends_with(":1: bytes 21 to 28 are no text of the article, which has 30"),
+            error.ends_with(":1: bytes 21 to 28 are no text of the article, which has 29"),
             "{error}"
         );
     }
