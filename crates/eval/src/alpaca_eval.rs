@@ -52,7 +52,7 @@ pub fn read_annotations(path: &Path) -> Result<Vec<Annotation>> {
     let wrong = |(place, annotation): (usize, &Annotation)| {
         let preference = annotation.preference?;
         let is_known = preference == 0.0 || (1.0..=2.0).contains(&preference);
-        (!is_known).then(|| (place, preference))
+        (!is_known).then_some((place, preference))
     };
     match annotations.iter().enumerate().find_map(wrong) {
         Some((place, preference)) => Err(Error::malformed(

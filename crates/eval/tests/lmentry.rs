@@ -31,7 +31,7 @@ struct Robust {
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!("golden/lmentry.json")).unwrap()
+    serde_json::from_str(include_str!("golden/lmentry.json")).expect("it is JSON")
 }
 
 #[test]

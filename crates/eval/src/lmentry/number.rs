@@ -39,9 +39,9 @@ pub(super) fn words(number: u32) -> String {
     }
     match number {
         0..20 => SMALL[number as usize].to_owned(),
-        20..100 if number % 10 == 0 => TENS[number as usize / 10].to_owned(),
+        20..100 if number.is_multiple_of(10) => TENS[number as usize / 10].to_owned(),
         20..100 => format!("{}-{}", TENS[number as usize / 10], words(number % 10)),
-        _ if number % 100 == 0 => format!("{} hundred", words(number / 100)),
+        _ if number.is_multiple_of(100) => format!("{} hundred", words(number / 100)),
         _ => format!("{} hundred and {}", words(number / 100), words(number % 100)),
     }
 }

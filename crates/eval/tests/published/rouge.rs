@@ -18,13 +18,13 @@ struct Figures {
 }
 
 fn figures(name: &str) -> Option<BTreeMap<String, Figures>> {
-    let text = std::fs::read_to_string(data()?.join("derived").join(name)).unwrap();
-    Some(serde_json::from_str(&text).unwrap())
+    let text = std::fs::read_to_string(data()?.join("derived").join(name)).expect("it is there");
+    Some(serde_json::from_str(&text).expect("it is JSON"))
 }
 
 /// A percentage as the figures have it.
 fn percent(sum: f64, n: usize) -> f64 {
-    format!("{:.4}", 100.0 * sum / n as f64).parse().unwrap()
+    format!("{:.4}", 100.0 * sum / n as f64).parse().expect("a number")
 }
 
 #[test]
