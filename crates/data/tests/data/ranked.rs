@@ -164,7 +164,7 @@ fn preferences_of_text_are_put_into_the_template() {
 fn whole_texts_are_parted_where_they_differ_and_a_blank_goes_with_the_answers() {
     let both = |chosen: &str, rejected: &str| json!({"chosen": chosen, "rejected": rejected});
     let good = both("Q:\nA: a good", "Q:\nA: b bad");
-    let room = Room::new(&[good.clone()]);
+    let room = Room::new(std::slice::from_ref(&good));
     assert_eq!(room.first(), ["<s>Q:\nA:", " a good</s>=1", " b bad</s>=0"]);
     let room = Room::new(&[good, both("say yes", "say yes, no")]);
     assert_eq!(
