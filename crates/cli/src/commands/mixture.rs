@@ -57,7 +57,8 @@ pub fn run(options: &args::Mixture, seed: Option<u64>, terminal: &Terminal) -> R
         terminal.warn(&format!("of the first {drawn} examples drawn are left out: {losses}"));
     }
     let rows = rows(mixture, &sample);
-    let never = rows.iter().filter(|row| row.epochs * (row.of.examples as f64) < 0.5).count();
+    let is_idle = |row: &&Row| row.of.examples > 0 && row.epochs * (row.of.examples as f64) < 0.5;
+    let never = rows.iter().filter(is_idle).count();
     if never > 0 {
         terminal.warn(&format!(
             "{} of {} tasks are hardly ever drawn in this run: a number beside `\"proportional\"` is weighed \
@@ -150,6 +151,10 @@ fn table(rows: &[Row]) -> String {
         "task", "examples", "rate", "epochs", "tokens"
     );
     for row in rows {
+        if row.of.examples == 0 {
+            text += &format!("{:<width$} {:>11}   held out\n", name(row), count(row.of.held_out));
+            continue;
+        }
         text += &format!(
             "{:<width$} {:>11} {:>8.4} % {:>9.3} {:>13}\n",
             name(row),

@@ -35,7 +35,7 @@ struct Node {
 ///
 /// # Errors
 /// If a level adds up to zero, or a group that has a weight is empty. Names of groups must have passed
-/// [`check_groups`].
+/// the checks of `DataConfig::validate`.
 pub fn rates(
     members: &[Member],
     groups: &BTreeMap<String, GroupConfig>,
