@@ -24,10 +24,10 @@ sys.path.insert(0, str(HERE))
 import quickstart_tasks
 
 FAMILY = {"wants": "reading", "count": "reading", "who": "reading", "follows": "nli", "alike": "paraphrase", "opinion": "sentiment", "kind": "topic",
-          "choose": "multiple_choice", "sums": "cot", "short": "summarization", "facts": "data_to_text", "where": "reading", "gives": "reading", "unlike": "nli"}
+          "choose": "multiple_choice", "sums": "cot", "short": "summarization", "facts": "data_to_text", "where": "reading", "gives": "reading", "gets": "nli"}
 OTHERS = ["follows", "alike", "opinion", "kind", "choose", "short", "facts"]
 ALL = ["wants", "count", "who", *OTHERS, "sums"]
-UNSEEN = ["where", "gives", "unlike"]
+UNSEEN = ["where", "gives", "gets"]
 # A name, the tasks that are trained on, the exemplars before these, and the width of a model of random weights.
 RUNS = [
     ("1 task", ["who"], "zero", None),

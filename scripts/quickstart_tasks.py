@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the tasks of configs/quickstart-t5.toml: data/quickstart-t5/tasks/NAME.jsonl, all of it ours and drawn by a seed.
 
-Each file is a task with the fields of a family of templates in data/templates. `where`, `gives` and `unlike` are not trained on:
+Each file is a task with the fields of a family of templates in data/templates. `where`, `gives` and `gets` are not trained on:
 they ask of known words what no other task asks.
 
     python scripts/quickstart_tasks.py
@@ -121,16 +121,16 @@ def gives(draw):
     return {"context": f"{one} gives the {thing} to {other}.", "question": asked[0], "answer": asked[1]}
 
 
-def unlike(draw):
+def gets(draw):
     (one, other), (this, that) = two(draw, NAMES), two(draw, THINGS)
     true = draw.random() < 0.5
-    thing, person = (this, one) if true else draw.choice([(that, one), (this, other)])
-    return {"premise": f"{one} wants the {this}.", "hypothesis": f"The {thing} is what {person} wants.", "answer": "yes" if true else "no", "options": ["yes", "no"]}
+    thing, person = (this, other) if true else draw.choice([(that, other), (this, one)])
+    return {"premise": f"{one} gives the {this} to {other}.", "hypothesis": f"{person} gets the {thing}.", "answer": "yes" if true else "no", "options": ["yes", "no"]}
 
 
 # A name, and how many records.
 TASKS = [(wants, 400), (count, 400), (who, 400), (follows, 400), (opinion, 400), (kind, 400), (sums, 400), (short, 400), (facts, 400), (alike, 400), (choose, 400),
-         (where, 100), (gives, 100), (unlike, 100)]
+         (where, 100), (gives, 100), (gets, 100)]
 
 
 def main():
