@@ -21,7 +21,8 @@ pub struct DataConfig {
     /// costs memory: attention works on whole examples.
     pub max_tokens: usize,
     /// What becomes of an example longer than `max_tokens`; default `"drop"`. `"truncate"` keeps its
-    /// head, and so loses the end-of-sequence token; `"error"` refuses to start. The first two are
+    /// head, and so loses the end-of-sequence token (of a model with an encoder, the source is cut and the
+    /// answer stays whole); `"error"` refuses to start. The first two are
     /// counted and reported.
     pub too_long: TooLong,
     /// What becomes of a record that cannot be used (a missing field, an empty answer, nothing to
@@ -333,6 +334,13 @@ impl DataConfig {
         );
         for (index, source) in self.sources.iter().enumerate() {
             let key = |name: &str| format!("sources[{index}].{name}");
+            let same = |other: &&SourceConfig| other.path == source.path && !other.held_out;
+            unless(
+                !(source.held_out && self.sources.iter().any(|other| same(&other))),
+                key("held_out"),
+                "is set, and another source trains on the same file".into(),
+                Some("take the file out of one of them".into()),
+            );
             let weighed = source.weight.is_some() || source.group.is_some();
             unless(
                 !(source.held_out && (weighed || source.repeat > 1)),

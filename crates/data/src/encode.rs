@@ -179,6 +179,22 @@ impl Encoded {
         ids.into_iter().for_each(|id| self.push(id, learned, reason));
     }
 
+    /// Shortens the source before an answer to so many tokens in all; its last one, which ends it, stays. False,
+    /// and nothing is done, if the answer leaves it no room.
+    pub(crate) fn cut_source(&mut self, len: usize) -> bool {
+        let prompt = self.prompt().len();
+        let excess = self.len().saturating_sub(len);
+        // A token of text at least, and the one that ends it.
+        if prompt < excess + 2 {
+            return false;
+        }
+        let cut = prompt - 1 - excess..prompt - 1;
+        self.ids.drain(cut.clone());
+        self.learned.drain(cut.clone());
+        self.reasons.drain(cut);
+        true
+    }
+
     /// Forgets all tokens from the given position on.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.ids.truncate(len);
@@ -357,5 +373,33 @@ impl<'a> Encoder<'a> {
             _ => "the template gives no token to learn".to_owned(),
         };
         Defect::NothingLearned { learn: self.learn.to_string(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_cut_keeps_the_token_that_ends_it_and_the_whole_answer() {
+        let example = || {
+            let mut example = Encoded::empty(Origin::new("a.jsonl", 1));
+            (10..15).for_each(|id| example.push(id, false, Reason::Prompt));
+            example.push(1, false, Reason::Template);
+            example.push(20, true, Reason::Answer);
+            example.push(1, true, Reason::AnswerEnd);
+            example
+        };
+        let cut = |len| {
+            let mut example = example();
+            example.cut_source(len).then_some(example)
+        };
+        let shorter = cut(5).unwrap();
+        assert_eq!(shorter.ids, [10, 11, 1, 20, 1]);
+        assert_eq!(shorter.learned, [false, false, false, true, true]);
+        assert_eq!(shorter.reasons.len(), 5);
+        assert_eq!(cut(4).unwrap().ids, [10, 1, 20, 1]);
+        assert_eq!(cut(3), None);
+        assert_eq!(cut(8).unwrap(), example());
     }
 }

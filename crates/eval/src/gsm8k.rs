@@ -97,9 +97,11 @@ impl Task for Gsm8k {
     }
 
     fn extract(&self, _: usize, answer: &str) -> String {
-        let marker = ["#### ", "A: "].into_iter().find(|marker| answer.contains(marker));
+        // `A: ` begins a line; inside one it is text.
+        let lines = format!("\n{answer}");
+        let marker = ["#### ", "\nA: "].into_iter().find(|marker| lines.contains(marker));
         match marker {
-            Some(marker) => number_behind(answer, marker),
+            Some(marker) => number_behind(&lines, marker),
             None => last_number(answer),
         }
         .unwrap_or_default()
@@ -151,6 +153,7 @@ mod tests {
     fn the_number_behind_the_marker_counts() {
         let suite = open(0);
         let right = |answer| suite.score(0, &suite.extract(0, answer))["accuracy"] == 1.0;
+        assert!(right("Of group A: 3 go. The answer is 1003.") && right("So:\nA: 1003"));
         assert!(right("1 + 2\n#### 1003") && right("A: 1,003") && right("It makes 1,003."));
         assert!(
             !right("#### 1003.") && !right("1003\n#### 1004") && !right("") && !right("A: none")

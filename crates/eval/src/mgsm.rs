@@ -164,6 +164,15 @@ fn json_of_python(text: &str) -> String {
     json
 }
 
+/// The digits of the scripts that the questions are written in, as Python's `float` reads them.
+fn ascii_digit(c: char) -> char {
+    /// Where each row of ten digits begins: Arabic, Persian, Devanagari, Bengali, Telugu, Thai, full width.
+    const ZEROS: [char; 7] = ['٠', '۰', '०', '০', '౦', '๐', '０'];
+    let value = |zero: &char| (c as u32).checked_sub(*zero as u32).filter(|value| *value < 10);
+    let digit = ZEROS.iter().find_map(value);
+    digit.and_then(|value| char::from_digit(value, 10)).unwrap_or(c)
+}
+
 impl Task for Mgsm {
     fn name(&self) -> &'static str {
         "mgsm"
@@ -178,7 +187,8 @@ impl Task for Mgsm {
     }
 
     fn extract(&self, _: usize, answer: &str) -> String {
-        last_number(answer).unwrap_or_default()
+        let digits: String = answer.chars().map(ascii_digit).collect();
+        last_number(&digits).unwrap_or_default()
     }
 
     fn score(&self, example: usize, extracted: &str) -> Scores {
@@ -206,6 +216,15 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn digits_of_every_script_are_digits() {
+        let read = |text: &str| last_number(&text.chars().map(ascii_digit).collect::<String>());
+        for text in ["উত্তর হল ১৮।", "คำตอบคือ ๑๘", "సమాధానం ౧౮", "答えは１８です", "18."]
+        {
+            assert_eq!(read(text).as_deref(), Some("18"), "{text}");
+        }
+    }
 
     const EXEMPLARS: &str = r#""""Prompts."""
 OTHER = [1, 2]

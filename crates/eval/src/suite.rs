@@ -74,7 +74,9 @@ const SUITES: [(&str, &str, Open); 10] = [
         "LMentry: 25 elementary tasks, by patterns; robustness with all 41 files",
         |data, options| Ok(Box::new(Lmentry::open(data, options.task.as_deref(), false)?)),
     ),
-    ("user_oriented", "252 tasks of users (Self-Instruct), by ROUGE-L", |data, _| {
+    ("user_oriented", "252 tasks of users (Self-Instruct), by ROUGE-L", |data, options| {
+        // It has no parts to be named.
+        options.chosen("user_oriented", data, Vec::new())?;
         Ok(Box::new(UserOriented::open(data)?))
     }),
     (

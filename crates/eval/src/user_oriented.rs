@@ -122,16 +122,22 @@ impl Rating {
     /// All of them, the best first.
     pub const ALL: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
 
-    /// The rating that a judge's reply gives: the last of the letters that stands by itself.
+    /// The rating that a judge's reply gives: the letter that follows the last `Rating`, else the last one that
+    /// stands by itself.
     ///
     /// ```
     /// use albacore_eval::Rating;
     /// assert_eq!(Rating::parse("A good start, but: Rating: C."), Some(Rating::C));
+    /// assert_eq!(Rating::parse("Rating: B. A good answer."), Some(Rating::B));
     /// assert_eq!(Rating::parse("Bad"), None);
     /// ```
     pub fn parse(reply: &str) -> Option<Self> {
-        let words = reply.split(|c: char| !c.is_alphanumeric());
-        words.rev().find_map(|word| Self::ALL.into_iter().find(|rating| word == rating.letter()))
+        let is_it = |word: &str| Self::ALL.into_iter().find(|rating| word == rating.letter());
+        let words = |text: &'_ str| text.split(|c: char| !c.is_alphanumeric()).map(is_it).collect();
+        let behind = reply.rfind("Rating").map(|at| &reply[at..]);
+        let behind: Vec<Option<Self>> = behind.map(words).unwrap_or_default();
+        let all: Vec<Option<Self>> = words(reply);
+        behind.into_iter().flatten().next().or_else(|| all.into_iter().flatten().next_back())
     }
 
     fn letter(self) -> &'static str {

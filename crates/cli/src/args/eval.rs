@@ -14,7 +14,10 @@ pub(super) const HELP: &str = "Example:\n  albacore eval models/base runs/tuned 
         bbh        BIG-Bench Hard, 3 exemplars, answered at once\n  \
         bbh_cot    the same, reasoned out\n  \
         gsm8k      grade school mathematics, 8 exemplars, reasoned out\n  \
-        mgsm       the same in 10 languages, reasoned out in each; English is `mgsm/en`\n\n\
+        mgsm       the same in 10 languages, reasoned out in each; English is `mgsm/en`\n  \
+        lmentry    25 elementary tasks, by patterns; robustness with all 41 files\n  \
+        tydiqa     gold passages in 8 languages, 1 exemplar; English is `tydiqa/english`\n  \
+        user_oriented  252 tasks of users (Self-Instruct), by ROUGE-L\n\n\
         RUN/answers.jsonl has every prompt, answer and score, RUN/results.json the table; RUN is runs/eval, or as\n\
         the config says. Run the same command again after a stop: it goes on after the last answer.";
 

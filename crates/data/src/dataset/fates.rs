@@ -23,7 +23,9 @@ impl Preparation<'_> {
             return Fate::TooLong(example.origin, example.ids.len());
         }
         let tokens = example.len();
-        example.truncate(*max_tokens);
+        if !(self.tokenizer.has_encoder() && example.cut_source(*max_tokens)) {
+            example.truncate(*max_tokens);
+        }
         match example.supervised() {
             0 => Fate::TruncatedToNothing(example.origin, tokens),
             _ => Fate::Truncated(example),

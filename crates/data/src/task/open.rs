@@ -10,7 +10,7 @@ use crate::task::files::expand;
 use crate::task::reader::{Opened, Reader, objects};
 use crate::task::shards::Shard;
 use crate::task::{Form, Task, Templates};
-use crate::{Error, Format, Random, Result, SourceConfig};
+use crate::{Error, Format, Problem, Random, Result, SourceConfig};
 
 /// Opens all tasks of a source: reads where its records lie, and not one of them more.
 ///
@@ -32,6 +32,7 @@ pub(crate) fn open(
         }
         None => None,
     };
+    check_excluded(source, index)?;
     let found = files(source)?;
     let tasks = if source.is_task_each() {
         found
@@ -89,6 +90,22 @@ fn one(source: &SourceConfig, file: &Path) -> Result<Option<Opened>> {
     let excluded =
         opened.categories.iter().any(|category| source.exclude_categories.contains(category));
     Ok((!excluded).then_some(opened))
+}
+
+/// A task that is held out by its whole name must be there: one that is misspelt would be trained on.
+fn check_excluded(source: &SourceConfig, index: usize) -> Result<()> {
+    let names: Vec<_> = expand(&source.path)?.iter().map(|file| stem(file)).collect();
+    let is_name = |pattern: &&String| !pattern.contains(['*', '?', '[']);
+    let unknown = source.exclude.iter().filter(is_name).find(|name| !names.contains(name));
+    unknown.map_or(Ok(()), |name| {
+        let likeness = |known: &&String| strsim::jaro_winkler(name, known);
+        let nearest = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        Err(Error::Config(Problem {
+            key: format!("data.sources[{index}].exclude"),
+            message: format!("names `{name}`, wanted the name of one of its {} tasks", names.len()),
+            hint: nearest.map(|nearest| format!("the nearest is `{nearest}`")),
+        }))
+    })
 }
 
 fn excludes(source: &SourceConfig, name: &str) -> bool {

@@ -188,6 +188,11 @@ fn a_source_that_is_held_out_is_measured_whole_and_never_trained_on() {
         assert_eq!(held_out.iter().filter(of_b).count(), 3);
         assert_eq!(train.iter().filter(of_b).count(), 0);
     }
+    let twice = room.config.sources[0].clone();
+    room.config.sources.push(SourceConfig { held_out: true, ..twice });
+    let message = "is set, and another source trains on the same file";
+    assert_eq!(room.config.validate()[0].message, message);
+    room.config.sources.pop();
     room.config.sources[0].held_out = true;
     assert_eq!(room.config.validate()[0].message, "are all held out, wanted one to train on");
     room.config.sources[0].held_out = false;

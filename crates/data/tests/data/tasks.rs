@@ -246,6 +246,10 @@ fn held_out_tasks_and_categories_are_left_out_by_name_and_one_must_remain() {
         names(without(&["task1_opposites"], &["Title Generation"])).unwrap(),
         ["task2_opposites"]
     );
+    let typo = names(without(&["task1_oposites", "nothing*"], &[])).unwrap_err();
+    let wanted =
+        "`data.sources[0].exclude` names `task1_oposites`, wanted the name of one of its 3 tasks";
+    assert_eq!(typo, wanted);
     let none = names(without(&["task*"], &[])).unwrap_err();
     assert!(none.ends_with("is left: all are excluded") && none.contains("3 tasks"), "{none}");
     room.write(

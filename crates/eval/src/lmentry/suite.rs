@@ -86,8 +86,12 @@ impl Task for Lmentry {
         Mean::OfTasks
     }
 
-    /// With all 41 files: accuracy, robustness in its four kinds, and the LMentry score.
+    /// With all 41 files, and a reply to every example: accuracy, robustness in its four kinds, and the LMentry
+    /// score. They are shares of all examples, so some of these say nothing.
     fn summary(&self, scored: &BTreeMap<usize, Scores>) -> BTreeMap<String, f64> {
+        if scored.len() < self.examples.len() {
+            return BTreeMap::new();
+        }
         let mut tallies = BTreeMap::new();
         for (&number, scores) in scored {
             let (file, example) = self.example(number);
