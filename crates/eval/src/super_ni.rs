@@ -12,11 +12,11 @@
 
 use std::path::{Path, PathBuf};
 
-use albacore_data::{Decoding, RougeL, Tokenization};
+use albacore_data::Decoding;
 use serde::Deserialize;
 
 use crate::folder::{find, json, read, stems};
-use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task};
+use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task, text_scores};
 
 /// Instances of a task that are asked.
 const INSTANCES: usize = 100;
@@ -171,13 +171,6 @@ fn asked(input: &str) -> String {
     ended(format!("Now complete the following example -\nInput: {}", input.trim())) + "\n"
 }
 
-/// As exact match compares texts.
-fn normal(text: &str) -> String {
-    let text: String =
-        text.to_lowercase().chars().filter(|character| !character.is_ascii_punctuation()).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 impl Task for SuperNi {
     fn name(&self) -> &'static str {
         "super_ni"
@@ -193,12 +186,7 @@ impl Task for SuperNi {
     }
 
     fn score(&self, example: usize, extracted: &str) -> Scores {
-        let references = &self.examples[example].references;
-        let found = normal(extracted);
-        let exact = references.iter().any(|reference| normal(reference) == found);
-        let references = references.iter().map(String::as_str);
-        let rouge = RougeL::best(extracted, references, Tokenization::Stemmed);
-        Scores::from([("exact_match", f64::from(exact)), ("rouge_l", rouge.f_measure)])
+        text_scores(extracted, &self.examples[example].references)
     }
 
     fn headline(&self, category: &str) -> &'static str {

@@ -9,7 +9,8 @@ use albacore_model::Model;
 use crate::Result;
 use crate::metrics::Named;
 use crate::objective::{Counts, Term};
-use crate::step::{Aim, Measured, Told, packed};
+use crate::packed::packed;
+use crate::step::{Aim, Measured, Told};
 
 /// All terms of the objective over all of `examples`, as of one step: `held_out_loss`, ….
 pub(crate) fn measure(

@@ -26,6 +26,7 @@ mod manifest;
 mod metrics;
 mod objective;
 mod optimizer;
+mod packed;
 mod reference;
 mod resume;
 mod run;

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use self::pending::Pending;
 use crate::objective::Groups;
-use crate::step::packed;
+use crate::packed::packed;
 use crate::{Error, Result};
 
 /// The name of the file, in a run's folder and in a checkpoint's.

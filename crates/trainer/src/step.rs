@@ -2,10 +2,11 @@
 
 use albacore_data::Batch;
 use albacore_kernels::{Later, Recompute, Tape, storage};
-use albacore_model::{Model, Packed, Rows};
+use albacore_model::Model;
 
 use crate::Result;
 use crate::objective::{Counts, Groups, Loss, Objective, Term};
+use crate::packed::packed;
 use crate::reference::Reference;
 
 /// What the loss of a step is made by.
@@ -58,12 +59,6 @@ impl Told {
         loss.terms.extend(objective.parts(behind, log_sums, counts));
         loss
     }
-}
-
-/// A batch as the model takes it.
-pub(crate) fn packed(model: &Model, batch: Batch) -> Result<Packed> {
-    let Batch { ids, starts, is_response, rows, targets, target_starts, .. } = batch;
-    Ok(model.pack(Rows { ids, starts, is_response, rows, targets, target_starts })?)
 }
 
 /// What the batches of one step add up to, besides their gradient.

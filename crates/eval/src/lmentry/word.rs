@@ -16,6 +16,15 @@ fn is_a_word(letter: &str) -> bool {
     ["a", "i"].contains(&letter)
 }
 
+/// Of a reply that is such a word, or says so in a sentence of these forms or one that all tasks share.
+fn marked(reply: &Reply, word: &str, mut bases: Vec<String>) -> Mark {
+    if is_answer(reply, word) {
+        return Mark::RIGHT;
+    }
+    bases.extend(shared(word));
+    Sentences::new(bases).mark(reply)
+}
+
 /// A word with a certain first letter is asked for.
 #[derive(Deserialize)]
 pub(super) struct StartsWithLetter {
@@ -30,11 +39,8 @@ impl Rule for StartsWithLetter {
         let letter = literal(&self.letter);
         let rest = if is_a_word(&self.letter) { r"\w*" } else { r"\w+" };
         let word = the_word(&format!("{letter}-?{rest}"));
-        if is_answer(reply, &word) {
-            return Mark::RIGHT;
-        }
         let letter = the_letter(&letter);
-        let mut bases = vec![
+        let bases = vec![
             format!("{POSSIBLE} is {word}"),
             format!("{word} is {POSSIBLE}"),
             format!("{word} (starts|begins) with {letter}"),
@@ -46,8 +52,7 @@ impl Rule for StartsWithLetter {
             format!("How about {word}"),
             format!("May I suggest {word}"),
         ];
-        bases.extend(shared(&word));
-        Sentences::new(bases).mark(reply)
+        marked(reply, &word, bases)
     }
 }
 
@@ -65,11 +70,8 @@ impl Rule for EndsWithLetter {
         let letter = literal(&self.letter);
         let rest = if is_a_word(&self.letter) { r"\w*" } else { r"\w+" };
         let word = the_word(&format!("{rest}{letter}"));
-        if is_answer(reply, &word) {
-            return Mark::RIGHT;
-        }
         let letter = the_letter(&letter);
-        let mut bases = vec![
+        let bases = vec![
             format!("{POSSIBLE} is {word}"),
             format!("{word} is {POSSIBLE}"),
             format!("{word} ends with {letter}"),
@@ -80,8 +82,7 @@ impl Rule for EndsWithLetter {
             format!("{word} is (a|one) word whose last letter is {letter}How about {word}"),
             format!("May I suggest {word}"),
         ];
-        bases.extend(shared(&word));
-        Sentences::new(bases).mark(reply)
+        marked(reply, &word, bases)
     }
 }
 
@@ -100,14 +101,9 @@ impl Rule for WordContaining {
             false => format!(r"((\w+{letter}\w*)|(\w*{letter}\w+)|({letter}-\w+))"),
         };
         let word = the_word(&word);
-        if is_answer(reply, &word) {
-            return Mark::RIGHT;
-        }
         let letter = the_letter(&letter);
-        let mut bases =
-            vec![format!("{word} (is a word (that|which) )?(contains|uses|has) {letter}")];
-        bases.extend(shared(&word));
-        Sentences::new(bases).mark(reply)
+        let bases = vec![format!("{word} (is a word (that|which) )?(contains|uses|has) {letter}")];
+        marked(reply, &word, bases)
     }
 }
 
