@@ -6,7 +6,8 @@ Shows, for each piece of work, every peer's speed, share of the card's peak and 
     llama1b      full finetuning, Llama-3.2-1B's shape, bf16 with f32 master AdamW, 16 x 2048 tokens a step
     smollm2      the same, SmolLM2-135M's shape, 32 x 1024
     t5           the same, Flan-T5-large's shape, 32 pairs of 512 source and 128 target tokens, without dropout
-    t5_dropped   the same with dropout of 0.05, as Flan-T5 was tuned
+    t5_dropped   the same with dropout of 0.05
+    t5_flan      the same as Flan-T5 was tuned: dropout of 0.05, Adafactor, z-loss
     attention    causal flash attention forward and backward, 4 x 16 heads x 4096 x 128
     head         linear + cross entropy forward and backward, 32,768 tokens x 2048 x 128,256 words
     decode       128 new tokens after 128, greedy, batch 64, Llama-3.2-1B's shape: transformers' `generate`
@@ -20,8 +21,9 @@ run ends within `--seconds`; what did not fit says so, and `--only` with more se
 
 Peers of finetuning a LLaMA, each with fused AdamW on f32 masters, flash SDPA, and the largest micro-batch that fits: eager; each
 block and the loss compiled; the whole model compiled with CUDA graphs; one flat row through PyTorch's `varlen_attn`;
-liger-kernel; TRL. Of a T5 (torch_t5.py): transformers' own with SDPA, eager, by blocks and whole compiled. Both sides: the same random weights and ids, rows of one sequence (no mask is needed, which suits the
-peers), loss on every token, gradients clipped at norm 1. albacore takes the first of a list of settings that fits.
+liger-kernel; TRL. Of a T5 (torch_t5.py): transformers' own with SDPA, eager, by blocks and whole compiled; with Adafactor, PyTorch's own
+(`foreach`) and transformers' beside it. Both sides: the same random weights and ids, rows of one sequence (no mask is needed, which suits the
+peers), loss on every token, gradients clipped at norm 1 (of `t5_flan` not at all, as T5X has it). albacore takes the first of a list of settings that fits.
 
 How it measures. The peers of one piece of work share a process (torch_peers.py), albacore has its own, and the two never run at once. Steps
 are timed between CUDA events, the host one step ahead; the first ones are not counted. albacore's rate is taken from
@@ -46,17 +48,19 @@ from watched import Card, Failure, PeakMemory, finish, read_lines, start, write_
 
 # Sizes and the share of all seconds that a piece of work may take.
 WORK = {
-    "llama1b": {"share": 0.28, "shape": "llama-3.2-1b", "rows": 16, "tokens": 2048},
-    "smollm2": {"share": 0.20, "shape": "smollm2-135m", "rows": 32, "tokens": 1024},
-    "t5": {"share": 0.16, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.0},
-    "t5_dropped": {"share": 0.10, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.05},
+    "llama1b": {"share": 0.24, "shape": "llama-3.2-1b", "rows": 16, "tokens": 2048},
+    "smollm2": {"share": 0.18, "shape": "smollm2-135m", "rows": 32, "tokens": 1024},
+    "t5": {"share": 0.14, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.0},
+    "t5_dropped": {"share": 0.08, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.05},
+    "t5_flan": {"share": 0.12, "shape": "flan-t5-large", "rows": 32, "source": 512, "target": 128, "dropout": 0.05, "z_loss": 1e-4},
     "attention": {"share": 0.06, "batch": 4, "heads": 16, "tokens": 4096, "width": 128},
     "head": {"share": 0.08, "tokens": 32768, "width": 2048, "vocabulary": 128256},
     "decode": {"share": 0.12, "shape": "llama-3.2-1b", "rows": 64, "tokens": 128, "new": 128},
 }
 TINY = {"rows": 4, "tokens": 64, "shape": "tiny", "batch": 1, "heads": 2, "width": 32, "vocabulary": 1031, "new": 8, "source": 48, "target": 12}
-TRAINING = ("llama1b", "smollm2", "t5", "t5_dropped")
+TRAINING = ("llama1b", "smollm2", "t5", "t5_dropped", "t5_flan")
 OPTIMIZER = {"learning_rate": 1e-5, "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.0, "max_grad_norm": 1.0}
+ADAFACTOR = {"learning_rate": 5e-4, "max_grad_norm": 0.0}  # of work with a z-loss
 SETTINGS = [("none", 1), ("selective", 1), ("selective", 2), ("selective", 4), ("block", 4)]  # albacore's recompute, batches a step
 PEAK, DISTINCT, WARM = 989e12, 8, 3  # FLOP/s; steps of different ids; steps that are not counted
 
@@ -106,14 +110,16 @@ def albacore_side(arguments, name, work, deadline):
         return {"error": "the peers' process had not saved the model"}
     flops, tokens, tried = flops_per_token(work / "model", size), tokens_of(size), []
     dropout = {"dropout": size["dropout"]} if "dropout" in size else {}
+    flan = "z_loss" in size
+    optim = {"kind": "adafactor", **ADAFACTOR} if flan else {"kind": "adamw", **OPTIMIZER}
     for at, (recompute, batches) in enumerate(SETTINGS):
         run = work / f"albacore-{at}"
         label = f"recompute {recompute}, {batches} batches a step"
         config = write_config(work / "albacore.toml", {
             "run": {"dir": str(work), "name": run.name}, "model": {"path": str(work / "model")},
             "data": {"template": "none", "tokens_per_batch": size["rows"] * tokens // batches, "max_tokens": tokens, "shuffle": False},
-            "[data.sources]": {"path": str(work / "rows.jsonl"), "format": "tokens"}, "optim": {"kind": "adamw", **OPTIMIZER},
-            "schedule": {"kind": "constant"}, "checkpoint": {"every": 0},
+            "[data.sources]": {"path": str(work / "rows.jsonl"), "format": "tokens"}, "optim": optim,
+            "objective": {"kind": "sft"} | ({"z_loss": size["z_loss"]} if flan else {}), "schedule": {"kind": "constant"}, "checkpoint": {"every": 0},
             "train": {"steps": 100_000, "batches_per_step": batches, "recompute": recompute, "precision": None if arguments.device == "cpu" else "bf16"} | dropout})
         log, memory, begin, first = work / f"{run.name}.log", PeakMemory(arguments.card), time.monotonic(), []
         child = start(arguments.albacore, config, log, arguments.device, arguments.threads)
@@ -195,7 +201,7 @@ def main():
     parser.add_argument("--albacore", type=pathlib.Path, help="the binary; without it the peers alone")
     parser.add_argument("--output", type=pathlib.Path, help="everything measured, as JSON")
     parser.add_argument("--only", help=f"of {', '.join(WORK)}, with commas")
-    parser.add_argument("--seconds", type=float, default=235, help="for everything")
+    parser.add_argument("--seconds", type=float, default=270, help="for everything")
     parser.add_argument("--box", type=float, default=4, help="seconds in which the steps of one side are timed")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of a moment, to try the script")

@@ -340,7 +340,7 @@ def main():
     peers = Peers(parser.parse_args())
     torch._dynamo.config.recompile_limit = 64
     peers.say(about={"device": torch.cuda.get_device_name() if peers.cuda else "cpu", "torch": torch.__version__, "transformers": transformers.__version__})
-    works = {"attention": attention_peers, "head": head_peers, "decode": decode_peers, "t5": train_t5, "t5_dropped": train_t5}
+    works = {"attention": attention_peers, "head": head_peers, "decode": decode_peers, "t5": train_t5, "t5_dropped": train_t5, "t5_flan": train_t5}
     works.get(peers.arguments.name, train_peers)(peers)
 
 

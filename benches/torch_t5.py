@@ -1,13 +1,16 @@
 """The peers of finetuning a T5, for torch_peers.py: transformers' own model with SDPA, eager and compiled.
 
 Each row is one pair of the full lengths, so that nothing is padded and no mask is needed, which suits the peers. As transformers
-keeps it when it loads a T5 in bf16, `wo` is f32 (and with it all of the residual stream behind it); AdamW works on f32 masters.
+keeps it when it loads a T5 in bf16, `wo` is f32 (and with it all of the residual stream behind it); AdamW works on f32 masters,
+and so does Adafactor where the work has a z-loss, as Flan-T5 was tuned: PyTorch's own, whose `foreach` form is the fast one, and
+transformers'.
 """
 import gc
 
 import torch
+from transformers.optimization import Adafactor
 
-from gpu_peers import DISTINCT, OPTIMIZER, flops_per_token, rates
+from gpu_peers import ADAFACTOR, DISTINCT, OPTIMIZER, flops_per_token, rates
 from random_llama import save_model
 from random_t5 import make_t5
 from watched import write_lines
@@ -28,6 +31,21 @@ def train_t5(peers):
     def describe(settings):
         return lambda seconds: rates([rows * (source + target) / second for second in seconds], flops) | settings
 
+    z_loss = size.get("z_loss")
+
+    def optimizer_of(masters, way):
+        if z_loss is None:
+            return torch.optim.AdamW(masters, lr=OPTIMIZER["learning_rate"], betas=tuple(OPTIMIZER["betas"]), eps=OPTIMIZER["epsilon"],
+                                     weight_decay=OPTIMIZER["weight_decay"], fused=peers.cuda)
+        if way == "transformers' Adafactor":
+            return Adafactor(masters, lr=ADAFACTOR["learning_rate"], relative_step=False, warmup_init=False)
+        return torch.optim.Adafactor(masters, lr=ADAFACTOR["learning_rate"], weight_decay=0.0, foreach=True)
+
+    def loss_of(run, part):
+        labels = part[:, source:].contiguous()
+        found = run(input_ids=part[:, :source], labels=labels, use_cache=False)
+        return found.loss if z_loss is None else found.loss + z_loss * found.logits.float().logsumexp(-1).square().mean()
+
     def manual(way, at_once):
         """A training step of micro-batches of `at_once` pairs."""
         model = make_t5(size["shape"], size["dropout"], device=device).train()
@@ -42,19 +60,19 @@ def train_t5(peers):
             for block in [*model.encoder.block, *model.decoder.block]:
                 block.compile()
         run = torch.compile(model) if way == "whole model compiled" else model
-        optimizer = torch.optim.AdamW(masters, lr=OPTIMIZER["learning_rate"], betas=tuple(OPTIMIZER["betas"]), eps=OPTIMIZER["epsilon"],
-                                      weight_decay=OPTIMIZER["weight_decay"], fused=peers.cuda)
+        optimizer = optimizer_of(masters, way)
         made = [0]
 
         def step():
             batch, total = ids[made[0] % DISTINCT], 0.0
             made[0] += 1
             for part in batch.split(at_once):
-                loss = run(input_ids=part[:, :source], labels=part[:, source:].contiguous(), use_cache=False).loss * (len(part) / rows)
+                loss = loss_of(run, part) * (len(part) / rows)
                 loss.backward()
                 total = total + loss.detach()
             torch._foreach_copy_([master.grad for master in masters], [weight.grad for weight in weights])
-            torch.nn.utils.clip_grad_norm_(masters, OPTIMIZER["max_grad_norm"])
+            if z_loss is None:
+                torch.nn.utils.clip_grad_norm_(masters, OPTIMIZER["max_grad_norm"])
             optimizer.step()
             with torch.no_grad():
                 torch._foreach_copy_(weights, masters)
@@ -82,4 +100,6 @@ def train_t5(peers):
     peers.measure("sdpa", lambda: fitting("sdpa"))
     peers.measure("sdpa, blocks compiled", lambda: fitting("blocks compiled"), needs=15)
     peers.measure("sdpa, whole model compiled", lambda: fitting("whole model compiled"), needs=30)
+    if z_loss is not None:
+        peers.measure("transformers' Adafactor", lambda: fitting("transformers' Adafactor"))
     peers.measure("eager attention", lambda: fitting("eager attention"))

@@ -10,13 +10,17 @@ Shows, each in one line of a table with the worst found and what is allowed:
     repeat   two runs of twelve steps end with the same bytes of weights and optimizer state and the same losses; so
              does a run that is SIGKILLed three times (before its first checkpoint, while it writes one, after the
              next) and started again each time with the same command. --narrow: the same with `optim.state = "int8"`,
-             `optim.offload` and without `train.master_weights`
+             `optim.offload` and without `train.master_weights`; --t5: of a T5, with Adafactor and its momentum, z-loss,
+             label smoothing and dropout
+    flan     twenty steps of a T5 in f32 and in bf16 beside transformers' T5 and its Adafactor, with z-loss and label
+             smoothing. f32: ten losses and gradient norms within 1e-4
 
     python scripts/check_gpu.py parity --albacore target/gpu/albacore --output parity.json [--model MODEL] [--cpu]
-    python scripts/check_gpu.py repeat --albacore target/gpu/albacore --output repeat.json [--model MODEL] [--narrow]
+    python scripts/check_gpu.py repeat --albacore target/gpu/albacore --output repeat.json [--model MODEL] [--narrow | --t5]
+    python scripts/check_gpu.py flan --albacore target/gpu/albacore --output flan.json [--model MODEL]
     python scripts/check_gpu.py parity … --device cpu --tiny        # the script itself, without a GPU
 
-MODEL is a Hugging Face folder; without one, a LLaMA of SmolLM2-135M's shape with random weights is made. The records
+MODEL is a Hugging Face folder; without one, a LLaMA of SmolLM2-135M's shape, or a T5 of Flan-T5-small's, with random weights is made. The records
 are random ids of many lengths, in each a part that is not learned. `--device cpu` runs both sides there, albacore in f32
 alone; `--cpu` adds albacore's losses in f32 on the CPU. The exit status is the number of failed lines.
 
@@ -48,7 +52,9 @@ import torch
 import transformers
 from safetensors import safe_open
 
+from flan_peer import ADAFACTOR, SOFTENING, flan_steps
 from random_llama import make_model, random_record, save_model
+from random_t5 import make_t5, random_pair
 from watched import Card, Failure, PeakMemory, finish, read_lines, start, write_config, write_lines
 
 STEPS, JUDGED, MICRO_BATCHES = 20, 10, 2
@@ -72,15 +78,15 @@ def save_report(arguments):
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def make_steps(vocabulary, budget, numbers):
+def make_steps(vocabulary, budget, numbers, record=random_record, shortest=2):
     """steps x batches x records; a batch has exactly `budget` tokens, so that packing in file order can only make these."""
     steps = [[[] for _ in range(MICRO_BATCHES)] for _ in range(STEPS)]
     for batch in (batch for batches in steps for batch in batches):
         room = budget
         while room:
-            length = numbers.choice([2, 33, budget // 7, budget // 3, numbers.randint(3, budget // 2)])
+            length = numbers.choice([shortest, 33, budget // 7, budget // 3, numbers.randint(3, budget // 2)])
             length = room if room < length + 8 else length
-            batch.append(random_record(numbers, vocabulary, length))
+            batch.append(record(numbers, vocabulary, length))
             room -= length
     return steps
 
@@ -92,14 +98,15 @@ def newest_checkpoint(run):
 # parity
 
 
-def train(arguments, name, model, rows, budget, steps, precision, device):
+def train(arguments, name, model, rows, budget, steps, precision, device, optim=None, objective=None):
     """Trains over `rows` in file order; returns the run's folder and (MiB, where they were read)."""
     write_lines(arguments.work / "parity.jsonl", rows)
     config = write_config(arguments.work / f"{name}.toml", {
         "run": {"dir": str(arguments.work), "name": name}, "model": {"path": str(model)},
         "data": {"template": "none", "tokens_per_batch": budget, "max_tokens": budget, "shuffle": False},
         "[data.sources]": {"path": str(arguments.work / "parity.jsonl"), "format": "tokens"},
-        "optim": {"kind": "adamw", **OPTIMIZER}, "schedule": {"kind": "constant", "warmup_steps": 0},
+        "optim": optim or {"kind": "adamw", **OPTIMIZER}, "objective": {"kind": "sft", **(objective or {})},
+        "schedule": {"kind": "constant", "warmup_steps": 0},
         "train": {"steps": steps, "batches_per_step": MICRO_BATCHES, "precision": precision}, "checkpoint": {"every": 0, "keep_last": 1}})
     log, memory = arguments.work / f"{name}.log", PeakMemory(arguments.card)
     child = start(arguments.albacore, config, log, device, arguments.threads)
@@ -248,6 +255,49 @@ def judge(losses, norms, ours, theirs, sequences):
         line(f"PyTorch {mode}: whole gradient", overall, None, f"worst parameter {each[worst]:.3g}, {worst}")
 
 
+# flan
+
+
+def check_flan(arguments, model):
+    budget = 128 if arguments.tiny else 1024
+    steps = make_steps(json.loads((model / "config.json").read_text())["vocab_size"], budget, random.Random(4), random_pair, 3)
+    rows = [record for batches in steps for batch in batches for record in batch]
+    report["flan"] = {"budget": budget, "sequences": len(rows), "losses": {}, "grad_norms": {}, "peak_mib": {}}
+    losses, norms = report["flan"]["losses"], report["flan"]["grad_norms"]
+    modes = ("f32", "bf16") if arguments.device != "cpu" else ("f32",)
+    for precision in modes:
+        try:
+            run, memory = train(arguments, f"flan-{precision}", model, rows, budget, STEPS, None if arguments.device == "cpu" else precision, arguments.device,
+                                {"kind": "adafactor", **ADAFACTOR}, SOFTENING)
+            metrics = read_lines(run / "metrics.jsonl")
+            losses[f"albacore {precision}"], norms[f"albacore {precision}"] = [row["loss"] for row in metrics], [row["grad_norm"] for row in metrics]
+            report["flan"]["peak_mib"][precision] = memory
+            told = max(abs(row["loss_mle"]) for row in metrics) if SOFTENING["label_smoothing"] else 0
+            line(f"{precision}: steps missing", abs(len(metrics) - STEPS), 0, f"peak memory {memory[0]} MiB ({memory[1]}); `loss_mle` to {told:.4g}")
+            shutil.rmtree(run)
+        except Exception as error:
+            line(f"{precision}: albacore's runs that failed", 1, 0)
+            print(error, flush=True)
+        losses[f"PyTorch {precision}"], norms[f"PyTorch {precision}"] = flan_steps(model, steps, precision, arguments.device.split(":")[0])
+        save_report(arguments)
+    for values in (losses, norms):
+        print("\n step  " + "  ".join(f"{side:>17}" for side in values))
+        for at in range(STEPS):
+            print(f"{at + 1:5}  " + "  ".join(f"{side[at]:17.6f}" if at < len(side) else " " * 17 for side in values.values()))
+    print()
+    for precision in modes:
+        if f"albacore {precision}" not in losses:
+            continue
+        pairs = list(zip(losses[f"albacore {precision}"], losses["PyTorch f32"]))
+        exact = precision == "f32"
+        line(f"{precision}: loss of a step against PyTorch f32, ten steps", max(abs(one - two) for one, two in pairs[:JUDGED]), 1e-4 if exact else None)
+        line(f"{precision}: the ten after", max(abs(one - two) for one, two in pairs[JUDGED:]))
+        off = max(abs(one / two - 1) for one, two in zip(norms[f"albacore {precision}"][:JUDGED], norms["PyTorch f32"]))
+        line(f"{precision}: gradient norm, relative, ten steps", off, 1e-4 if exact else None)
+    if "PyTorch bf16" in losses:
+        line("PyTorch bf16: loss of a step, ten steps", max(abs(one - two) for one, two in list(zip(losses["PyTorch bf16"], losses["PyTorch f32"]))[:JUDGED]))
+
+
 # repeat
 
 
@@ -256,11 +306,15 @@ def repeat_config(arguments, model, name, total):
     on_gpu = arguments.device != "cpu"
     optim = {"state": "int8", "offload": on_gpu} if arguments.narrow else {}
     train = {"master_weights": False} if arguments.narrow and on_gpu else {}
+    objective = {"kind": "sft"}
+    if arguments.t5:
+        optim, train, objective = {"kind": "adafactor", **ADAFACTOR}, {"dropout": 0.1}, {"kind": "sft", **SOFTENING}
     return write_config(arguments.work / f"{name}.toml", {
         "run": {"dir": str(arguments.work), "name": name}, "model": {"path": str(model)},
         "data": {"template": "none", "tokens_per_batch": total, "max_tokens": total // 2, "shuffle": True},
         "[data.sources]": {"path": str(arguments.work / "repeat.jsonl"), "format": "tokens"},
-        "optim": {"learning_rate": 1e-4, "weight_decay": 0.1, **optim}, "schedule": {"kind": "cosine", "warmup_steps": 3},
+        "optim": {"learning_rate": 1e-4, "weight_decay": 0.1, **optim}, "objective": objective,
+        "schedule": {"kind": "cosine", "warmup_steps": 3},
         "train": {"steps": 12, "batches_per_step": 2, "precision": "bf16" if on_gpu else None, **train},
         "checkpoint": {"every": 4, "keep_last": 2}})
 
@@ -327,7 +381,7 @@ def killed_run(arguments, model, total, seen, numbers, attempt):
 def check_repeat(arguments, model):
     total, vocabulary, numbers = 128 if arguments.tiny else 1024, json.loads((model / "config.json").read_text())["vocab_size"], random.Random(2)
     write_lines(arguments.work / "repeat.jsonl",
-                [random_record(numbers, vocabulary, numbers.randint(8, total // 2)) for _ in range(61)])  # no epoch ends with a checkpoint
+                [(random_pair if arguments.t5 else random_record)(numbers, vocabulary, numbers.randint(8, total // 2)) for _ in range(61)])  # no epoch ends with a checkpoint
     try:
         one, seen = whole_run(arguments, model, "one", total)
         print(f"  first step after {seen[1]:.2f} s, {seen[12] - seen[1]:.2f} s for the other eleven with two saves, {seen[13]:.2f} s in all", flush=True)
@@ -347,13 +401,14 @@ def check_repeat(arguments, model):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=["parity", "repeat"])
+    parser.add_argument("check", choices=["parity", "repeat", "flan"])
     parser.add_argument("--albacore", type=pathlib.Path, default=os.environ.get("ALBACORE", "target/release/albacore"))
     parser.add_argument("--output", type=pathlib.Path, help="everything measured, as JSON")
     parser.add_argument("--model", type=pathlib.Path, help="a Hugging Face folder; random weights of SmolLM2-135M's shape without it")
     parser.add_argument("--device", default="cuda", help="of both sides")
     parser.add_argument("--cpu", action="store_true", help="parity: albacore in f32 on the CPU too")
     parser.add_argument("--narrow", action="store_true", help="repeat: the optimizer's state in 8 bits; on a GPU also offloaded, over weights that are bf16 alone")
+    parser.add_argument("--t5", action="store_true", help="repeat: a T5 with Adafactor, momentum, z-loss, label smoothing and dropout")
     parser.add_argument("--tiny", action="store_true", help="a model and batches of a moment, to try the script")
     parser.add_argument("--threads", type=int, help="of albacore and of PyTorch on the CPU")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which a run of albacore is given up")
@@ -361,6 +416,7 @@ def main():
     arguments = parser.parse_args()
     if not arguments.albacore.is_file():
         parser.error(f"there is no {arguments.albacore}: scripts/gpu_build.sh makes it")
+    arguments.t5 |= arguments.check == "flan"
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -370,10 +426,13 @@ def main():
         model = arguments.model and arguments.model.absolute()
         if model is None:
             model = arguments.work / "model"
-            save_model(make_model("tiny" if arguments.tiny else "smollm2-135m"), model)
+            if arguments.t5:
+                save_model(make_t5("tiny-t5" if arguments.tiny else "flan-t5-small", 0.0), model)
+            else:
+                save_model(make_model("tiny" if arguments.tiny else "smollm2-135m"), model)
         report["about"] = {"check": arguments.check, "device": arguments.device, "torch": torch.__version__, "transformers": transformers.__version__,
                            "albacore": subprocess.run([arguments.albacore, "--version"], capture_output=True, text=True).stdout.strip(),
-                           "model": "tiny" if arguments.tiny else model.name if arguments.model else "SmolLM2-135M's shape, random"}
+                           "model": "tiny" if arguments.tiny else model.name if arguments.model else f"{'Flan-T5-small' if arguments.t5 else 'SmolLM2-135M'}'s shape, random"}
         globals()[f"check_{arguments.check}"](arguments, model)
         if arguments.device != "cpu" and torch.cuda.is_available():
             report["about"]["device"] = torch.cuda.get_device_name()

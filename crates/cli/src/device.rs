@@ -1,7 +1,7 @@
 //! Where the numbers are computed: the CPU, or a GPU that is opened before anything is touched.
 
 use albacore_model::Model;
-use albacore_trainer::{Precision, only_on_a_gpu, only_on_the_cpu};
+use albacore_trainer::{Precision, only_on_a_gpu};
 use candle_core::{DType, Device};
 
 use crate::args;
@@ -32,18 +32,14 @@ pub fn precision(asked: Option<Precision>, device: &Device) -> Precision {
 /// # Errors
 /// All that is refused, each problem an error of its own.
 pub fn suits(config: &Config, profiled: bool, device: &Device) -> Result<()> {
-    let refusal = |problem: String| {
-        let (message, hint) = problem.split_once("\nhint: ").unwrap_or((&problem, ""));
-        Refusal::new(message, hint)
-    };
     if !device.is_cpu() {
-        let problems =
-            only_on_the_cpu(&config.optim, config.objective.build().softening()).into_iter();
-        let errors: Vec<_> = problems.map(|problem| refusal(problem).into()).collect();
-        return if errors.is_empty() { Ok(()) } else { Err(Failure::Problems(errors)) };
+        return Ok(());
     }
     let problems = only_on_a_gpu(&config.optim, &config.train).into_iter();
-    let refusals = problems.map(refusal);
+    let refusals = problems.map(|problem| {
+        let (message, hint) = problem.split_once("\nhint: ").unwrap_or((&problem, ""));
+        Refusal::new(message, hint)
+    });
     let half = Refusal::new(
         "`train.precision` is `bf16`, wanted `f32` on the CPU",
         "half precision needs a GPU: `--device cuda`",

@@ -9,8 +9,8 @@
 //! θ  = θ - rate · max(ε₂, rms θ) · u'
 //! ```
 //!
-//! On the CPU in three passes over the gradient, for neither the squares nor `u` is ever held: sums, `rms u`,
-//! and the step.
+//! In three passes over the gradient, for neither the squares nor `u` is ever held: sums, `rms u`, and the
+//! step. Here they are the CPU's; the GPU's are in `adafactor.cu`.
 
 mod state;
 #[cfg(test)]
@@ -55,6 +55,14 @@ pub struct AdafactorStep {
     pub weight_decay: f64,
     /// What the gradient is multiplied by before anything else: clipping.
     pub gradient_scale: f32,
+}
+
+impl AdafactorStep {
+    /// Shares of the running means and of the new squares in the means that it leaves.
+    pub(crate) fn mixing(&self) -> [f32; 2] {
+        let fresh = (self.step as f64).powf(-self.decay_rate);
+        [(1.0 - fresh) as f32, fresh as f32]
+    }
 }
 
 /// Updates `weights` and what is kept of their gradients in place.
@@ -161,8 +169,8 @@ struct Mixing {
 
 impl Mixing {
     fn new(update: &AdafactorStep) -> Self {
-        let fresh = (update.step as f64).powf(-update.decay_rate);
-        Self { kept: (1.0 - fresh) as f32, fresh: fresh as f32, epsilon: update.epsilons.0 }
+        let [kept, fresh] = update.mixing();
+        Self { kept, fresh, epsilon: update.epsilons.0 }
     }
 
     /// Updates the means of rows and columns, and returns what an element is multiplied by.

@@ -6,24 +6,21 @@
 // may lie in memory of the host that the GPU reaches over the bus, so that a warp reads and writes 128
 // bytes at a time of them. Block b works on CHUNK numbers of the tensor whose first block is the last one
 // not after b. The rounded weight is written beside the master, so no separate conversion follows;
-// without a master, the rounded weight is all there is, and rounding is by chance (in proportion to the
-// distance), so that small updates are not lost on average.
+// without a master, the rounded weight is all there is (weights.cuh).
 //
 // `scale[1]` is finish_norm's factor, on the device: 0 means a gradient that is not finite, and then
 // nothing is changed. Launch: <<<blocks, 256>>>.
 
-#include "cuda/device.cuh"
+#include "cuda/weights.cuh"
 
 namespace {
 
-constexpr u32 CHUNK = 8192;  // as in device/update.rs
-constexpr u32 BLOCK = 256;   // as in dynamic_map.rs
-constexpr u32 LANE = PACK<float>;             // neighbours that a lane takes
+constexpr u32 CHUNK = 8192;                     // as in device/update.rs
+constexpr u32 BLOCK = 256;                      // as in dynamic_map.rs
 constexpr u32 HALVES = BLOCK / (LANE * WARP);  // times that a warp takes them for a block of codes
 
 struct Tensor {
-  float* master;  // null: pure bf16
-  bf16* weights;  // null: f32 compute, the master is the weight
+  Weights weights;
   const float* gradient;
   void* first;   // f32, or codes if there are scales
   void* second;
@@ -55,56 +52,6 @@ __device__ __forceinline__ float moved(const Rule& rule, float weight, float gra
   first = fmaf(rule.first_rate, gradient - first, first);
   second = second * rule.second_kept + rule.second_rate * gradient * gradient;
   return weight * rule.kept - rule.step_size * first / (sqrtf(second) / rule.second_correction + rule.epsilon);
-}
-
-// The finaliser of MurmurHash3.
-__device__ __forceinline__ u32 mixed(u32 h) {
-  h = (h ^ (h >> 16)) * 0x85ebca6bu;
-  h = (h ^ (h >> 13)) * 0xc2b2ae35u;
-  return h ^ (h >> 16);
-}
-
-// A random 32-bit number for number `index` of a tensor at a step, which `draw` is a hash of: a hash, so
-// that a resumed run draws the same ones.
-__device__ __forceinline__ u32 chance(u32 draw, u64 index) {
-  return mixed(mixed(draw ^ u32(index)) + u32(index >> 32));
-}
-
-__device__ __forceinline__ bf16 round_by_chance(float value, u32 chance) {
-  return from_float<bf16>(__uint_as_float((__float_as_uint(value) + (chance & 0xffffu)) & 0xffff0000u));
-}
-
-__device__ __forceinline__ bf16 rounded(const Tensor& tensor, float weight, u32 draw, u64 index) {
-  return tensor.master ? from_float<bf16>(weight) : round_by_chance(weight, chance(draw, index));
-}
-
-// Neighbours that one lane reads and writes at once, of smaller types than f32.
-template <typename T>
-struct alignas(LANE * sizeof(T)) Few {
-  T numbers[LANE];
-};
-
-template <typename T>
-__device__ __forceinline__ Few<T> load_few(const T* from, u64 left, bool aligned) {
-  if (aligned) return *reinterpret_cast<const Few<T>*>(from);
-  Few<T> few = {};
-#pragma unroll
-  for (u32 i = 0; i < LANE; ++i) {
-    if (i < left) few.numbers[i] = from[i];
-  }
-  return few;
-}
-
-template <typename T>
-__device__ __forceinline__ void store_few(T* to, const Few<T>& few, u64 left, bool aligned) {
-  if (aligned) {
-    *reinterpret_cast<Few<T>*>(to) = few;
-    return;
-  }
-#pragma unroll
-  for (u32 i = 0; i < LANE; ++i) {
-    if (i < left) to[i] = few.numbers[i];
-  }
 }
 
 // As many midpoints lie below a number as shares.
@@ -151,7 +98,7 @@ __device__ __forceinline__ bool find_work(Work& work, const Tensor* tensors, u32
   work.start = u64(blockIdx.x - work.tensor.first_block) * CHUNK;
   work.end = min(work.start + CHUNK, work.tensor.count);
   work.rule.kept = 1.0f - learning_rate * work.tensor.weight_decay;
-  work.draw = mixed(mixed(seed) ^ work.tensor.number);
+  work.draw = draw_of(seed, work.tensor.number);
   return true;
 }
 
@@ -169,12 +116,13 @@ extern "C" __global__ void __launch_bounds__(256) adamw(
   float* const seconds = static_cast<float*>(tensor.second);
   for (u64 i = work.start + threadIdx.x; i < work.end; i += blockDim.x) {
     float first = firsts[i], second = seconds[i];
-    const float before = tensor.master ? tensor.master[i] : to_float(tensor.weights[i]);
+    const Weights& weights = tensor.weights;
+    const float before = weights.master ? weights.master[i] : to_float(weights.rounded[i]);
     const float weight = moved(work.rule, before, tensor.gradient[i], first, second);
     firsts[i] = first;
     seconds[i] = second;
-    if (tensor.master) tensor.master[i] = weight;
-    if (tensor.weights) tensor.weights[i] = rounded(tensor, weight, work.draw, i);
+    if (weights.master) weights.master[i] = weight;
+    if (weights.rounded) weights.rounded[i] = weights.nearest_or_by_chance(weight, i, work.draw);
   }
 }
 KERNEL(adamw);
@@ -196,8 +144,7 @@ extern "C" __global__ void __launch_bounds__(256, 3) adamw_int8(
   uint8_t* const first_codes = static_cast<uint8_t*>(tensor.first);
   uint8_t* const second_codes = static_cast<uint8_t*>(tensor.second);
   // They may be a part of a tensor; codes never are.
-  const bool whole = (reinterpret_cast<u64>(tensor.gradient) | reinterpret_cast<u64>(tensor.master)) % 16 == 0 &&
-                     reinterpret_cast<u64>(tensor.weights) % 8 == 0;
+  const bool whole = reinterpret_cast<u64>(tensor.gradient) % 16 == 0 && tensor.weights.aligned();
   const u32 lane = threadIdx.x % WARP;
   for (u64 block = work.start + threadIdx.x / WARP * BLOCK; block < work.end; block += blockDim.x / WARP * BLOCK) {
     const float first_scale = tensor.first_scales[block / BLOCK];
@@ -212,28 +159,19 @@ extern "C" __global__ void __launch_bounds__(256, 3) adamw_int8(
       const Few<uint8_t> first_few = load_few(first_codes + i, left, left >= LANE);
       const Few<uint8_t> second_few = load_few(second_codes + i, left, left >= LANE);
       float gradient[LANE], weight[LANE];
-      Few<bf16> few;
       load_pack(gradient, tensor.gradient + i, left, aligned);
-      if (tensor.master) {
-        load_pack(weight, tensor.master + i, left, aligned);
-      } else {
-        few = load_few(tensor.weights + i, left, aligned);
-#pragma unroll
-        for (u32 j = 0; j < LANE; ++j) weight[j] = to_float(few.numbers[j]);
-      }
+      tensor.weights.load(weight, i, left, aligned);
 #pragma unroll
       for (u32 j = 0; j < LANE; ++j) {
         first[half][j] = maps->first.shares[first_few.numbers[j]] * first_scale;
         second[half][j] = maps->second.shares[second_few.numbers[j]] * second_scale;
         weight[j] = moved(work.rule, weight[j], gradient[j], first[half][j], second[half][j]);
-        few.numbers[j] = rounded(tensor, weight[j], work.draw, i + j);
         if (j < left) {
           first_most = fmaxf(first_most, fabsf(first[half][j]));
           second_most = fmaxf(second_most, second[half][j]);
         }
       }
-      if (tensor.master) store_pack(tensor.master + i, weight, left, aligned);
-      if (tensor.weights) store_few(tensor.weights + i, few, left, aligned);
+      tensor.weights.store(weight, i, left, aligned, work.draw);
     }
     first_most = warp_max(first_most);
     second_most = warp_max(second_most);

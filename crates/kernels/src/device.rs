@@ -3,6 +3,7 @@
 //! One file an operation, beside its kernels' `.cu`. Sizes are checked by the operation's public
 //! function before it comes here.
 
+pub(crate) mod adafactor;
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod decode;

@@ -110,12 +110,6 @@ pub enum Error {
         /// What was wanted.
         wanted: &'static str,
     },
-    /// An operation that only the CPU has.
-    #[error("a GPU has no kernel for {operation}")]
-    NoKernel {
-        /// What was asked for.
-        operation: &'static str,
-    },
     /// A tensor is not what the kernels of a GPU work on.
     #[error("found {found}, wanted a contiguous f32 or bf16 tensor on the GPU")]
     Device {

@@ -21,7 +21,7 @@ pub use rows::Softening;
 use crate::engine::Engine;
 use crate::error::{expect_indices, expect_shape};
 use crate::storage::Like;
-use crate::{Error, Parameter, Result, Tape, Value, linear, storage};
+use crate::{Error, Later, Parameter, Result, Tape, Value, linear, storage};
 use chunks::Chunks;
 use rows::{Scored, into_gradient, score};
 
@@ -59,9 +59,9 @@ pub struct Softened<'a> {
     /// The softened log-probabilities: what a gradient comes back to.
     pub softened: Value<'a>,
     /// The log-probabilities themselves. Empty where nothing is softened.
-    pub logprobs: Vec<f32>,
+    pub logprobs: Later<Vec<f32>>,
     /// `ln Σ e^z` of each row. Empty where nothing is softened.
-    pub log_sums: Vec<f32>,
+    pub log_sums: Later<Vec<f32>>,
 }
 
 /// As [`linear_logprob`], of log-probabilities that are softened: with `s` the label smoothing and `w`
@@ -71,7 +71,7 @@ pub struct Softened<'a> {
 /// As [`linear_logprob`].
 ///
 /// # Errors
-/// As [`linear_logprob`]; if anything is softened on a GPU, which has no kernel for it.
+/// As [`linear_logprob`].
 pub fn softened_logprob<'a>(
     tape: &mut Tape<'a>,
     hidden: &Value<'a>,
@@ -88,11 +88,7 @@ pub fn softened_logprob<'a>(
         expect_shape("linear_logprob", "ahead", &[ahead.len()], &[targets.len()])?;
     }
     if let Some(gpu) = Engine::of(hidden.tensor().device())? {
-        if softening != Softening::default() {
-            return Err(Error::NoKernel { operation: "label smoothing and z-loss" });
-        }
-        let softened = gpu::linear_logprob(gpu, tape, hidden, weight, targets, ahead)?;
-        return Ok(Softened { softened, logprobs: Vec::new(), log_sums: Vec::new() });
+        return gpu::softened_logprob(gpu, tape, hidden, weight, targets, ahead, softening);
     }
     let slot = hidden.slot();
     let needed = slot.is_some() || weight.is_trainable();
@@ -100,7 +96,7 @@ pub fn softened_logprob<'a>(
     let Some(ahead) = ahead.filter(|_| needed && tape.is_recording()) else {
         let (out, scored) = head.forward(|_, _, _| Ok(()))?;
         let kept = tape.keep(hidden);
-        let (logprobs, log_sums) = softening.told(&scored);
+        let [logprobs, log_sums] = softening.told(&scored);
         let softened = tape.record(out, needed, move |slots, gradient| {
             let head = Head::new(&kept.get()?, weight, targets, softening)?;
             let gradient = storage::read(&gradient)?;
@@ -118,7 +114,7 @@ pub fn softened_logprob<'a>(
     let (out, scored) = head.forward(|rows, logits, scored| {
         head.back(rows, logits, scored, &ahead, d_hidden.as_ref())
     })?;
-    let (logprobs, log_sums) = softening.told(&scored);
+    let [logprobs, log_sums] = softening.told(&scored);
     let softened = tape.record(out, needed, move |slots, gradient| {
         expect_announced(&gradient, &ahead)?;
         d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))

@@ -3,9 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use crate::adamw::Factors;
-use crate::device::update::{self, Updated};
+use crate::device::{adafactor as by_rows, update};
 use crate::engine::Engine;
-use crate::launch::Gpu;
+use crate::error::expect_shape;
+use crate::launch::{Address, Gpu};
 use crate::storage::Like;
 use crate::{
     AdafactorState, AdafactorStep, AdamWStep, Later, Moments, Result, adafactor, adamw, adamw_int8,
@@ -61,9 +62,11 @@ pub fn clip_and_update(tensors: &[Trained], step: &AdamWStep, longest: f64) -> R
 /// One tensor that an update by Adafactor changes.
 #[derive(Clone, Debug)]
 pub struct Factored {
-    /// The weights, f32, on the CPU.
+    /// As of [`Trained`].
     pub weights: Tensor,
-    /// The gradient, of their shape.
+    /// As of [`Trained`].
+    pub rounded: Option<Tensor>,
+    /// The gradient, f32, of their shape.
     pub gradient: Tensor,
     /// What the optimizer keeps of it.
     pub state: AdafactorState,
@@ -71,20 +74,24 @@ pub struct Factored {
     pub weight_decay: f64,
 }
 
-/// As [`clip_and_update`], by Adafactor, which runs on the CPU alone.
+/// As [`clip_and_update`], by Adafactor.
 ///
 /// `step` holds what is common to the tensors: its weight decay and gradient scale are not used.
 ///
 /// # Errors
-/// If the shapes of a tensor differ, or one is not on the CPU.
+/// If the shapes of a tensor differ, or the device fails.
 pub fn clip_and_adafactor(
     tensors: &[Factored],
     step: &AdafactorStep,
     longest: f64,
 ) -> Result<Later<f64>> {
+    let Some(first) = tensors.first() else { return Ok(Later::here(0.0)) };
+    if let Some(gpu) = Engine::of(first.weights.device())? {
+        return adafactor_on_gpu(&gpu, tensors, step, longest);
+    }
     let (norm, clipped) = clip(tensors.iter().map(|tensor| &tensor.gradient), longest)?;
     let Some(gradient_scale) = clipped else { return Ok(Later::here(norm)) };
-    for Factored { weights, gradient, state, weight_decay } in tensors {
+    for Factored { weights, gradient, state, weight_decay, .. } in tensors {
         let step = AdafactorStep { weight_decay: *weight_decay, gradient_scale, ..*step };
         adafactor(weights, gradient, state, &step)?;
     }
@@ -107,21 +114,39 @@ fn clip<'t>(
     Ok((norm, norm.is_finite().then_some(clipped as f32)))
 }
 
+/// The norm of all gradients together on the GPU, and what they are multiplied by: `(2,)`.
+fn clip_on_gpu<'t>(
+    gpu: &Engine,
+    gradients: impl Iterator<Item = &'t Tensor> + Clone,
+    longest: f64,
+) -> Result<Tensor> {
+    let like = gradients.clone().next().expect("something is trained");
+    // SAFETY: `clip` writes both numbers.
+    let norm = unsafe { Like::of(like).wide().shaped(2).empty()? };
+    let gradients = gradients.map(|gradient| Ok((gpu.at(gradient)?, gradient.elem_count())));
+    let gradients = gradients.collect::<Result<Vec<_>>>()?;
+    update::clip(gpu, gpu.at(&norm)?, &gradients, (longest > 0.0).then_some(longest as f32))?;
+    Ok(norm)
+}
+
+/// Where the f32 weights are, and those that are bf16: one of them at least.
+fn places(
+    gpu: &Engine,
+    weights: &Tensor,
+    rounded: Option<&Tensor>,
+) -> Result<[Option<Address>; 2]> {
+    Ok(match rounded {
+        Some(rounded) => [Some(gpu.at(weights)?), Some(gpu.at(rounded)?)],
+        None if weights.dtype() == DType::BF16 => [None, Some(gpu.at(weights)?)],
+        None => [Some(gpu.at(weights)?), None],
+    })
+}
+
 /// Norm, factor and update stay on the GPU; only the norm comes back.
 fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> Result<Later<f64>> {
-    let gradients =
-        tensors.iter().map(|tensor| Ok((gpu.at(&tensor.gradient)?, tensor.gradient.elem_count())));
-    let gradients = gradients.collect::<Result<Vec<_>>>()?;
-    // SAFETY: `clip` writes both numbers.
-    let norm = unsafe { Like::of(&tensors[0].weights).wide().shaped(2).empty()? };
-    update::clip(gpu, gpu.at(&norm)?, &gradients, (longest > 0.0).then_some(longest as f32))?;
-
+    let norm = clip_on_gpu(gpu, tensors.iter().map(|tensor| &tensor.gradient), longest)?;
     let updated = tensors.iter().map(|tensor| {
-        let (master, weights) = match &tensor.rounded {
-            Some(rounded) => (Some(gpu.at(&tensor.weights)?), Some(gpu.at(rounded)?)),
-            None if tensor.weights.dtype() == DType::BF16 => (None, Some(gpu.at(&tensor.weights)?)),
-            None => (Some(gpu.at(&tensor.weights)?), None),
-        };
+        let [master, weights] = places(gpu, &tensor.weights, tensor.rounded.as_ref())?;
         let (first, second, scales) = match &tensor.moments {
             Moments::F32 { first, second } => (first.at(gpu)?, second.at(gpu)?, None),
             Moments::Int8 { first, second } => (
@@ -130,7 +155,7 @@ fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> 
                 Some([first.scales.at(gpu)?, second.scales.at(gpu)?]),
             ),
         };
-        Ok(Updated {
+        Ok(update::Updated {
             master,
             weights,
             gradient: gpu.at(&tensor.gradient)?,
@@ -146,6 +171,29 @@ fn on_gpu(gpu: &Engine, tensors: &[Trained], step: &AdamWStep, longest: f64) -> 
     let (table, factors) = ((&table, gpu.address(&memory)), Factors::new(step));
     // Seeded by the step: a run that goes on rounds as one that never stopped.
     update::adamw(gpu, table, gpu.at(&norm)?, step.learning_rate, &factors, step.step as u32)?;
+    Later::of(&norm, |norm| f64::from(norm[0]))
+}
+
+/// The same by Adafactor.
+fn adafactor_on_gpu(
+    gpu: &Engine,
+    tensors: &[Factored],
+    step: &AdafactorStep,
+    longest: f64,
+) -> Result<Later<f64>> {
+    for Factored { weights, gradient, state, .. } in tensors {
+        expect_shape("adafactor", "gradient", gradient.dims(), weights.dims())?;
+        expect_shape("adafactor", "state", state.dims(), weights.dims())?;
+    }
+    let norm = clip_on_gpu(gpu, tensors.iter().map(|tensor| &tensor.gradient), longest)?;
+    let updated = tensors.iter().map(|tensor| {
+        let [master, weights] = places(gpu, &tensor.weights, tensor.rounded.as_ref())?;
+        let (second, first) = tensor.state.at(gpu)?;
+        let (gradient, weight_decay) = (gpu.at(&tensor.gradient)?, tensor.weight_decay as f32);
+        Ok(by_rows::Updated { master, weights, gradient, first, second, weight_decay })
+    });
+    let updated = updated.collect::<Result<Vec<_>>>()?;
+    by_rows::adafactor(gpu, &updated, gpu.at(&norm)?, step, step.step as u32)?;
     Later::of(&norm, |norm| f64::from(norm[0]))
 }
 

@@ -6,9 +6,7 @@
 
 use std::fmt::Display;
 
-use albacore_kernels::Softening;
-
-use crate::{OptimConfig, OptimKind, ScheduleConfig, TrainConfig};
+use crate::{OptimConfig, ScheduleConfig, TrainConfig};
 
 /// Problems of a configuration: each a sentence that names its key in backticks.
 #[derive(Default)]
@@ -44,27 +42,6 @@ pub fn only_on_a_gpu(optim: &OptimConfig, train: &TrainConfig) -> Vec<String> {
     problems
 }
 
-/// What a configuration asks for that a GPU has no kernel for: problems as those of `validate`.
-pub fn only_on_the_cpu(optim: &OptimConfig, softening: Softening) -> Vec<String> {
-    let mut problems = Vec::new();
-    if optim.kind == OptimKind::Adafactor {
-        problems.push(
-            "`optim.kind` is `adafactor`, wanted `adamw` on a GPU, which has no kernel for it\n\
-             hint: `optim.state = \"int8\"` keeps AdamW's state in a quarter of the memory; `--device \
-             cpu` trains with Adafactor"
-                .to_owned(),
-        );
-    }
-    let softens = [("z_loss", softening.z_loss), ("label_smoothing", softening.label_smoothing)];
-    problems.extend(softens.iter().filter(|(_, value)| *value != 0.0).map(|(key, value)| {
-        format!(
-            "`objective.{key}` is {value}, wanted 0 on a GPU, which has no kernel for it\n\
-             hint: leave it out, or train on the CPU: `--device cpu`"
-        )
-    }));
-    problems
-}
-
 /// A rate that is set beside the relative step, which asks nobody for one.
 pub fn one_rate(optim: &OptimConfig, schedule: &ScheduleConfig) -> Vec<String> {
     let set = [
@@ -84,7 +61,7 @@ pub fn one_rate(optim: &OptimConfig, schedule: &ScheduleConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Precision, ScheduleKind};
+    use crate::{OptimKind, Precision, ScheduleKind};
 
     #[test]
     fn a_relative_step_wants_no_other_rate() {
@@ -100,21 +77,6 @@ mod tests {
         assert!(problems[0].starts_with("`optim.learning_rate` is set, and so is"), "{problems:?}");
         assert!(problems[1].starts_with("`schedule` is set, and so is"), "{problems:?}");
         assert!(one_rate(&OptimConfig { relative_step: false, ..optim }, &schedule).is_empty());
-    }
-
-    #[test]
-    fn what_has_no_kernel_is_refused_on_a_gpu_all_at_once() {
-        let optim = OptimConfig { kind: OptimKind::Adafactor, ..OptimConfig::default() };
-        let softening = Softening { z_loss: 1e-4, label_smoothing: 0.1 };
-        let problems = only_on_the_cpu(&optim, softening);
-        let starts = [
-            "`optim.kind` is `adafactor`, wanted `adamw` on a GPU",
-            "`objective.z_loss` is 0.0001, wanted 0 on a GPU",
-            "`objective.label_smoothing` is 0.1, wanted 0 on a GPU",
-        ];
-        assert_eq!(problems.len(), starts.len());
-        assert!(problems.iter().zip(starts).all(|(found, start)| found.starts_with(start)));
-        assert!(only_on_the_cpu(&OptimConfig::default(), Softening::default()).is_empty());
     }
 
     #[test]

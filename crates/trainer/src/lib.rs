@@ -39,7 +39,7 @@ mod train_config;
 mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, State};
-pub use config::{one_rate, only_on_a_gpu, only_on_the_cpu};
+pub use config::{one_rate, only_on_a_gpu};
 pub use course::Cursor;
 pub use difference::Difference;
 pub use error::{Error, Result};

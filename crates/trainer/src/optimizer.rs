@@ -126,13 +126,14 @@ impl Optimizer {
             let weights = parameter.part_value(part)?;
             let is_vector = weights.dims().len() == 1;
             let weight_decay = if is_vector { 0.0 } else { self.config.weight_decay };
+            let rounded = parameter.part_rounded(part)?;
             match kept.state.clone() {
                 State::AdamW(moments) => {
-                    let rounded = parameter.part_rounded(part)?;
                     by_adamw.push(Trained { weights, rounded, gradient, moments, weight_decay });
                 }
                 State::Adafactor(state) => {
-                    by_adafactor.push(Factored { weights, gradient, state, weight_decay });
+                    let factored = Factored { weights, rounded, gradient, state, weight_decay };
+                    by_adafactor.push(factored);
                 }
             }
         }

@@ -10,7 +10,7 @@ use candle_core::{DType, Device};
 use serde_json::Value;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointConfig, OPTIMIZER, State};
-use crate::config::{one_rate, only_on_a_gpu, only_on_the_cpu};
+use crate::config::{one_rate, only_on_a_gpu};
 use crate::course::Course;
 use crate::difference::{Difference, differences};
 use crate::metrics::METRICS;
@@ -108,13 +108,8 @@ impl<'a> Training<'a> {
         options: Options,
         resumed: Option<&Checkpoint>,
     ) -> Result<Self> {
-        let on_gpu = match options.gpu {
-            Some(_) => only_on_the_cpu(&options.optim, objective.softening()),
-            None => Vec::new(),
-        };
         let suited = suits(objective, data.examples);
-        let problems =
-            [options.validate(), on_gpu, suited, options.fits(objective, &data)].concat();
+        let problems = [options.validate(), suited, options.fits(objective, &data)].concat();
         debug_assert_eq!(objective.corrupts(), data.spans.is_some(), "its data are made for it");
         if !problems.is_empty() {
             return Err(Error::Config { problems });

@@ -28,8 +28,8 @@ pub(crate) struct Told {
     group_starts: Vec<u32>,
     scores: Vec<f32>,
     reference: Vec<f32>,
-    /// The log-probabilities and log-sums behind softened ones, once they are known.
-    behind: (Vec<f32>, Vec<f32>),
+    /// The log-probabilities and log-sums behind softened ones, once they are asked for.
+    behind: Option<[Later<Vec<f32>>; 2]>,
 }
 
 impl Told {
@@ -39,7 +39,7 @@ impl Told {
             group_starts: batch.group_starts.clone(),
             scores: batch.scores.clone(),
             reference: aim.reference.map_or(Vec::new(), |reference| reference.of(&batch.examples)),
-            behind: Default::default(),
+            behind: None,
         }
     }
 
@@ -52,12 +52,19 @@ impl Told {
         }
     }
 
-    /// What the objective says of these log-probabilities; the terms have the parts of a softened loss too.
-    fn loss(&self, objective: &dyn Objective, logprobs: &[f32], counts: &Counts) -> Loss {
+    /// What the objective says of these log-probabilities; the terms have the parts of a softened loss too,
+    /// for which it waits.
+    fn loss(
+        mut self,
+        objective: &dyn Objective,
+        logprobs: &[f32],
+        counts: &Counts,
+    ) -> Result<Loss> {
         let mut loss = objective.loss(logprobs, &self.groups(), counts);
-        let (behind, log_sums) = &self.behind;
-        loss.terms.extend(objective.parts(behind, log_sums, counts));
-        loss
+        if let Some([behind, log_sums]) = self.behind.take() {
+            loss.terms.extend(objective.parts(&behind.get()?, &log_sums.get()?, counts));
+        }
+        Ok(loss)
     }
 }
 
@@ -99,7 +106,7 @@ impl Accumulated {
                 let terms = match said {
                     Said::Terms(terms) => terms,
                     Said::Later { logprobs, told } => {
-                        told.loss(objective, &logprobs.get()?, &self.counts).terms
+                        told.loss(objective, &logprobs.get()?, &self.counts)?.terms
                     }
                 };
                 share += terms.first().map_or(f64::NAN, Term::mean);
@@ -164,7 +171,7 @@ fn backward(
     let ahead = aim.objective.ahead(&told.groups(), counts);
     let softening = aim.objective.softening();
     let found = model.softened_logprobs(&mut tape, &packed, ahead.clone(), softening)?;
-    told.behind = (found.logprobs, found.log_sums);
+    told.behind = Some([found.logprobs, found.log_sums]);
     let logprobs = found.softened; // (N,)
     let (said, gradient) = match ahead {
         // Nobody needs to see the log-probabilities for the backward pass to begin.
@@ -174,7 +181,7 @@ fn backward(
         }
         None => {
             let numbers = storage::to_vec(logprobs.tensor())?;
-            let loss = told.loss(aim.objective, &numbers, counts);
+            let loss = told.loss(aim.objective, &numbers, counts)?;
             (Said::Terms(loss.terms), loss.gradient)
         }
     };

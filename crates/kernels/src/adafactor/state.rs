@@ -2,6 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::device::adafactor::Second as OnGpu;
+use crate::engine::Engine;
+use crate::launch::Address;
 use crate::{Result, StateBuffer};
 
 /// What is kept of one tensor: its mean squared gradient, as one number for each row and column where it
@@ -23,7 +26,7 @@ pub(super) enum Second {
 }
 
 impl AdafactorState {
-    /// State of zero for a tensor on the CPU. A matrix whose sides are both at least `factor_from` is
+    /// State of zero for a tensor, on its device. A matrix whose sides are both at least `factor_from` is
     /// factored; a momentum takes as many numbers as the tensor has.
     ///
     /// # Errors
@@ -60,6 +63,18 @@ impl AdafactorState {
         };
         buffers.extend(self.first.iter().map(|first| ("m", first)));
         buffers
+    }
+
+    /// Where a GPU finds the mean squared gradient, and the mean step if one is kept.
+    pub(crate) fn at(&self, gpu: &Engine) -> Result<(OnGpu, Option<Address>)> {
+        let place = |buffer: &StateBuffer| Ok::<_, crate::Error>((buffer.at(gpu)?, buffer.count()));
+        let second = match &self.second {
+            Second::Factored { rows, columns } => {
+                OnGpu::Factored { rows: place(rows)?, columns: place(columns)? }
+            }
+            Second::Full(second) => OnGpu::Full(second.at(gpu)?, second.count()),
+        };
+        Ok((second, self.first.as_ref().map(|first| first.at(gpu)).transpose()?))
     }
 
     /// Bytes that [`Self::zeros`] takes for a tensor of this shape.

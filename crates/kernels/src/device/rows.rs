@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::Result;
 use crate::launch::{Address, Compute, Gpu, Launch, arguments, blocks, pack_grid};
+use crate::{Result, Softening};
 
 /// Rows whose sum a block writes to its line of partial sums: `ROWS_A_BLOCK` of the kernels.
 pub(crate) const ROWS_A_BLOCK: usize = 128;
@@ -266,31 +266,42 @@ pub(crate) fn add_bias(gpu: &impl Gpu, shape: Rows, [out, bias]: [Address; 2]) -
     gpu.launch(shape.launch("add", "add_bias", grid, 128, arguments))
 }
 
-/// Log-probabilities of the targets and log-sums of `rows` rows of f32 logits.
+/// Log-probabilities of the targets and log-sums of `rows` rows of f32 logits, and in `softened` the softened
+/// log-probabilities if they are asked for.
 pub(crate) fn head_logprob(
     gpu: &impl Gpu,
     [logprobs, log_sums, logits, targets]: [Address; 4],
+    softened: Option<(Address, Softening)>,
     rows: usize,
     vocabulary: usize,
 ) -> Result<()> {
     if rows == 0 {
         return Ok(());
     }
+    let plain = arguments![logprobs, log_sums, logits, targets, vocabulary as u32];
+    let (kernel, arguments) = match softened {
+        None => ("head_logprob", plain),
+        Some((softened, Softening { label_smoothing, z_loss })) => {
+            let numbers = arguments![label_smoothing as f32, z_loss as f32];
+            ("head_softened", [arguments![softened], plain, numbers].concat())
+        }
+    };
     gpu.launch(Launch {
         file: "head",
-        kernel: "head_logprob".to_owned(),
+        kernel: kernel.to_owned(),
         grid: [blocks(rows, 1), 1],
         threads: 512,
         shared: 0,
-        arguments: arguments![logprobs, log_sums, logits, targets, vocabulary as u32],
+        arguments,
     })
 }
 
-/// The gradient of the logits, `(rows, vocabulary)`, from that of the log-probabilities.
+/// The gradient of the logits, `(rows, vocabulary)`, from that of the (softened) log-probabilities.
 pub(crate) fn head_gradient(
     gpu: &impl Gpu,
     compute: Compute,
     [out, logits, log_sums, seeds, targets]: [Address; 5],
+    Softening { label_smoothing, z_loss }: Softening,
     rows: usize,
     vocabulary: usize,
 ) -> Result<()> {
@@ -298,7 +309,8 @@ pub(crate) fn head_gradient(
         return Ok(());
     }
     let shape = Rows { rows, columns: vocabulary, compute };
-    let arguments = arguments![out, logits, log_sums, seeds, targets, vocabulary as u32];
+    let (words, smoothing, z_loss) = (vocabulary as u32, label_smoothing as f32, z_loss as f32);
+    let arguments = arguments![out, logits, log_sums, seeds, targets, words, smoothing, z_loss];
     gpu.launch(shape.launch("head", "head_gradient", [blocks(rows, 1), 1], 512, arguments))
 }
 

@@ -3,10 +3,12 @@
 //!
 //! `cargo test -p albacore-kernels emulated -- --nocapture` shows the worst error of each.
 
+mod adafactor;
 mod attention;
 mod biased_attention;
 mod crossing;
 mod decode;
+mod head;
 mod narrow;
 #[cfg(feature = "cuda")]
 mod offload;

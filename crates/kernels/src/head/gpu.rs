@@ -6,11 +6,12 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::chunks::Chunks;
+use super::{Softened, Softening};
 use crate::device::rows::{head_gradient, head_logprob};
 use crate::engine::Engine;
 use crate::launch::{Address, Compute, Gpu};
 use crate::storage::Like;
-use crate::{Parameter, Result, Tape, Value};
+use crate::{Later, Parameter, Result, Tape, Value};
 
 /// Logits that exist at one time: 256 MiB of f32.
 const LOGITS: usize = 64 << 20;
@@ -21,41 +22,64 @@ pub fn rows_at_once(words: usize) -> usize {
     (LOGITS / words.max(1)).clamp(128, 4096) / 128 * 128
 }
 
-/// As [`super::linear_logprob`], which has checked the arguments.
-pub(super) fn linear_logprob<'a>(
+/// As [`super::softened_logprob`], which has checked the arguments.
+pub(super) fn softened_logprob<'a>(
     gpu: Arc<Engine>,
     tape: &mut Tape<'a>,
     hidden: &Value<'a>,
     weight: &'a Parameter,
     targets: &'a [u32],
     ahead: Option<Vec<f32>>,
-) -> Result<Value<'a>> {
+    softening: Softening,
+) -> Result<Softened<'a>> {
     let slot = hidden.slot();
     let needed = slot.is_some() || weight.is_trainable();
-    let head = Head::new(gpu.clone(), hidden.tensor(), weight, targets)?;
+    let head = Head::new(gpu.clone(), hidden.tensor(), weight, targets, softening)?;
     let Some(ahead) = ahead.filter(|_| needed && tape.is_recording()) else {
-        let (out, log_sums) = head.forward(|_, _, _| Ok(()))?;
-        let kept = tape.keep(hidden);
-        return Ok(tape.record(out, needed, move |slots, gradient| {
-            let head = Head::new(gpu.clone(), &kept.get()?, weight, targets)?;
+        let scored = head.forward(|_, _, _| Ok(()))?;
+        let [logprobs, sums] = scored.told(softening)?;
+        let (Scored { softened, log_sums, .. }, kept) = (scored, tape.keep(hidden));
+        let softened = tape.record(softened, needed, move |slots, gradient| {
+            let head = Head::new(gpu.clone(), &kept.get()?, weight, targets, softening)?;
             let (seeds, d_hidden) = (gpu.at(&gradient)?, head.chunks.d_hidden(slot.is_some())?);
             for rows in head.chunks.iter() {
                 let logits = head.chunks.logits(&rows)?;
                 head.back(&rows, &logits, gpu.at(&log_sums)?, seeds, d_hidden.as_ref())?;
             }
             d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
-        }));
+        });
+        return Ok(Softened { softened, logprobs, log_sums: sums });
     };
     let words: Vec<u32> = ahead.iter().map(|seed| seed.to_bits()).collect();
     let seeds = gpu.upload(&words)?;
     let d_hidden = head.chunks.d_hidden(slot.is_some())?;
-    let (out, _) = head.forward(|rows, logits, log_sums| {
+    let scored = head.forward(|rows, logits, log_sums| {
         head.back(rows, logits, log_sums, gpu.address(&seeds), d_hidden.as_ref())
     })?;
+    let [logprobs, log_sums] = scored.told(softening)?;
     // That the gradient is the one announced is checked on the CPU alone: here it would be read back.
-    Ok(tape.record(out, needed, move |slots, _| {
+    let softened = tape.record(scored.softened, needed, move |slots, _| {
         d_hidden.map_or(Ok(()), |d_hidden| slots.give(slot, d_hidden))
-    }))
+    });
+    Ok(Softened { softened, logprobs, log_sums })
+}
+
+/// What is known of all rows, `(N,)` each. Where nothing is softened, the first two are the same.
+struct Scored {
+    softened: Tensor,
+    logprobs: Tensor,
+    log_sums: Tensor,
+}
+
+impl Scored {
+    /// The log-probabilities and log-sums, asked for where anybody may want them.
+    fn told(&self, softening: Softening) -> Result<[Later<Vec<f32>>; 2]> {
+        let ask = |tensor| match softening.is_none() {
+            true => Ok(Later::here(Vec::new())),
+            false => Later::of(tensor, |numbers| numbers),
+        };
+        Ok([ask(&self.logprobs)?, ask(&self.log_sums)?])
+    }
 }
 
 struct Head<'t> {
@@ -63,6 +87,7 @@ struct Head<'t> {
     compute: Compute,
     chunks: Chunks<'t>,
     targets: <Engine as Gpu>::Memory,
+    softening: Softening,
     /// Where the gradient of the logits goes if it is of another type; f32 takes their place.
     slopes: Option<Tensor>,
 }
@@ -73,6 +98,7 @@ impl<'t> Head<'t> {
         hidden: &Tensor,
         weight: &'t Parameter,
         targets: &[u32],
+        softening: Softening,
     ) -> Result<Self> {
         let words = weight.value().dims()[0];
         let rows = rows_at_once(words);
@@ -87,36 +113,45 @@ impl<'t> Head<'t> {
             }
         };
         let targets = gpu.upload(targets)?;
-        Ok(Self { gpu, compute, chunks, targets, slopes })
+        Ok(Self { gpu, compute, chunks, targets, softening, slopes })
     }
 
     fn targets(&self, first: usize) -> Address {
         self.gpu.address(&self.targets).after(first, 4)
     }
 
-    /// Log-probabilities and log-sums of all rows, `(N,)`. `then(rows, logits, log_sums)` may use up
-    /// each chunk of logits before the next takes its place.
+    /// What is known of all rows. `then(rows, logits, log_sums)` may use up each chunk of logits before the
+    /// next takes its place.
     fn forward(
         &self,
         mut then: impl FnMut(&Range<usize>, &Tensor, Address) -> Result<()>,
-    ) -> Result<(Tensor, Tensor)> {
+    ) -> Result<Scored> {
         let hidden = self.chunks.hidden();
         let like = Like::of(hidden).wide().shaped(hidden.dims()[0]);
         // SAFETY: the chunks together write all of both.
-        let (logprobs, log_sums) = unsafe { (like.clone().empty()?, like.empty()?) };
+        let (logprobs, log_sums) = unsafe { (like.clone().empty()?, like.clone().empty()?) };
+        let softened = match self.softening.is_none() {
+            true => logprobs.clone(),
+            // SAFETY: the chunks together write all of it.
+            false => unsafe { like.empty()? },
+        };
         for rows in self.chunks.iter() {
             let logits = self.chunks.logits(&rows)?;
             let gpu = &*self.gpu;
             let place = |tensor| Ok::<_, crate::Error>(gpu.at(tensor)?.after(rows.start, 4));
             let (out, sums) = (place(&logprobs)?, place(&log_sums)?);
             let places = [out, sums, gpu.at(&logits)?, self.targets(rows.start)];
-            head_logprob(gpu, places, rows.len(), self.chunks.words())?;
+            let soft = match self.softening.is_none() {
+                true => None,
+                false => Some((place(&softened)?, self.softening)),
+            };
+            head_logprob(gpu, places, soft, rows.len(), self.chunks.words())?;
             then(&rows, &logits, gpu.at(&log_sums)?)?;
         }
-        Ok((logprobs, log_sums))
+        Ok(Scored { softened, logprobs, log_sums })
     }
 
-    /// Carries the gradient of the log-probabilities of `rows` back; their logits are used up.
+    /// Carries the gradient of the softened log-probabilities of `rows` back; their logits are used up.
     fn back(
         &self,
         rows: &Range<usize>,
@@ -133,7 +168,8 @@ impl<'t> Head<'t> {
         let (log_sums, seeds) = (log_sums.after(rows.start, 4), seeds.after(rows.start, 4));
         let targets = self.targets(rows.start);
         let places = [gpu.at(&slopes)?, gpu.at(logits)?, log_sums, seeds, targets];
-        head_gradient(gpu, self.compute, places, rows.len(), self.chunks.words())?;
+        let (soft, words) = (self.softening, self.chunks.words());
+        head_gradient(gpu, self.compute, places, soft, rows.len(), words)?;
         self.chunks.back(rows, &slopes, d_hidden)
     }
 }

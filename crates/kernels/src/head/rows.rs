@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::simd::{LANES, exp, sum1, wide};
-use crate::{Result, storage};
+use crate::{Later, Result, storage};
 
 /// Terms of a sum in f32: 16 in each lane.
 const BLOCK: usize = 16 * LANES;
@@ -19,18 +19,16 @@ pub struct Softening {
 }
 
 impl Softening {
-    fn is_none(self) -> bool {
+    pub(super) fn is_none(self) -> bool {
         self == Self::default()
     }
 
     /// The log-probabilities and log-sums of all rows, where anybody may ask for them.
-    pub(super) fn told(self, scored: &[Scored]) -> (Vec<f32>, Vec<f32>) {
-        match self.is_none() {
-            true => (Vec::new(), Vec::new()),
-            false => {
-                scored.iter().map(|row| (row.logprob, row.normaliser.log_sum() as f32)).unzip()
-            }
-        }
+    pub(super) fn told(self, scored: &[Scored]) -> [Later<Vec<f32>>; 2] {
+        let rows = if self.is_none() { &[] } else { scored };
+        let told = rows.iter().map(|row| (row.logprob, row.normaliser.log_sum() as f32));
+        let (logprobs, log_sums) = told.unzip();
+        [Later::here(logprobs), Later::here(log_sums)]
     }
 }
 
