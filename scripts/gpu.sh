@@ -4,15 +4,17 @@
 #     scripts/gpu.sh [PART …]            parts: twin parity repeat memory profile peers ranking; all of them if none is named
 #
 #   twin     every kernel against its CPU twin, and a whole LLaMA's and T5's gradients and answers (3 minutes)
-#   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16
-#   repeat   two runs byte-equal; SIGKILL and resume byte-equal; both again with 8-bit offloaded state and bf16 weights
+#   parity   `albacore train` against PyTorch on this card: losses and gradients, f32 and bf16; and of a T5 tuned as Flan's
+#            were, with Adafactor, z-loss and label smoothing
+#   repeat   two runs byte-equal; SIGKILL and resume byte-equal; both again with 8-bit offloaded state and bf16 weights, and
+#            of a T5 with Adafactor, its momentum, z-loss and dropout
 #   memory   the memory that a dry run foretells beside what the driver reports: within 10 %
 #   profile  time, share and achieved bandwidth or FLOP/s of every kernel in a step
 #   peers    tokens/s and memory of the PyTorch peers, and of albacore beside them
 #   ranking  groups/s and memory of ranking steps: prompts shared, copied, and a padded PyTorch loop
 #
 # Binaries come from `scripts/gpu_build.sh`, in target/gpu (or GPU_BIN). MODEL may name a Hugging Face
-# folder; without one, a LLaMA of SmolLM2-135M's shape with random weights is made. Results: a table on
+# folder, and T5 that of a T5; without one, a LLaMA of SmolLM2-135M's shape, or a T5 of Flan-T5-small's, with random weights is made. Results: a table on
 # the screen, and JSON under OUT (default benches/results/DEVICE-DATE).
 set -u
 cd "$(dirname "$0")/.."
@@ -51,13 +53,17 @@ part() { # name, command …
 for wanted in ${*:-twin parity repeat memory profile peers ranking}; do
   case $wanted in
     twin)
-      part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated offloaded --nocapture --test-threads 1
+      part kernels env ALBACORE_TEST_GPU=0 "$bin/kernels-tests" emulated offloaded on_a_gpu --nocapture --test-threads 1
       part model env ALBACORE_TEST_GPU=0 "$bin/twin-tests" --nocapture --test-threads 1
       ;;
-    parity) part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"} ;;
+    parity)
+      part parity "$python" scripts/check_gpu.py parity --albacore "$bin/albacore" --output "$out/parity.json" ${MODEL:+--model "$MODEL"}
+      part flan "$python" scripts/check_gpu.py flan --albacore "$bin/albacore" --output "$out/flan.json" ${T5:+--model "$T5"}
+      ;;
     repeat)
       part repeat "$python" scripts/check_gpu.py repeat --albacore "$bin/albacore" --output "$out/repeat.json" ${MODEL:+--model "$MODEL"}
       part narrow "$python" scripts/check_gpu.py repeat --narrow --albacore "$bin/albacore" --output "$out/narrow.json" ${MODEL:+--model "$MODEL"}
+      part repeat-t5 "$python" scripts/check_gpu.py repeat --t5 --albacore "$bin/albacore" --output "$out/repeat-t5.json" ${T5:+--model "$T5"}
       ;;
     memory | profile) part "$wanted" "$python" benches/gpu_profile.py --albacore "$bin/albacore" --only "$wanted" --output "$out/$wanted.json" ;;
     peers) part peers "$python" benches/gpu_peers.py --albacore "$bin/albacore" --output "$out/peers.json" ;;

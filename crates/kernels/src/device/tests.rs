@@ -16,6 +16,8 @@ mod points;
 mod rows;
 mod sample;
 mod update;
+#[cfg(feature = "cuda")]
+mod whole;
 mod wide;
 
 use crate::AdamWStep;
