@@ -12,8 +12,8 @@ Shows:
     python benches/gpu_profile.py --albacore target/gpu/albacore --output profile.json [--only profile,memory]
     python benches/gpu_profile.py --from profile.json            # the tables again, without a GPU
 
-Random weights in the shapes of SmolLM2-135M (32 x 1024 tokens a step) and Llama-3.2-1B (8 x 2048), bf16 with f32
-masters, loss on every token. Two events stand around each launch: kernels of a few microseconds look longer than they
+Random weights in the shapes of SmolLM2-135M (32 x 1024 tokens a step, by AdamW and by Adafactor) and Llama-3.2-1B (8 x
+2048), bf16 with f32 masters, loss on every token. Two events stand around each launch: kernels of a few microseconds look longer than they
 are. Needs: pip install torch transformers nvidia-ml-py; 6 GB on the disk; about two minutes.
 """
 import argparse
@@ -30,7 +30,8 @@ sys.path.insert(0, str(HERE.parent / "scripts"))
 from watched import Card, Failure, PeakMemory, finish, start, write_config, write_lines
 
 PEAKS = {"H100": (3.35e12, 989e12), "H200": (4.8e12, 989e12), "A100": (2.04e12, 312e12), "4090": (1.01e12, 165e12)}  # bytes/s, bf16 FLOP/s
-WORK = {"smollm2": ("smollm2-135m", 32, 1024), "llama1b": ("llama-3.2-1b", 8, 2048)}
+WORK = {"smollm2": ("smollm2-135m", 32, 1024), "smollm2_adafactor": ("smollm2-135m", 32, 1024), "llama1b": ("llama-3.2-1b", 8, 2048)}
+OPTIM = {"smollm2_adafactor": {"kind": "adafactor", "learning_rate": 1e-3, "max_grad_norm": 0}}  # of the others AdamW
 BF16, F32 = 2, 4
 
 
@@ -60,6 +61,10 @@ BYTES = {
     "head_gradient": lambda s, calls: s.t * s.v * (F32 + BF16),
     "squares": lambda s, calls: s.parameters * F32,
     "adamw": lambda s, calls: s.parameters * (7 * F32 + BF16),  # gradient; master and moments both ways; the rounded weight
+    "adafactor_squares": lambda s, calls: s.parameters * 2 * F32,  # gradient and master
+    "adafactor_lengths": lambda s, calls: s.parameters * F32,
+    "adafactor_means": lambda s, calls: 2 * s.parameters / 256 * F32,  # the sums of tiles
+    "adafactor": lambda s, calls: s.parameters * (3 * F32 + BF16),  # gradient; master both ways; the rounded weight
 }
 # A causal product of queries with keys: 2 L²/2 D of each head and sequence.
 FLOPS = {
@@ -95,11 +100,11 @@ def show_profile(name, found, peaks):
               + rate_of(kernel, step, calls, milliseconds / 1e3, peaks))
 
 
-def settings(work, name, model, rows, tokens, steps, **train):
+def settings(work, name, model, rows, tokens, steps, optim=None, **train):
     return write_config(work / f"{name}.toml", {
         "run": {"dir": str(work), "name": name}, "model": {"path": str(model)},
         "data": {"template": "none", "tokens_per_batch": rows * tokens, "max_tokens": tokens, "shuffle": False},
-        "[data.sources]": {"path": str(work / f"rows-{tokens}-{rows}.jsonl"), "format": "tokens"}, "optim": {"learning_rate": 1e-5},
+        "[data.sources]": {"path": str(work / f"rows-{tokens}-{rows}.jsonl"), "format": "tokens"}, "optim": optim or {"learning_rate": 1e-5},
         "schedule": {"kind": "constant"}, "checkpoint": {"every": 0, "keep_last": 1}, "train": {"steps": steps, "precision": "bf16", **train}})
 
 
@@ -117,8 +122,8 @@ def json_lines(command):
 
 
 def profile(arguments, name, model, work):
-    _, rows, tokens = WORK[name]
-    config = settings(work, f"{name}-profile", model, rows, tokens, 16, recompute="none" if name == "smollm2" else "selective")
+    shape, rows, tokens = WORK[name]
+    config = settings(work, f"{name}-profile", model, rows, tokens, 16, OPTIM.get(name), recompute="none" if shape == "smollm2-135m" else "selective")
     lines = json_lines([arguments.albacore, "train", config, "--device", "cuda", "--quiet", "--json", "--profile"])
     found = next(line for line in lines if "kernels" in line)
     metrics = [json.loads(line) for line in (work / f"{name}-profile" / "metrics.jsonl").read_text().splitlines()]
@@ -145,7 +150,7 @@ def memory(arguments, name, model, work, context):
     kinds += [{"recompute": "selective", "batches_per_step": 2}]
     for kind in kinds:
         label = f"{name}-memory-{'-'.join(map(str, kind.values()))}"
-        config = settings(work, label, model, max(rows // 4, 1), tokens, 4, **kind)
+        config = settings(work, label, model, max(rows // 4, 1), tokens, 4, OPTIM.get(name), **kind)
         foretold = json_lines([arguments.albacore, "train", config, "--device", "cuda", "--quiet", "--json", "--dry-run"])[0]["memory_bytes"] / 2**20
         held = peak(arguments, work, label, config) - context
         found.append({"settings": kind, "tokens_a_batch": max(rows // 4, 1) * tokens, "foretold_mib": round(foretold), "held_mib": held, "off": foretold / held - 1})
