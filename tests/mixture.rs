@@ -216,15 +216,15 @@ fn an_objective_with_a_reference_is_refused() {
     }));
 }
 
-/// A record that fits the template of the first pass, and not that of the second.
+/// Records that fit the templates of the first pass, and not all those of the second.
 fn long_in_the_second_pass() -> Place {
     let place = place();
     let long = "x".repeat(90);
     let question = |n: usize| match n {
-        LATE => format!("{{\"question\": \"{long}\", \"answer\": \"{n}\"}}\n"),
+        n if LATE.contains(&n) => format!("{{\"question\": \"{long}\", \"answer\": \"{n}\"}}\n"),
         _ => format!("{{\"question\": \"{n}?\", \"answer\": \"{n}\"}}\n"),
     };
-    place.write("late.jsonl", &(0..300).map(question).collect::<String>());
+    place.write("late.jsonl", &(0..600).map(question).collect::<String>());
     let template =
         |input: &str| format!("[[templates]]\ninput = \"{input}\"\ntarget = \"{{answer}}\"\n");
     let many_words = "Read this with care, and then say what comes to mind: {question}";
@@ -234,8 +234,9 @@ fn long_in_the_second_pass() -> Place {
     place
 }
 
-/// One whose turns are even in the first pass over 300, and odd in the second.
-const LATE: usize = 0;
+/// Records whose turns are all even in the first pass over 600 with seed 0, so that each stands in the short
+/// template; in the second some are odd.
+const LATE: [usize; 4] = [0, 3, 5, 6];
 
 #[test]
 fn a_run_that_meets_a_record_too_long_only_later_is_saved_before_it_ends() {
@@ -248,7 +249,9 @@ fn a_run_that_meets_a_record_too_long_only_later_is_saved_before_it_ends() {
         "--set",
         "checkpoint.every=1000",
         "--set",
-        "train.steps=120",
+        "data.tokens_per_batch=1024",
+        "--set",
+        "train.steps=60",
     ];
     let strict = [&options[..], &["--set", "data.too_long=error"]].concat();
     let dry = place.train(&[&strict[..], &["--dry-run"]].concat());
@@ -262,7 +265,7 @@ fn a_run_that_meets_a_record_too_long_only_later_is_saved_before_it_ends() {
     let dropped = [&options[..], &["--accept-changes"]].concat();
     let run = place.train(&dropped);
     assert_eq!(run.code, 0, "{}", told(&run));
-    assert!(run.stderr.contains(&format!("step {logged} of 120")), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("step {logged} of 60")), "{}", run.stderr);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use albacore_data::{
-    self as data, Dataset, Encoder, Preparation, Report, Spans, TaskLoss, Tokenizer,
+    self as data, Dataset, Encoder, Excluded, Preparation, Report, Spans, TaskLoss, Tokenizer,
 };
 use albacore_model::ModelConfig;
 use albacore_trainer::ObjectiveConfig;
@@ -79,6 +79,27 @@ pub fn losses_of(report: &Report) -> Vec<String> {
         losses.push(format!("of these by task: {}", by_task(&report.tasks)));
     }
     losses
+}
+
+/// The rules of sources that take nothing out, a line for each key: a misspelt one lets in what it was to
+/// leave out.
+fn idle_rules(excluded: &[Excluded]) -> Vec<String> {
+    let line = |rules: &[Excluded]| {
+        let idle = rules.iter().filter(|of| of.files == 0).map(|of| format!("`{}`", of.rule));
+        let (idle, of) = (idle.collect::<Vec<_>>().join(", "), &rules[0]);
+        let (key, path) = (&of.key, of.path.display());
+        (!idle.is_empty()).then(|| format!("`{key}` takes nothing out of `{path}` by {idle}"))
+    };
+    // Sources that share their files may share their rules.
+    let mut lines: Vec<String> = by_key(excluded).filter_map(line).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// The rules of each key of each source.
+pub fn by_key(excluded: &[Excluded]) -> impl Iterator<Item = &[Excluded]> {
+    excluded.chunk_by(|a, b| a.key == b.key && a.source == b.source)
 }
 
 /// The tasks that lost most.
@@ -200,14 +221,7 @@ fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<Strin
             count(shape.context())
         ));
     }
-    for rule in dataset.excluded.iter().filter(|rule| rule.files == 0) {
-        surprises.push(format!(
-            "`{} = \"{}\"` takes nothing out of `{}`",
-            rule.key,
-            rule.rule,
-            rule.path.display()
-        ));
-    }
+    surprises.extend(idle_rules(&dataset.excluded));
     if let Some(tied) = &report.tied {
         surprises.push(format!(
             "all responses have the same score in {} of {} records: nothing but the order of the file \

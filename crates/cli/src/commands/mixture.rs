@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args;
 use crate::config::{Config, Settings};
 use crate::failure::{OrRefuse, Outcome, Refusal, Result};
-use crate::prepared::{Prepared, by_task, first, losses_of};
+use crate::prepared::{Prepared, by_key, by_task, first, losses_of};
 use crate::progress::count;
 use crate::terminal::Terminal;
 
@@ -97,7 +97,9 @@ pub fn run(options: &args::Mixture, seed: Option<u64>, terminal: &Terminal) -> R
         // Of JSON, stdout has one line.
         match terminal.json {
             true => losses.lines().skip(1).for_each(|line| terminal.warn(line)),
-            false => terminal.print(&format!("{kept} of {all} records can be used{losses}"))?,
+            false => terminal.print(&format!(
+                "{kept} of {all} records give an example in their first pass{losses}"
+            ))?,
         }
     }
     Ok(Outcome::Done)
@@ -206,14 +208,16 @@ fn total(rows: &[Row], sample: &Sample, steps: u64) -> String {
     )
 }
 
-/// What the rules of sources took out, one a line.
+/// What the rules of sources took out, a line for each key.
 fn excluded_table(excluded: &[Excluded]) -> String {
-    let line = |of: &Excluded| {
-        let files = if of.files == 1 { "file is" } else { "files are" };
-        let (count, path) = (count(of.files), of.path.display());
-        format!("{count} {files} left out of `{path}` by `{} = \"{}\"`\n", of.key, of.rule)
+    let line = |rules: &[Excluded]| {
+        let all: usize = rules.iter().map(|of| of.files).sum();
+        let each = rules.iter().map(|of| format!("`{}` {}", of.rule, count(of.files)));
+        let (each, of) = (each.collect::<Vec<_>>().join(", "), &rules[0]);
+        let (all, path) = (count(all), of.path.display());
+        format!("left out of `{path}` by `{}`: {all} files ({each})\n", of.key)
     };
-    excluded.iter().map(line).collect()
+    by_key(excluded).map(line).collect()
 }
 
 fn contamination(
@@ -289,6 +293,28 @@ mod tests {
         flan / snli      30,000  75.0000 %     0.250     1,000,000    12.5 %
         gsm8k                12  25.0000 %     1.500             7    12.5 %
         2 tasks with 30,012 examples (6 more are held out); about 10,000 of these in 100 steps, 1,000,007 tokens
+        ");
+    }
+
+    #[test]
+    fn what_rules_take_out_is_told_by_key() {
+        let of = |source, key: &str, rule: &str, files| Excluded {
+            source,
+            path: "tasks".into(),
+            key: key.into(),
+            rule: rule.into(),
+            files,
+        };
+        let excluded = [
+            of(0, "exclude", "task1*", 2),
+            of(0, "exclude", "task2*", 0),
+            of(0, "exclude_categories", "Word Analogy", 1),
+            of(1, "exclude_categories", "Word Analogy", 1),
+        ];
+        insta::assert_snapshot!(excluded_table(&excluded), @"
+        left out of `tasks` by `exclude`: 2 files (`task1*` 2, `task2*` 0)
+        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
+        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
         ");
     }
 }

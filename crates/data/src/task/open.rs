@@ -16,6 +16,8 @@ use crate::{DataConfig, Error, Format, Problem, Random, Result, SourceConfig};
 /// What a rule took out of a source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Excluded {
+    /// The number of the source in the config, from 0.
+    pub source: usize,
     /// The source's path.
     pub path: PathBuf,
     /// Its key, `exclude` or `exclude_categories`.
@@ -47,7 +49,7 @@ pub(crate) fn open(
         None => None,
     };
     check_excluded(source, index)?;
-    let (found, excluded) = files(source)?;
+    let Files { opened: found, excluded } = files(source, index)?;
     let tasks = if source.is_task_each() {
         found
             .into_iter()
@@ -83,8 +85,16 @@ pub(crate) fn open(
     Ok((tasks, excluded))
 }
 
-/// The files of a source that are not excluded, opened; and what its rules took out.
-fn files(source: &SourceConfig) -> Result<(Vec<(PathBuf, Opened)>, Vec<Excluded>)> {
+/// The files of a source.
+struct Files {
+    /// Those that are not excluded.
+    opened: Vec<(PathBuf, Opened)>,
+    /// What the rules took out.
+    excluded: Vec<Excluded>,
+}
+
+/// Opens the files of a source that are not excluded.
+fn files(source: &SourceConfig, index: usize) -> Result<Files> {
     let mut files = expand(&source.path)?;
     let mut by_name = vec![0; source.exclude.len()];
     files.retain(|file| {
@@ -109,12 +119,13 @@ fn files(source: &SourceConfig) -> Result<(Vec<(PathBuf, Opened)>, Vec<Excluded>
     let by_category = source.exclude_categories.iter().zip(by_category);
     let by_category = by_category.map(|(rule, files)| ("exclude_categories", rule, files));
     let excluded = by_name.chain(by_category).map(|(key, rule, files)| Excluded {
+        source: index,
         path: source.path.clone(),
         key: key.to_owned(),
         rule: rule.clone(),
         files,
     });
-    Ok((found, excluded.collect()))
+    Ok(Files { opened: found, excluded: excluded.collect() })
 }
 
 /// A file of a source, and the rule that excludes it by its categories.
