@@ -215,3 +215,82 @@ fn an_objective_with_a_reference_is_refused() {
         place.write("pairs.jsonl", &(0..20).map(pair).collect::<String>());
     }));
 }
+
+/// Records that fit the templates of the first pass, and not all those of the second.
+fn long_in_the_second_pass() -> Place {
+    let place = place();
+    let long = "x".repeat(90);
+    let question = |n: usize| match n {
+        n if LATE.contains(&n) => format!("{{\"question\": \"{long}\", \"answer\": \"{n}\"}}\n"),
+        _ => format!("{{\"question\": \"{n}?\", \"answer\": \"{n}\"}}\n"),
+    };
+    place.write("late.jsonl", &(0..600).map(question).collect::<String>());
+    let template =
+        |input: &str| format!("[[templates]]\ninput = \"{input}\"\ntarget = \"{{answer}}\"\n");
+    let many_words = "Read this with care, and then say what comes to mind: {question}";
+    let templates = [template("{question}"), template(many_words)].concat();
+    let head = "about = \"two\"\nfields = [\"question\", \"answer\"]\n";
+    place.write("two.toml", &format!("{head}{templates}"));
+    place
+}
+
+/// Records whose turns are all even in the first pass over 600 with seed 0, so that each stands in the short
+/// template; in the second some are odd.
+const LATE: [usize; 4] = [0, 3, 5, 6];
+
+#[test]
+fn a_run_that_meets_a_record_too_long_only_later_is_saved_before_it_ends() {
+    let place = long_in_the_second_pass();
+    let options = [
+        "--set",
+        "data.sources=[{path=\"late.jsonl\", format=\"task\", family=\"two.toml\", weight=1}]",
+        "--set",
+        "data.groups={}",
+        "--set",
+        "checkpoint.every=1000",
+        "--set",
+        "data.tokens_per_batch=1024",
+        "--set",
+        "train.steps=60",
+    ];
+    let strict = [&options[..], &["--set", "data.too_long=error"]].concat();
+    let dry = place.train(&[&strict[..], &["--dry-run"]].concat());
+    assert_eq!(dry.code, 0, "{}", told(&dry));
+    let run = place.train(&strict);
+    assert_eq!(run.code, 1, "{}", told(&run));
+    assert!(run.stderr.contains("longer than `data.max_tokens` = 128"), "{}", run.stderr);
+    let logged = place.read("runs/tiny/metrics.jsonl").lines().count() as u64;
+    assert!(logged > 10, "{logged}");
+    assert!(!weights(&place, "tiny", logged).is_empty());
+    let dropped = [&options[..], &["--accept-changes"]].concat();
+    let run = place.train(&dropped);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    assert!(run.stderr.contains(&format!("step {logged} of 60")), "{}", run.stderr);
+}
+
+#[test]
+fn a_run_whose_template_has_changed_is_not_gone_on_with() {
+    let place = long_in_the_second_pass();
+    place.replace("config.toml", "family = \"nli\"", "family = \"mine.toml\"");
+    let family = "about = \"one\"\nfields = [\"premise\", \"hypothesis\", \"answer\"]\n[[templates]]\n\
+                  input = \"{premise}\"\ntarget = \"{answer}\"\n";
+    place.write("mine.toml", family);
+    assert_eq!(place.train(&[]).code, 0);
+    place.write("mine.toml", &format!("# Nothing new.\n{family}"));
+    assert_eq!(place.train(&["--set", "train.steps=6"]).code, 0);
+    place.replace("mine.toml", "{premise}", "{premise} So?");
+    let changed = place.train(&["--set", "train.steps=8"]);
+    assert_eq!(changed.code, 2, "{}", told(&changed));
+    assert!(changed.stderr.contains("data"), "{}", changed.stderr);
+}
+
+#[test]
+fn the_families_of_templates_are_listed_with_their_fields() {
+    let place = place();
+    let shown = place.run(&["config", "--families"]);
+    assert_eq!(shown.code, 0, "{}", told(&shown));
+    assert!(shown.stdout.contains("nli: "), "{}", shown.stdout);
+    assert!(shown.stdout.contains("  premise, hypothesis, answer\n"), "{}", shown.stdout);
+    let both = place.run(&["config", "config.toml", "--families"]);
+    assert_eq!(both.code, 2, "{}", told(&both));
+}

@@ -190,7 +190,7 @@ fn span_corruption_learns_from_text_alone_and_goes_on_to_the_bit() {
     let place = place();
     let page =
         |number: usize| format!("{}. ", "The owl sees the sea and the mole".repeat(1 + number % 4));
-    let lines = (0..12).map(|number| format!("{}\n", json!({ "text": page(number) })));
+    let lines = (0..8).map(|number| format!("{}\n", json!({ "text": page(number) })));
     place.write("text.jsonl", &lines.collect::<String>());
     let text = [
         "--set",

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use albacore_data::{self as data, Dataset, Encoder, Preparation, Spans, Tokenizer};
+use albacore_data::{
+    self as data, Dataset, Encoder, Excluded, Preparation, Report, Spans, TaskLoss, Tokenizer,
+};
 use albacore_model::ModelConfig;
 use albacore_trainer::ObjectiveConfig;
 
@@ -46,30 +48,70 @@ impl Prepared {
 
     /// Which records were left out or cut off.
     pub fn losses(&self) -> Vec<String> {
-        let report = &self.dataset.report;
-        let of = |lost: &data::Dropped| {
-            format!("{} of {} records", count(lost.count), count(report.records))
-        };
-        let dropped = report.dropped.iter();
-        let mut losses: Vec<_> = dropped
-            .map(|lost| format!("left out {}: {} ({})", of(lost), lost.reason, first(lost)))
-            .collect();
-        losses.extend(report.truncated.iter().map(|lost| {
-            format!(
-                "cut off {} at `data.max_tokens`: their end is not learned ({})",
-                of(lost),
-                first(lost)
-            )
-        }));
-        losses.extend(report.fewer.iter().map(|lost| {
-            format!(
-                "left out some responses of {}: longer than `data.max_tokens` with their prompt ({})",
-                of(lost),
-                first(lost)
-            )
-        }));
-        losses
+        losses_of(&self.dataset.report)
     }
+}
+
+/// Which records of a report were left out or cut off.
+pub fn losses_of(report: &Report) -> Vec<String> {
+    let of = |lost: &data::Dropped| {
+        format!("{} of {} records", count(lost.count), count(report.records))
+    };
+    let dropped = report.dropped.iter();
+    let mut losses: Vec<_> = dropped
+        .map(|lost| format!("left out {}: {} ({})", of(lost), lost.reason, first(lost)))
+        .collect();
+    losses.extend(report.truncated.iter().map(|lost| {
+        format!(
+            "cut off {} at `data.max_tokens`: their end is not learned ({})",
+            of(lost),
+            first(lost)
+        )
+    }));
+    losses.extend(report.fewer.iter().map(|lost| {
+        format!(
+            "left out some responses of {}: longer than `data.max_tokens` with their prompt ({})",
+            of(lost),
+            first(lost)
+        )
+    }));
+    if !report.tasks.is_empty() {
+        losses.push(format!("of these by task: {}", by_task(&report.tasks)));
+    }
+    losses
+}
+
+/// The rules of sources that take nothing out, a line for each key: a misspelt one lets in what it was to
+/// leave out.
+fn idle_rules(excluded: &[Excluded]) -> Vec<String> {
+    let line = |rules: &[Excluded]| {
+        let idle = rules.iter().filter(|of| of.files == 0).map(|of| format!("`{}`", of.rule));
+        let (idle, of) = (idle.collect::<Vec<_>>().join(", "), &rules[0]);
+        let (key, path) = (&of.key, of.path.display());
+        (!idle.is_empty()).then(|| format!("`{key}` takes nothing out of `{path}` by {idle}"))
+    };
+    // Sources that share their files may share their rules.
+    let mut lines: Vec<String> = by_key(excluded).filter_map(line).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// The rules of each key of each source.
+pub fn by_key(excluded: &[Excluded]) -> impl Iterator<Item = &[Excluded]> {
+    excluded.chunk_by(|a, b| a.key == b.key && a.source == b.source)
+}
+
+/// The tasks that lost most.
+pub fn by_task(lost: &[TaskLoss]) -> String {
+    /// More are not read by anyone.
+    const SHOWN: usize = 5;
+    let told = |of: &TaskLoss| format!("`{}` {} of {}", of.task, count(of.lost), count(of.drawn));
+    let mut told: Vec<_> = lost.iter().take(SHOWN).map(told).collect();
+    if lost.len() > SHOWN {
+        told.push(format!("and {} more tasks", count(lost.len() - SHOWN)));
+    }
+    told.join(", ")
 }
 
 impl Prepared {
@@ -119,7 +161,8 @@ fn spans(config: &Config, shape: &ModelConfig, tokenizer: &Tokenizer) -> Result<
     let (density, length) = (it.noise_density, it.mean_noise_span_length);
     let max_tokens = config.data.max_tokens;
     match Spans::new(density, length, it.inputs_length, max_tokens, tokenizer) {
-        Ok(spans) => Ok(Some(spans)),
+        Ok(spans) if it.merge_examples => Ok(Some(spans)),
+        Ok(spans) => Ok(Some(spans.of_each_alone())),
         Err(why) => {
             let why = why.to_string();
             let (message, hint) = why.split_once("\nhint: ").unwrap_or((&why, ""));
@@ -178,6 +221,7 @@ fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<Strin
             count(shape.context())
         ));
     }
+    surprises.extend(idle_rules(&dataset.excluded));
     if let Some(tied) = &report.tied {
         surprises.push(format!(
             "all responses have the same score in {} of {} records: nothing but the order of the file \

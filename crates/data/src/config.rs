@@ -1,12 +1,13 @@
 //! The `[data]` table of a config.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mixture::{check_groups, is_temperature, wrong_temperature};
 use crate::task::{expand, is_pattern};
 use crate::{
     Format, GroupConfig, HeldOut, Learn, OptionStyle, OriginalAnswer, Shots, TemplateChoice,
@@ -36,7 +37,8 @@ pub struct DataConfig {
     /// Alpaca's prompt, `"none"` joins prompt and answer as they are, anything else is a TOML file
     /// with `prompt`, `prompt_with_input` and `response`.
     pub template: TemplateChoice,
-    /// Whether every epoch has its own random order; default true. False is file order.
+    /// Whether every epoch has its own random order; default true. False is file order, which a mixture
+    /// does not have.
     pub shuffle: bool,
     /// How many examples are kept from training to measure the loss on: a count (`100`) or a share
     /// (`0.05`); default 0. Raising it makes the measure steadier and training poorer.
@@ -88,7 +90,8 @@ pub struct SourceConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its part of a mixture, beside those of its neighbours: a number, or `"proportional"`, as many
-    /// parts as it has examples, at most `cap`. Default: proportional, if the data are a mixture.
+    /// parts as it has examples, at most `cap`. Default: proportional, if the data are a mixture. Raising
+    /// it draws its examples more often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
     /// The group that it stands in; default: none, it is weighed against the groups.
@@ -121,7 +124,7 @@ pub struct SourceConfig {
     /// `"none"` hides them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub option_style: OptionStyle,
-    /// Exemplars before an example; default `"zero"`. `"same"` has two or three in the example's own
+    /// Exemplars before an example; default `"zero"`. `"same"` has two or three (of Super-NI two) in the example's own
     /// template, `"mixed"` five in others, `"both"` now these and now those.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shots: Shots,
@@ -133,7 +136,8 @@ pub struct SourceConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// At most so many records: a random choice that depends on the seed alone, kept in file order;
-    /// default all. With `weight = "proportional"`, all are used, and so many count for the rate at most.
+    /// default all. In a mixture all are used, and no task counts as more than so many examples where
+    /// examples are weighed: `limit` is there to leave some out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<usize>,
     /// How often an epoch has each record; default 1. Held-out examples are never repeated.
@@ -252,138 +256,9 @@ impl DataConfig {
         !self.groups.is_empty() || self.sources.iter().any(|source| source.weight.is_some())
     }
 
-    /// What only a task can have.
-    fn check_task(
-        &self,
-        source: &SourceConfig,
-        tell: &mut dyn FnMut(&str, String, Option<String>),
-    ) {
-        let of_templates = [
-            ("family", source.family.is_some()),
-            ("inverted", source.inverted),
-            ("options", !source.options.is_empty()),
-            ("option_style", !is_default(&source.option_style)),
-            ("shots", !is_default(&source.shots)),
-            ("shot_tokens", source.shot_tokens.is_some()),
-        ];
-        let of_task_each = [
-            ("exclude", !source.exclude.is_empty() && !source.is_task_each()),
-            (
-                "exclude_categories",
-                !source.exclude_categories.is_empty() && source.format != Some(Format::SuperNi),
-            ),
-        ];
-        for (key, _) in of_templates.iter().filter(|(_, set)| *set && !source.is_task()) {
-            let hint = "say `format = \"task\"`, or `super_ni`, `cot`, `mmlu` or `bbh`".to_owned();
-            tell(key, "is set, wanted only for tasks".into(), Some(hint));
-        }
-        for (key, _) in of_task_each.iter().filter(|(_, set)| *set) {
-            let (what, hint) = match *key {
-                "exclude" => ("where each file is a task", "say `task_each = true`"),
-                _ => ("for `format = \"super_ni\"`", "name the tasks in `exclude`"),
-            };
-            tell(key, format!("is set, wanted only {what}"), Some(hint.into()));
-        }
-    }
-
-    /// All problems that can be seen without touching a file.
-    pub fn validate(&self) -> Vec<Problem> {
-        let sources = self.sources.iter();
-        let weighed: Vec<_> =
-            sources.map(|source| (source.weight, source.group.as_ref())).collect();
-        let mut problems = check_groups(&weighed, &self.groups);
-        if !is_temperature(self.temperature) {
-            let message = wrong_temperature(self.temperature);
-            problems.push(Problem { key: "data.temperature".into(), message, hint: None });
-        }
-        let mut unless = |fits: bool, key: String, message: String, hint: Option<String>| {
-            if !fits {
-                problems.push(Problem { key: format!("data.{key}"), message, hint });
-            }
-        };
-        let at_least = |least: usize, found: usize| format!("is {found}, wanted {least} or more");
-        unless(self.max_tokens >= 2, "max_tokens".into(), at_least(2, self.max_tokens), None);
-        unless(
-            self.tokens_per_batch >= self.max_tokens,
-            "tokens_per_batch".into(),
-            format!("is {}, less than `data.max_tokens`", self.tokens_per_batch),
-            Some(format!(
-                "an example must fit into a batch: raise it to {}, or lower `data.max_tokens`",
-                self.max_tokens
-            )),
-        );
-        if let HeldOut::Share(share) = self.held_out {
-            unless(
-                (0.0..1.0).contains(&share),
-                "held_out".into(),
-                format!("is {share:?}, wanted a count (`100`) or a share below 1 (`0.05`)"),
-                None,
-            );
-        }
-        unless(
-            !self.sources.is_empty(),
-            "sources".into(),
-            "is empty, wanted at least one file".into(),
-            Some("add `[[data.sources]]` with `path = \"records.jsonl\"`".into()),
-        );
-        unless(
-            self.sources.is_empty() || self.sources.iter().any(|source| !source.held_out),
-            "sources".into(),
-            "are all held out, wanted one to train on".into(),
-            None,
-        );
-        for (index, source) in self.sources.iter().enumerate() {
-            let key = |name: &str| format!("sources[{index}].{name}");
-            let same = |other: &&SourceConfig| other.path == source.path && !other.held_out;
-            unless(
-                !(source.held_out && self.sources.iter().any(|other| same(&other))),
-                key("held_out"),
-                "is set, and another source trains on the same file".into(),
-                Some("take the file out of one of them".into()),
-            );
-            let weighed = source.weight.is_some() || source.group.is_some();
-            unless(
-                !(source.held_out && (weighed || source.repeat > 1)),
-                key("held_out"),
-                "is set, and so is how often it is trained on".into(),
-                Some("leave out its `weight`, `group` and `repeat`".into()),
-            );
-            unless(source.repeat >= 1, key("repeat"), at_least(1, source.repeat), None);
-            unless(source.cap != Some(0), key("cap"), at_least(1, 0), None);
-            unless(
-                source.original.is_none() || matches!(source.format, None | Some(Format::Tuna)),
-                key("original"),
-                "is set, wanted only for `format = \"tuna\"`".into(),
-                Some(
-                    "leave it out: records of this format have one answer, or two ranked ones"
-                        .into(),
-                ),
-            );
-            unless(source.limit != Some(0), key("limit"), at_least(1, 0), None);
-            unless(source.shot_tokens != Some(0), key("shot_tokens"), at_least(1, 0), None);
-            unless(
-                source.repeat == 1 || !self.is_mixture(),
-                key("repeat"),
-                format!("is {}, and the data are a mixture", source.repeat),
-                Some("say it with `weight`".into()),
-            );
-            self.check_task(source, &mut |name, message, hint| {
-                unless(false, key(name), message, hint);
-            });
-            let known = Format::fields(source.format);
-            let fields = source.fields.keys().filter(|_| !source.is_task());
-            for field in fields.filter(|field| !known.contains(&field.as_str())) {
-                unless(
-                    false,
-                    key("fields"),
-                    format!("names `{field}`, which the format does not have"),
-                    Some(format!(
-                        "write our name first: `fields = {{ OURS = \"{field}\" }}`; known: {}",
-                        crate::defect::in_backticks(&known)
-                    )),
-                );
-            }
-        }
-        problems
+    /// How many records of each task of a source are used at most. In a mixture a cap is for the rates alone.
+    pub(crate) fn limit(&self, source: &SourceConfig) -> Option<usize> {
+        let cap = source.cap.filter(|_| !self.is_mixture());
+        source.limit.into_iter().chain(cap).min()
     }
 }

@@ -1,7 +1,8 @@
 //! All sources of a config as ids: read, encoded in parallel, counted, and split.
 
+mod drawn;
 mod fates;
-mod opened;
+mod tried;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use crate::report::{Fate, Tally};
 use crate::split::hold_out;
 use crate::task::open as open_source;
 use crate::{
-    DataConfig, Drawn, Encoded, Encoder, Error, Mixture, Problem, Report, Result, SourceConfig,
-    Spans, Template, TemplateChoice, Tokenizer, read,
+    DataConfig, Drawn, Encoded, Encoder, Error, Excluded, Mixture, Problem, Report, Result,
+    SourceConfig, Spans, Template, TemplateChoice, Tokenizer, read,
 };
 
 /// What a run trains on.
@@ -40,6 +41,8 @@ pub struct Dataset {
     /// If the data are a mixture: what is drawn from. `train` then has the first examples that come, and
     /// `report` says what became of these.
     pub mixture: Option<Mixture>,
+    /// What the rules of sources took out.
+    pub excluded: Vec<Excluded>,
 }
 
 impl Dataset {
@@ -119,13 +122,14 @@ impl Preparation<'_> {
         let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
         let sources = self.read()?;
         let hashes: Vec<_> = sources.iter().map(|source| source.hash).collect();
+        let excluded = sources.iter().flat_map(|source| source.excluded.clone()).collect();
         let (examples, report) = self.make(&encoder, sources, spans)?;
         let stored = cache.map_or(Ok(()), |(file, known)| {
             self.unchanged(&known, &hashes)?;
             file.store(&examples, &report)
         });
         let dataset = self.split(examples, report, spans)?;
-        Ok(Dataset { cache_failure: stored.err(), ..dataset })
+        Ok(Dataset { cache_failure: stored.err(), excluded, ..dataset })
     }
 
     /// What makes ids of this config's records.
@@ -159,19 +163,26 @@ impl Preparation<'_> {
             for (origin, tokens) in records.too_long {
                 tally.add(Fate::TooLong(origin, tokens));
             }
-            let fates = records.good.par_iter().flat_map_iter(|record| {
-                let fates = match spans {
-                    Some(spans) => windows(encoder, spans, record),
-                    None => {
+            let advance = || self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
+            let fates: Vec<Fate> = match spans {
+                Some(spans) => {
+                    let texts = records.good.par_chunks(spans.joined());
+                    let fates = texts.flat_map_iter(|texts| {
+                        texts.iter().for_each(|_| advance());
+                        windows(encoder, spans, texts)
+                    });
+                    fates.collect()
+                }
+                None => {
+                    let fates = records.good.par_iter().flat_map_iter(|record| {
+                        advance();
                         let alone = record.original_alone();
                         let alone = alone.map(|record| self.encode(encoder, &record));
-                        [self.encode(encoder, record)].into_iter().chain(alone).collect()
-                    }
-                };
-                self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                fates
-            });
-            let fates: Vec<Fate> = fates.collect();
+                        [self.encode(encoder, record)].into_iter().chain(alone)
+                    });
+                    fates.collect()
+                }
+            };
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
             // What is held out as a whole is in no epoch.
             let repeat = if source.held_out { 0 } else { source.repeat };
@@ -227,7 +238,7 @@ impl Preparation<'_> {
         for (index, source) in self.config.sources.iter().enumerate() {
             let records = match source.is_one_file() {
                 true => read(source).map(|records| self.cap(source, index, records)),
-                false => self.read_tasks(source, index),
+                false => self.read_tasks(index),
             };
             match records {
                 Ok(records) => sources.push(records),
@@ -239,11 +250,12 @@ impl Preparation<'_> {
     }
 
     /// All records of a source's tasks, each once, through their templates.
-    fn read_tasks(&self, source: &SourceConfig, index: usize) -> Result<Records> {
+    fn read_tasks(&self, index: usize) -> Result<Records> {
         let (mut good, mut bad, mut too_long) = Default::default();
         let mut hash = Sha256::new();
         let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
-        for task in open_source(source, index, self.seed, self.config.max_tokens)? {
+        let (tasks, excluded) = open_source(self.config, index, self.seed)?;
+        for task in tasks {
             task.hashes().for_each(|file| hash.update(file));
             let numbers = (0..task.examples()).into_par_iter();
             let drawn: Result<Vec<_>> =
@@ -256,7 +268,7 @@ impl Preparation<'_> {
                 }
             }
         }
-        Ok(Records { good, bad, too_long, hash: hash.finalize().into() })
+        Ok(Records { good, bad, too_long, excluded, hash: hash.finalize().into() })
     }
 
     /// At most `cap` records: a random choice, in file order.
@@ -326,8 +338,17 @@ impl Preparation<'_> {
         report.tokens = train.iter().map(|example| example.len()).sum();
         report.supervised_tokens = train.iter().map(|example| example.supervised()).sum();
         let fingerprint = fingerprint(&train, &held_out);
-        let (from_cache, cache_failure, mixture) = (false, None, None);
-        Dataset { train, held_out, report, fingerprint, from_cache, cache_failure, mixture }
+        let (from_cache, cache_failure, mixture, excluded) = (false, None, None, Vec::new());
+        Dataset {
+            train,
+            held_out,
+            report,
+            fingerprint,
+            from_cache,
+            cache_failure,
+            mixture,
+            excluded,
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use crate::defect::in_backticks;
 use crate::{BadRecord, Defect, NoCompletion, Origin, Problem};
 
 pub(crate) use hint::cure;
-use words::{each, limit, lines, list, list_lengths, nearest_file, other_tokenizer, rest, several};
+use words::{
+    each, limit, lines, list, list_lengths, nearest_file, of_more, other_tokenizer, rest, several,
+};
 
 /// Result of a call into this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -42,6 +44,12 @@ pub enum Error {
         path: PathBuf,
         /// What it holds.
         found: String,
+    },
+    /// A file that is to be compared with, and is no text.
+    #[error("`{}` is neither text nor JSON nor Parquet", path.display())]
+    NoText {
+        /// The file.
+        path: PathBuf,
     },
     /// A file that is malformed as a whole.
     #[error("{}:{line}:{column}: {message}", path.display())]
@@ -283,6 +291,25 @@ pub enum Error {
         name: String,
         /// The source's path.
         path: PathBuf,
+    },
+    /// A task of which no example can be used.
+    #[error(
+        "the task `{name}` has no example left: none of {tried}{} can be used, {found}",
+        of_more(*examples, *tried)
+    )]
+    NothingOfTask {
+        /// The task.
+        name: String,
+        /// How many were tried.
+        tried: usize,
+        /// Of how many.
+        examples: usize,
+        /// What became of them.
+        found: String,
+        /// If some were too long: tokens of the shortest of these.
+        shortest: Option<usize>,
+        /// What helps against the defects of those that cannot be used.
+        cure: Option<String>,
     },
     /// A source that has no tasks.
     #[error("none of the {files} tasks of `{}` is left: all are excluded", path.display())]

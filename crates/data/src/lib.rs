@@ -81,7 +81,7 @@ pub use random::{Random, shuffled};
 pub use ranked::{Asked, Candidate, Original, OriginalAnswer, Ranked, Said};
 pub use read::{Objects, Records, read, read_objects};
 pub use record::{Body, Message, Origin, Record};
-pub use report::{Dropped, Report};
+pub use report::{Dropped, Report, TaskLoss};
 pub use rouge::{
     RougeL, Tokenization, common_subsequence, for_each_token, is_python_space, is_wordless, stem,
     tokens,
@@ -91,7 +91,7 @@ pub use spans::{NoSpans, Spans};
 pub use split::HeldOut;
 pub use statistics::Statistics;
 pub use stream::TextStream;
-pub use task::{Drawn, OptionStyle, Shots, Task};
+pub use task::{Drawn, Excluded, FamilyCard, OptionStyle, Shots, Task, families};
 pub use template::{Patterns, Template, TemplateChoice};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use verb_noun::verb_and_object;

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::format::{Names, Object, kind};
 use crate::{
-    BadRecord, Body, Defect, Error, Format, Origin, OriginalAnswer, Record, Result, SourceConfig,
+    BadRecord, Body, Defect, Error, Excluded, Format, Origin, OriginalAnswer, Record, Result,
+    SourceConfig,
 };
 
 /// The objects of a file, and the lines that are none.
@@ -34,6 +35,8 @@ pub struct Records {
     pub bad: Vec<BadRecord>,
     /// Records of tasks that leave no room for an exemplar, and the tokens that they would need.
     pub too_long: Vec<(Origin, usize)>,
+    /// What the rules of the source took out.
+    pub excluded: Vec<Excluded>,
     /// SHA-256 of the file.
     pub hash: [u8; 32],
 }
@@ -49,7 +52,8 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
     let format = match (source.format, good.first()) {
         (Some(format), _) => format,
         (None, None) => {
-            return Ok(Records { good: Vec::new(), bad, too_long: Vec::new(), hash });
+            let (good, too_long, excluded) = Default::default();
+            return Ok(Records { good, bad, too_long, excluded, hash });
         }
         (None, Some((origin, object))) => Format::detect(object, names).ok_or_else(|| {
             Error::UnknownFormat { origin: origin.clone(), found: object.keys().cloned().collect() }
@@ -61,7 +65,8 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
     let (good, defective): (Vec<_>, Vec<_>) = records.partition_map(either);
     bad.extend(defective);
     bad.sort_by_key(|bad| bad.origin.line);
-    Ok(Records { good, bad, too_long: Vec::new(), hash })
+    let (too_long, excluded) = Default::default();
+    Ok(Records { good, bad, too_long, excluded, hash })
 }
 
 /// One record of a format.

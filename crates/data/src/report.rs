@@ -8,6 +8,13 @@ use crate::{BadRecord, BadRecords, DataConfig, Encoded, Error, Origin, Result, T
 /// How many offenders an error or a report names.
 const SHOWN: usize = 10;
 
+/// Why records are left out.
+pub(crate) const TOO_LONG: &str = "too long";
+/// See [`TOO_LONG`].
+pub(crate) const NO_ROOM: &str = "no room for an exemplar";
+/// See [`TOO_LONG`].
+pub(crate) const CUT_TO_NOTHING: &str = "truncated before anything learned";
+
 /// What became of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -42,6 +49,20 @@ pub struct Report {
     pub longest: usize,
     /// The record of the longest example kept.
     pub longest_origin: Option<Origin>,
+    /// Of a mixture, the tasks whose examples were left out, those that lost most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskLoss>,
+}
+
+/// How many of a task's examples were left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLoss {
+    /// The task.
+    pub task: String,
+    /// Examples drawn of it.
+    pub drawn: usize,
+    /// Of these, those left out.
+    pub lost: usize,
 }
 
 /// Records that share a fate.
@@ -56,18 +77,37 @@ pub struct Dropped {
 }
 
 /// What one record became.
+#[derive(Debug)]
 pub(crate) enum Fate {
     Kept(Encoded),
     /// One more example of the record that was counted before.
     Window(Encoded),
+    /// Part of examples that begin in other records.
+    Joined,
     Truncated(Encoded),
     /// Without some of its responses.
     Fewer(Encoded),
     /// With how many tokens it has.
     TooLong(Origin, usize),
+    /// Not one exemplar fits beside it, and so many tokens are needed for the first.
+    NoRoom(Origin, usize),
     /// With how many tokens it had.
     TruncatedToNothing(Origin, usize),
     Bad(BadRecord),
+}
+
+impl Fate {
+    /// Why there is no example, and of which record.
+    pub(crate) fn loss(&self) -> Option<(&'static str, &Origin)> {
+        match self {
+            Self::Kept(_) | Self::Window(_) | Self::Truncated(_) | Self::Fewer(_) => None,
+            Self::Joined => None,
+            Self::TooLong(origin, _) => Some((TOO_LONG, origin)),
+            Self::NoRoom(origin, _) => Some((NO_ROOM, origin)),
+            Self::TruncatedToNothing(origin, _) => Some((CUT_TO_NOTHING, origin)),
+            Self::Bad(bad) => Some((bad.defect.name(), &bad.origin)),
+        }
+    }
 }
 
 /// Counts fates, and remembers the first of each kind.
@@ -90,6 +130,7 @@ impl Tally {
         self.report.records += 1;
         let (reason, origin) = match fate {
             Fate::Kept(example) | Fate::Window(example) => return Some(self.keep(example)),
+            Fate::Joined => return None,
             Fate::Truncated(example) => {
                 let truncated =
                     self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));
@@ -97,21 +138,15 @@ impl Tally {
                 return Some(self.keep(example));
             }
             Fate::Fewer(example) => {
-                let fewer = self.report.fewer.get_or_insert_with(|| Dropped::new("too long"));
+                let fewer = self.report.fewer.get_or_insert_with(|| Dropped::new(TOO_LONG));
                 fewer.count(&example.origin);
                 return Some(self.keep(example));
             }
-            Fate::TooLong(origin, tokens) => {
-                self.long_count += 1;
-                self.longest = self.longest.max(tokens);
-                if self.long.len() < SHOWN {
-                    self.long.push((origin.clone(), tokens));
-                }
-                ("too long", origin)
-            }
+            Fate::TooLong(origin, tokens) => (TOO_LONG, self.long(origin, tokens)),
+            Fate::NoRoom(origin, tokens) => (NO_ROOM, self.long(origin, tokens)),
             Fate::TruncatedToNothing(origin, tokens) => {
                 self.longest = self.longest.max(tokens);
-                ("truncated before anything learned", origin)
+                (CUT_TO_NOTHING, origin)
             }
             Fate::Bad(bad) => {
                 self.bad_count += 1;
@@ -130,6 +165,21 @@ impl Tally {
         });
         dropped[index].count(&origin);
         None
+    }
+
+    /// Counts records of which no more is known than that they are kept.
+    pub(crate) fn add_kept(&mut self, count: usize) {
+        self.report.records += count;
+        self.report.kept += count;
+    }
+
+    fn long(&mut self, origin: Origin, tokens: usize) -> Origin {
+        self.long_count += 1;
+        self.longest = self.longest.max(tokens);
+        if self.long.len() < SHOWN {
+            self.long.push((origin.clone(), tokens));
+        }
+        origin
     }
 
     fn keep(&mut self, example: Encoded) -> Encoded {

@@ -10,6 +10,10 @@
 //!  target  <0> for inviting <1> last </s>
 //! ```
 //!
+//! Texts are joined, 128 at a time and as they follow each other, and then cut into windows, so that all
+//! windows but the last of them are full: as seqio's `reduce_concat_tokens` and `split_tokens` do. Nothing
+//! stands between two texts; seqio puts no EOS there either.
+//!
 //! Which tokens are taken is drawn as seqio's `random_spans_noise_mask` draws it, from our own stream: a
 //! function of the seed, the pass over the data and the place of the example. How many, and so every length,
 //! follows from the text's length alone.
@@ -23,7 +27,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::random::Random;
-use crate::{Body, Defect, Encoded, Encoder, Reason, Record, Tokenizer};
+use crate::{Body, Defect, Encoded, Encoder, Origin, Reason, Record, Tokenizer};
+
+/// Texts that are joined before they are cut, as seqio joins them.
+const JOINED: usize = 128;
 
 /// What is taken out of a text, and what stands in its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +39,8 @@ pub struct Spans {
     mean_length: f64,
     /// Tokens of a window of text.
     window: usize,
+    /// How many texts are joined before they are cut.
+    joined: usize,
     /// `<extra_id_0>` and those that follow.
     sentinels: Vec<u32>,
     eos: u32,
@@ -78,8 +87,8 @@ impl fmt::Display for NoSpans {
 }
 
 impl Spans {
-    /// Spans of `mean_length` tokens on average that hold `density` of each text, cut into windows whose
-    /// sources have at most `inputs_length` tokens.
+    /// Spans of `mean_length` tokens on average that hold `density` of each window; texts are joined and cut
+    /// into windows whose sources have at most `inputs_length` tokens.
     ///
     /// # Errors
     /// If a window has more spans than the tokenizer has sentinels, or makes an example of more than
@@ -97,7 +106,8 @@ impl Spans {
             tokenizer.id(&name).or_else(|| tokenizer.id(&format!("\u{2581}{name}")))
         };
         let sentinels = (0..).map_while(sentinel).collect::<Vec<_>>();
-        let spans = Self { density, mean_length, window: 2, sentinels, eos: tokenizer.eos() };
+        let (window, joined, eos) = (2, JOINED, tokenizer.eos());
+        let spans = Self { density, mean_length, window, joined, sentinels, eos };
         let spans = Self { window: spans.window_of(inputs_length), ..spans };
         let [noise, kept] = spans.counts(spans.window);
         let wanted = spans.count(noise, kept);
@@ -109,6 +119,16 @@ impl Spans {
             true => Err(NoSpans::TooLong { source, target, max_tokens }),
             false => Ok(spans),
         }
+    }
+
+    /// The same of each text by itself, without those beside it.
+    pub fn of_each_alone(self) -> Self {
+        Self { joined: 1, ..self }
+    }
+
+    /// How many texts are joined before they are cut.
+    pub(crate) fn joined(&self) -> usize {
+        self.joined
     }
 
     /// The most tokens of text whose source, with its sentinels and EOS, has at most `inputs_length`: as
@@ -211,32 +231,36 @@ impl Spans {
         self.first_pass(texts, !seed)
     }
 
-    /// The windows of a record's text; what would be a window of one token is left out.
-    pub(crate) fn windows(
-        &self,
-        encoder: &Encoder<'_>,
-        record: &Record,
-    ) -> Result<Vec<Encoded>, Defect> {
+    /// A record's text.
+    pub(crate) fn text(&self, encoder: &Encoder<'_>, record: &Record) -> Result<Vec<u32>, Defect> {
         let Body::Text { text } = &record.body else {
             let template = "objective.kind = span_corruption".to_owned();
             return Err(Defect::Misfit { record: record.body.name(), template });
         };
         let ids = encoder.tokenizer.encode(text)?;
         let position = ids.iter().position(|id| self.sentinels.contains(id));
-        if let Some(position) = position {
-            let token = encoder.tokenizer.token(ids[position]);
-            return Err(Defect::Sentinel { position, token });
+        match position {
+            Some(position) => {
+                let token = encoder.tokenizer.token(ids[position]);
+                Err(Defect::Sentinel { position, token })
+            }
+            None => Ok(ids),
         }
-        let windows = ids.chunks(self.window).filter(|ids| ids.len() > 1).map(|ids| {
-            let mut window = Encoded::empty(record.origin.clone());
-            ids.iter().for_each(|&id| window.push(id, true, Reason::Text));
-            window
+    }
+
+    /// The windows of joined texts, each with the number of the text that it begins in; what would be a
+    /// window of one token is left out.
+    pub(crate) fn windows(&self, texts: &[(&Origin, Vec<u32>)]) -> Vec<(usize, Encoded)> {
+        let all = texts.iter().enumerate();
+        let all: Vec<(usize, u32)> =
+            all.flat_map(|(number, (_, ids))| ids.iter().map(move |id| (number, *id))).collect();
+        let windows = all.chunks(self.window).filter(|tokens| tokens.len() > 1).map(|tokens| {
+            let number = tokens[0].0;
+            let mut window = Encoded::empty(texts[number].0.clone());
+            tokens.iter().for_each(|&(_, id)| window.push(id, true, Reason::Text));
+            (number, window)
         });
-        let windows = windows.collect::<Vec<_>>();
-        match windows.is_empty() {
-            true => Err(Defect::ShortText { tokens: ids.len() }),
-            false => Ok(windows),
-        }
+        windows.collect()
     }
 
     /// Everything that decides the windows.

@@ -18,14 +18,15 @@ mod pattern;
 mod reader;
 mod shards;
 mod shots;
+mod templates;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+pub use family::{FamilyCard, families};
+pub use open::Excluded;
 pub use options::OptionStyle;
 pub use shots::Shots;
 
-pub(crate) use family::Family;
 pub(crate) use files::{expand, is_pattern};
 pub(crate) use open::open;
 
@@ -34,12 +35,11 @@ use crate::mixture::Order;
 use crate::{
     BadRecord, Body, Defect, Format, Origin, OriginalAnswer, Random, Record, Result, read,
 };
-use family::Template;
-use item::Item;
-use reader::Reader;
+pub(crate) use reader::{is_parquet, objects};
 pub(crate) use shards::Raw;
 use shards::Shard;
-use shots::Shot;
+use shots::Row;
+use templates::Templates;
 
 /// A set of records of one kind, and what becomes of them.
 #[derive(Debug)]
@@ -66,21 +66,6 @@ enum Form {
     Plain { format: Format, fields: BTreeMap<String, String>, original: Option<OriginalAnswer> },
     /// By the templates of a family.
     Templates(Box<Templates>),
-}
-
-/// What a source says of its templates.
-#[derive(Debug)]
-struct Templates {
-    reader: Reader,
-    fields: BTreeMap<String, String>,
-    options: Vec<String>,
-    family: Arc<Family>,
-    inverted: bool,
-    option_style: OptionStyle,
-    shots: Shots,
-    shot_tokens: usize,
-    /// Which templates mixed exemplars are written in.
-    mix: Vec<usize>,
 }
 
 /// What a draw gives.
@@ -118,13 +103,22 @@ impl Task {
         self.held_out
     }
 
+    /// Uses no more records than this.
+    fn limit(&mut self, limit: Option<usize>) {
+        self.len = limit.map_or(self.len, |limit| limit.min(self.len));
+    }
+
     pub(crate) fn hold_out(&mut self, count: usize) {
         self.held_out = count;
     }
 
-    /// What its files are, for a fingerprint.
+    /// What its files and its templates are, for a fingerprint.
     pub(crate) fn hashes(&self) -> impl Iterator<Item = [u8; 32]> {
-        self.shards.iter().map(Shard::hash)
+        let templates = match &self.form {
+            Form::Templates(templates) => Some(templates.hash()),
+            Form::Plain { .. } => None,
+        };
+        self.shards.iter().map(Shard::hash).chain(templates)
     }
 
     /// The example of a draw: `turn` counts those of this task from 0. Each pass over its records has an
@@ -236,6 +230,14 @@ impl Task {
         Ok(self.raw(self.record_of("order", turn))?.0)
     }
 
+    /// What is said around every record, by name.
+    pub(crate) fn shared_texts(&self) -> Vec<(String, String)> {
+        match &self.form {
+            Form::Templates(templates) => templates.reader.shared_texts(),
+            Form::Plain { .. } => Vec::new(),
+        }
+    }
+
     /// A record as it stands in its file, and where.
     ///
     /// # Errors
@@ -261,13 +263,13 @@ impl Task {
             }
         };
         Ok(match self.templated(templates, record, raw, turn, count)? {
-            Ok(Ok(body)) => Drawn::Record(Record::new(body, origin)),
-            Ok(Err(tokens)) => Drawn::NoRoom(origin, tokens),
-            Err(defect) => Drawn::Bad(BadRecord { origin, id: None, defect }),
+            Templated::Body(body) => Drawn::Record(Record::new(body, origin)),
+            Templated::NoRoom(tokens) => Drawn::NoRoom(origin, tokens),
+            Templated::Bad(defect) => Drawn::Bad(BadRecord { origin, id: None, defect }),
         })
     }
 
-    /// A record in its template, or the tokens that it needs with one exemplar where that is too many.
+    /// A record in its template, with the exemplars of its draw.
     fn templated(
         &self,
         of: &Templates,
@@ -275,21 +277,20 @@ impl Task {
         raw: Raw,
         turn: u64,
         count: CountTokens<'_>,
-    ) -> Result<Result<Result<Body, usize>, Defect>> {
+    ) -> Result<Templated> {
         let list = of.list();
-        let mixed = shots::is_mixed(of.shots, turn);
         let template = &list[(turn % list.len() as u64) as usize];
         let mut random = Random::new(self.key, "item", turn);
         let query = match of.shot(raw, template, &mut random) {
             Ok(query) => query,
-            Err(defect) => return Ok(Err(defect)),
+            Err(defect) => return Ok(Templated::Bad(defect)),
         };
-        let Some(mixed) = mixed else {
+        let Some(row) = shots::row(of.shots, turn) else {
             let prompt = query.head + &query.shot.input;
-            return Ok(Ok(Ok(Body::Prompt { prompt, completion: query.shot.target })));
+            return Ok(Templated::Body(Body::Prompt { prompt, completion: query.shot.target }));
         };
         let mut exemplars = Vec::new();
-        for wanted in shots::wanted(mixed, turn, list.len(), &of.mix) {
+        for wanted in of.wanted(row, turn) {
             let place = self.record_of("exemplars", wanted.place);
             // Drawn apart from the queries, it may be the query by chance.
             if place != record {
@@ -302,8 +303,10 @@ impl Task {
                 }
             }
         }
-        let separator = mixed.then(|| shots::SEPARATORS[(self.key % 3) as usize]);
-        let outer = if mixed { &list[0] } else { template };
+        let (outer, separator) = match row {
+            Row::Mixed => (&list[0], Some(shots::SEPARATORS[(self.key % 3) as usize])),
+            Row::Same => (template, None),
+        };
         let joined = shots::joined(
             &query.head,
             &exemplars,
@@ -313,51 +316,20 @@ impl Task {
             of.shot_tokens,
             count,
         );
-        Ok(joined.map(|prompt| {
-            prompt.map(|prompt| Body::Prompt { prompt, completion: query.shot.target })
-        }))
-    }
-}
-
-/// A record in a template.
-struct Made {
-    head: String,
-    shot: Shot,
-}
-
-impl Templates {
-    fn list(&self) -> &[Template] {
-        if self.inverted { &self.family.inversions } else { &self.family.templates }
-    }
-
-    fn shot(&self, raw: Raw, template: &Template, random: &mut Random) -> Result<Made, Defect> {
-        let names = Names(&self.fields);
-        let mut item = self.reader.item(raw, names, &self.options, random)?;
-        if !item.turns.is_empty() {
-            let dialog = dialog::shown(&item.turns, random);
-            item.set("dialog", dialog);
-        }
-        let answer = item.get("answer").unwrap_or_default().to_owned();
-        let style =
-            if template.input.has_options() { self.option_style } else { OptionStyle::None };
-        let (shown, named) = options::shown(style, &item.options, &answer, random);
-        let fill = |pattern: &pattern::Pattern, answer: &str, shown: &str| {
-            let missing = |field: String| self.missing(&item, field);
-            if answer.is_empty() && pattern.fields().any(|field| field == "answer") {
-                return Err(missing("answer".into()));
+        Ok(match joined {
+            Ok(Ok(prompt)) => {
+                Templated::Body(Body::Prompt { prompt, completion: query.shot.target })
             }
-            pattern.fill(&item, answer, shown).map_err(missing)
-        };
-        let head = fill(&template.head, &answer, "")?;
-        let input = fill(&template.input, &answer, &shown)?;
-        let target = fill(&template.target, &named, "")?;
-        Ok(Made { head, shot: Shot { input, target } })
+            Ok(Err(tokens)) => Templated::NoRoom(tokens),
+            Err(defect) => Templated::Bad(defect),
+        })
     }
+}
 
-    fn missing(&self, item: &Item, field: String) -> Defect {
-        let field = self.fields.get(&field).cloned().unwrap_or(field);
-        let mut found: Vec<_> = item.fields.iter().map(|(name, _)| name.clone()).collect();
-        found.extend((!item.options.is_empty()).then(|| "options".to_owned()));
-        Defect::MissingField { what: "the record".into(), field, found }
-    }
+/// What a template makes of a record.
+enum Templated {
+    Body(Body),
+    /// Not one exemplar fits, and so many tokens are needed for the first.
+    NoRoom(usize),
+    Bad(Defect),
 }

@@ -68,8 +68,9 @@ impl<'t> Training<'t> {
     /// run is saved. `report` is told what happens.
     ///
     /// # Errors
-    /// If a loss or gradient is not finite (no later weights are saved), the evaluation fails, or
-    /// something cannot be written. Checkpoints sealed before stay.
+    /// If a loss or gradient is not finite (no later weights are saved), the evaluation fails, something
+    /// cannot be written, or a mixture comes to a record that cannot be used (the run is saved as it stands).
+    /// Checkpoints sealed before stay.
     pub fn run(
         self,
         mut evaluator: Option<&mut dyn Evaluator>,
@@ -87,7 +88,9 @@ impl<'t> Training<'t> {
             this.evaluate_base(&mut evaluator)?;
         }
         while !this.training.is_finished() {
-            this.step()?;
+            if let Err(error) = this.step() {
+                return Err(this.leave(error));
+            }
             let evaluation = this.training.evaluation_due();
             if evaluation.is_some() || this.training.options.gpu.is_none() {
                 this.log(&mut evaluator, evaluation)?;
@@ -296,6 +299,28 @@ impl Loop<'_, '_> {
             state: self.training.state.clone(),
         });
         Ok(())
+    }
+
+    /// What a run ends with whose next step has failed. If that is for its records, the steps before are
+    /// whole, and are saved unless they have been.
+    fn leave(&mut self, error: Error) -> Error {
+        if !matches!(error, Error::Data(_)) {
+            return error;
+        }
+        let step = self.training.state.step;
+        let folder = self.training.run.checkpoints().join(name_of(step));
+        let saved = self.wait_for_writer().and_then(|()| {
+            if step == 0 || folder.exists() {
+                return Ok(());
+            }
+            self.save()?;
+            self.wait_for_writer()
+        });
+        if let Err(failed) = saved {
+            let warning = format!("step {step} could not be saved: {failed}");
+            (self.report)(Event::Warning(&warning));
+        }
+        error
     }
 
     fn elapsed_s(&self) -> f64 {

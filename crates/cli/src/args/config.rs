@@ -34,6 +34,9 @@ pub struct ShowConfig {
         hide_possible_values = true
     )]
     pub of: ConfigOf,
+    /// The families of templates that tasks can have, with the fields of their records
+    #[arg(long, conflicts_with_all = ["config", "of"])]
+    pub families: bool,
     /// Replace a value of the config; VALUE is TOML, quotes around a plain word may be left out
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "config")]
     pub set: Vec<String>,

@@ -13,10 +13,10 @@ pub struct Mixture {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub configured: Configured,
-    /// Count the records that share 13 words in a row with these files (JSON, JSON lines or text)
+    /// Count the records that share 13 words in a row with these files (JSON, JSON lines, Parquet or text)
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub contamination: Vec<PathBuf>,
-    /// Put every record through its templates, and name those that cannot be used
+    /// Make the example of every record, name those that cannot be used and count those that are too long
     #[arg(long)]
     pub check: bool,
 }

@@ -1,7 +1,9 @@
-//! `albacore config`: every key with its default, or a config as it takes effect.
+//! `albacore config`: every key with its default, a config as it takes effect, or the families of templates.
 
 use std::fs;
 use std::path::Path;
+
+use albacore_data::FamilyCard;
 
 use crate::args::{ConfigOf, Configured, ShowConfig};
 use crate::config::{Bootstrap, Config, Evaluation, Rank, Recipe, Sample, Settings};
@@ -14,6 +16,14 @@ use crate::terminal::Terminal;
 /// # Errors
 /// Refused if the config has problems.
 pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Result {
+    if options.families {
+        let families = albacore_data::families();
+        terminal.print(&match terminal.json {
+            true => serde_json::to_string(&families)?,
+            false => families.iter().map(family).collect::<Vec<_>>().join("\n"),
+        })?;
+        return Ok(Outcome::Done);
+    }
     match options.of {
         ConfigOf::Train => show::<Config>(options, seed, terminal),
         ConfigOf::Bootstrap => show::<Bootstrap>(options, seed, terminal),
@@ -22,6 +32,16 @@ pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Resu
         ConfigOf::Tuna => show::<Recipe>(options, seed, terminal),
         ConfigOf::Eval => show::<Evaluation>(options, seed, terminal),
     }
+}
+
+/// A family, and what its records are made of.
+fn family(family: &FamilyCard) -> String {
+    let FamilyCard { name, about, fields, templates, inversions } = family;
+    let inversions = match inversions {
+        0 => String::new(),
+        count => format!(", {count} inversions"),
+    };
+    format!("{name}: {about} ({templates} templates{inversions})\n  {}\n", fields.join(", "))
 }
 
 fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Result {

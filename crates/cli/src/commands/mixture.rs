@@ -1,15 +1,16 @@
 //! `albacore mixture`: which tasks there are, how often each is drawn, and what the run sees of it.
 
 use albacore_data::{
-    Contamination, Dataset, Dropped, Mixture, MixtureSource, MixtureStream, Overlap, TaskRate,
+    Contamination, Dataset, Dropped, Excluded, Mixture, MixtureSource, MixtureStream, Overlap,
+    TaskRate,
 };
 use serde::Serialize;
 use serde_json::json;
 
 use crate::args;
 use crate::config::{Config, Settings};
-use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
-use crate::prepared::{Prepared, first};
+use crate::failure::{OrRefuse, Outcome, Refusal, Result};
+use crate::prepared::{Prepared, by_key, by_task, first, losses_of};
 use crate::progress::count;
 use crate::terminal::Terminal;
 
@@ -20,8 +21,6 @@ const EACH: usize = 8;
 const MOST: usize = 20_000;
 /// At least so many.
 const LEAST: usize = 2_000;
-/// Bad records that are named.
-const SHOWN: usize = 10;
 
 /// A task and what the run sees of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +32,9 @@ pub struct Row {
     pub epochs: f64,
     /// Tokens of its examples in the run.
     pub tokens: f64,
+    /// The share of its draws that gives no example (too long, a bad record), if it has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<f64>,
 }
 
 /// Runs the command.
@@ -53,8 +55,9 @@ pub fn run(options: &args::Mixture, seed: Option<u64>, terminal: &Terminal) -> R
     let sample = sample(&config, mixture, &mut stream)?;
     let losses = stream.tally().losses();
     if !losses.is_empty() {
-        let drawn = count(stream.tally().drawn);
-        terminal.warn(&format!("of the first {drawn} examples drawn are left out: {losses}"));
+        let (drawn, tasks) = (count(stream.tally().drawn), by_task(&stream.losses_by_task()));
+        terminal
+            .warn(&format!("of the first {drawn} examples drawn are left out: {losses} ({tasks})"));
     }
     let rows = rows(mixture, &sample);
     let is_idle = |row: &&Row| row.of.examples > 0 && row.epochs * (row.of.examples as f64) < 0.5;
@@ -67,22 +70,37 @@ pub fn run(options: &args::Mixture, seed: Option<u64>, terminal: &Terminal) -> R
             count(rows.len())
         ));
     }
-    let found = contamination(options, mixture)?;
+    let found = contamination(options, mixture, terminal)?;
     if terminal.json {
         let line = json!({
             "tasks": rows, "examples_drawn": sample.draws, "steps": config.train.steps,
+            "excluded": mixture.excluded(),
             "contamination": (!options.contamination.is_empty()).then_some(&found),
         });
         terminal.print(&line.to_string())?;
     } else {
         terminal.print(&table(&rows))?;
         terminal.print(&total(&rows, &sample, config.train.steps.unwrap_or(0)))?;
+        if !mixture.excluded().is_empty() {
+            terminal.print(&excluded_table(mixture.excluded()))?;
+        }
         if !options.contamination.is_empty() {
             terminal.print(&contamination_table(&found))?;
         }
     }
     if options.check {
-        check(mixture)?;
+        let report = preparation.check(&encoder, mixture).or_refuse()?;
+        let (kept, all) = (count(report.kept), count(report.records));
+        let losses = losses_of(&report);
+        let losses =
+            if losses.is_empty() { String::new() } else { format!("\n{}", losses.join("\n")) };
+        // Of JSON, stdout has one line.
+        match terminal.json {
+            true => losses.lines().skip(1).for_each(|line| terminal.warn(line)),
+            false => terminal.print(&format!(
+                "{kept} of {all} records give an example in their first pass{losses}"
+            ))?,
+        }
     }
     Ok(Outcome::Done)
 }
@@ -94,6 +112,8 @@ pub struct Sample {
     pub draws: f64,
     /// Tokens of each position of a task, those that give no example counted.
     pub tokens_each: Vec<f64>,
+    /// The share of a task's positions that gives none, if it has come.
+    pub left_out: Vec<Option<f64>>,
 }
 
 /// Draws enough batches to know the tokens of every task, and how many positions a batch takes.
@@ -125,16 +145,17 @@ fn sample(config: &Config, mixture: &Mixture, stream: &mut MixtureStream<'_>) ->
         Some(groups) => steps * groups as f64 * drawn / f64::from(examples),
         None => steps * config.train.batches_per_step as f64 * drawn / batches,
     };
-    Ok(Sample { draws, tokens_each })
+    Ok(Sample { draws, tokens_each, left_out: stream.left_out() })
 }
 
 /// The tasks with what the run sees of them.
 fn rows(mixture: &Mixture, sample: &Sample) -> Vec<Row> {
-    let rates = mixture.rates().into_iter().zip(&sample.tokens_each);
+    let rates = mixture.rates().into_iter().zip(&sample.tokens_each).zip(&sample.left_out);
     rates
-        .map(|(of, tokens)| {
+        .map(|((of, tokens), left_out)| {
             let draws = of.rate * sample.draws;
-            Row { epochs: draws / of.examples.max(1) as f64, tokens: draws * tokens, of }
+            let epochs = draws / of.examples.max(1) as f64;
+            Row { epochs, tokens: draws * tokens, left_out: *left_out, of }
         })
         .collect()
 }
@@ -147,16 +168,17 @@ fn table(rows: &[Row]) -> String {
     };
     let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "{:<width$} {:>11} {:>10} {:>9} {:>13}\n",
-        "task", "examples", "rate", "epochs", "tokens"
+        "{:<width$} {:>11} {:>10} {:>9} {:>13} {:>9}\n",
+        "task", "examples", "rate", "epochs", "tokens", "left out"
     );
     for row in rows {
         if row.of.examples == 0 {
             text += &format!("{:<width$} {:>11}   held out\n", name(row), count(row.of.held_out));
             continue;
         }
+        let left_out = row.left_out.map_or("?".into(), |share| format!("{:.1} %", 100.0 * share));
         text += &format!(
-            "{:<width$} {:>11} {:>8.4} % {:>9.3} {:>13}\n",
+            "{:<width$} {:>11} {:>8.4} % {:>9.3} {:>13} {left_out:>9}\n",
             name(row),
             count(row.of.examples),
             100.0 * row.of.rate,
@@ -186,11 +208,33 @@ fn total(rows: &[Row], sample: &Sample, steps: u64) -> String {
     )
 }
 
-fn contamination(options: &args::Mixture, mixture: &Mixture) -> Result<Vec<Contamination>> {
+/// What the rules of sources took out, a line for each key.
+fn excluded_table(excluded: &[Excluded]) -> String {
+    let line = |rules: &[Excluded]| {
+        let all: usize = rules.iter().map(|of| of.files).sum();
+        let each = rules.iter().map(|of| format!("`{}` {}", of.rule, count(of.files)));
+        let (each, of) = (each.collect::<Vec<_>>().join(", "), &rules[0]);
+        let (all, path) = (count(all), of.path.display());
+        format!("left out of `{path}` by `{}`: {all} files ({each})\n", of.key)
+    };
+    by_key(excluded).map(line).collect()
+}
+
+fn contamination(
+    options: &args::Mixture,
+    mixture: &Mixture,
+    terminal: &Terminal,
+) -> Result<Vec<Contamination>> {
     if options.contamination.is_empty() {
         return Ok(Vec::new());
     }
     let overlap = Overlap::of_files(&options.contamination).or_refuse()?;
+    for file in overlap.without_runs() {
+        terminal.warn(&format!(
+            "`{}` has no text of 13 words: nothing can be found to overlap with it",
+            file.display()
+        ));
+    }
     overlap.with(mixture).or_refuse()
 }
 
@@ -204,26 +248,21 @@ fn contamination_table(found: &[Contamination]) -> String {
         count(records)
     );
     for task in found.iter().filter(|task| task.overlapping > 0) {
-        let named =
-            Dropped { reason: String::new(), count: task.overlapping, first: task.first.clone() };
+        let own = Dropped { reason: String::new(), count: task.own, first: task.first.clone() };
         let (overlapping, records) = (count(task.overlapping), count(task.records));
-        text += &format!("  {}: {overlapping} of {records} ({})\n", task.task, first(&named));
+        let why = match (task.shared.is_empty(), task.own) {
+            (true, _) => first(&own),
+            (false, 0) => format!("its {}", task.shared.join(", its ")),
+            (false, number) => format!(
+                "its {}; by themselves {}: {}",
+                task.shared.join(", its "),
+                count(number),
+                first(&own)
+            ),
+        };
+        text += &format!("  {}: {overlapping} of {records} ({why})\n", task.task);
     }
     text
-}
-
-/// Refuses records that cannot be used.
-fn check(mixture: &Mixture) -> Result<()> {
-    let mut bad = mixture.check().or_refuse()?;
-    if bad.is_empty() {
-        return Ok(());
-    }
-    let (count, records) =
-        (bad.len(), mixture.tasks().iter().map(|task| task.examples() + task.held_out()).sum());
-    bad.truncate(SHOWN);
-    Err(Failure::Refused(
-        albacore_data::Error::BadRecords { bad: count, records, shown: bad }.into(),
-    ))
 }
 
 #[cfg(test)]
@@ -242,6 +281,7 @@ mod tests {
             },
             epochs,
             tokens,
+            left_out: Some(0.125),
         };
         let rows = [
             row("snli", Some("flan"), 30_000, 0.75, 0.25, 1e6),
@@ -249,10 +289,32 @@ mod tests {
         ];
         let sample = Sample { draws: 10_000.0, ..Sample::default() };
         insta::assert_snapshot!(format!("{}{}", table(&rows), total(&rows, &sample, 100)), @"
-        task           examples       rate    epochs        tokens
-        flan / snli      30,000  75.0000 %     0.250     1,000,000
-        gsm8k                12  25.0000 %     1.500             7
+        task           examples       rate    epochs        tokens  left out
+        flan / snli      30,000  75.0000 %     0.250     1,000,000    12.5 %
+        gsm8k                12  25.0000 %     1.500             7    12.5 %
         2 tasks with 30,012 examples (6 more are held out); about 10,000 of these in 100 steps, 1,000,007 tokens
+        ");
+    }
+
+    #[test]
+    fn what_rules_take_out_is_told_by_key() {
+        let of = |source, key: &str, rule: &str, files| Excluded {
+            source,
+            path: "tasks".into(),
+            key: key.into(),
+            rule: rule.into(),
+            files,
+        };
+        let excluded = [
+            of(0, "exclude", "task1*", 2),
+            of(0, "exclude", "task2*", 0),
+            of(0, "exclude_categories", "Word Analogy", 1),
+            of(1, "exclude_categories", "Word Analogy", 1),
+        ];
+        insta::assert_snapshot!(excluded_table(&excluded), @"
+        left out of `tasks` by `exclude`: 2 files (`task1*` 2, `task2*` 0)
+        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
+        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
         ");
     }
 }

@@ -125,6 +125,7 @@ mod tests {
             supervised_tokens: 61_728,
             longest: 812,
             longest_origin: Some(origin(77)),
+            tasks: Vec::new(),
         };
         insta::assert_snapshot!(table(&report, "an epoch", 31, 4096), @r"
         records      1,012  read

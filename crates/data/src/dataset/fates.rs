@@ -1,17 +1,31 @@
 //! What becomes of a record: an example, shortened or not, or none.
 
 use crate::report::Fate;
-use crate::{BadRecord, DataConfig, Encoded, Encoder, Preparation, Record, Spans, TooLong};
+use crate::{
+    BadRecord, DataConfig, Defect, Drawn, Encoded, Encoder, Origin, Preparation, Record, Spans,
+    TooLong,
+};
 
 impl Preparation<'_> {
+    /// What becomes of what a task gives.
+    pub(crate) fn fate(&self, encoder: &Encoder<'_>, drawn: Drawn) -> Fate {
+        match drawn {
+            Drawn::Record(record) => self.encode(encoder, &record),
+            Drawn::Bad(bad) => Fate::Bad(bad),
+            Drawn::NoRoom(origin, tokens) => Fate::NoRoom(origin, tokens),
+        }
+    }
+
+    /// How many tokens a text has.
+    pub(crate) fn count(&self, text: &str) -> Result<usize, Defect> {
+        self.tokenizer.encode(text).map(|ids| ids.len())
+    }
+
     pub(crate) fn encode(&self, encoder: &Encoder<'_>, record: &Record) -> Fate {
         let DataConfig { max_tokens, too_long, .. } = self.config;
         let mut example = match encoder.encode(record) {
             Ok(example) => example,
-            Err(defect) => {
-                let (origin, id) = (record.origin.clone(), record.id.clone());
-                return Fate::Bad(BadRecord { origin, id, defect });
-            }
+            Err(defect) => return bad(record, defect),
         };
         if example.longest_sequence() <= *max_tokens {
             return Fate::Kept(example);
@@ -61,17 +75,37 @@ impl Preparation<'_> {
     }
 }
 
-/// What becomes of a text that is cut into windows: the first of them stands for the record.
-pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, record: &Record) -> Vec<Fate> {
-    match spans.windows(encoder, record) {
-        Ok(windows) => {
-            let mut windows = windows.into_iter();
-            let first = windows.next().map(Fate::Kept);
-            first.into_iter().chain(windows.map(Fate::Window)).collect()
-        }
-        Err(defect) => {
-            let (origin, id) = (record.origin.clone(), record.id.clone());
-            vec![Fate::Bad(BadRecord { origin, id, defect })]
+/// What becomes of texts that are joined and cut into windows: the first window that begins in a text stands
+/// for its record.
+pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, records: &[Record]) -> Vec<Fate> {
+    let (mut fates, mut texts) = (Vec::new(), Vec::new());
+    for record in records {
+        match spans.text(encoder, record) {
+            Ok(ids) => texts.push((&record.origin, ids)),
+            Err(defect) => fates.push(bad(record, defect)),
         }
     }
+    let windows = spans.windows(&texts);
+    if windows.is_empty() {
+        // Too short even together.
+        let tokens = texts.iter().map(|(_, ids)| ids.len()).sum();
+        let short = |(origin, _): &(&Origin, _)| {
+            let (origin, id, defect) = ((*origin).clone(), None, Defect::ShortText { tokens });
+            Fate::Bad(BadRecord { origin, id, defect })
+        };
+        fates.extend(texts.iter().map(short));
+        return fates;
+    }
+    let mut windows = windows.into_iter().peekable();
+    for number in 0..texts.len() {
+        let mut its = std::iter::from_fn(|| windows.next_if(|(begins, _)| *begins == number));
+        fates.push(its.next().map_or(Fate::Joined, |(_, window)| Fate::Kept(window)));
+        fates.extend(its.map(|(_, window)| Fate::Window(window)));
+    }
+    fates
+}
+
+fn bad(record: &Record, defect: Defect) -> Fate {
+    let (origin, id) = (record.origin.clone(), record.id.clone());
+    Fate::Bad(BadRecord { origin, id, defect })
 }

@@ -67,6 +67,19 @@ impl Error {
             Self::EmptyTask { .. } => "give it records, or take it out: of several files, with \
                                        `exclude` of its source"
                 .into(),
+            Self::NothingOfTask { shortest, cure, .. } => {
+                let out = "take the task out (of several files, with `exclude` of its source)";
+                match (shortest, cure) {
+                    (Some(shortest), _) => format!(
+                        "set `data.max_tokens` to {shortest} or more, the tokens of the shortest, or {out}"
+                    ),
+                    (None, Some(cure)) => format!("{cure}; or {out}"),
+                    (None, None) => out.to_owned(),
+                }
+            }
+            Self::NoText { .. } => {
+                "unpack it, or write it as JSON lines, Parquet or plain text".into()
+            }
             Self::NoTask { .. } => "see `exclude` and `exclude_categories` of its source".into(),
             Self::Config(problem) => return problem.hint.clone(),
             Self::Dry { .. } => {

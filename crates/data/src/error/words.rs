@@ -25,6 +25,11 @@ pub(super) fn lines(texts: &[String]) -> String {
     texts.iter().map(|text| format!("\n  {text}")).collect()
 }
 
+/// Of how many so many were tried, if that is not all.
+pub(super) fn of_more(all: usize, tried: usize) -> String {
+    if all > tried { format!(" tried (of {all})") } else { String::new() }
+}
+
 pub(super) fn each(problems: &[SeedProblem]) -> String {
     /// More are not read by anyone.
     const SHOWN: usize = 10;

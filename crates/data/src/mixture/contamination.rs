@@ -1,7 +1,8 @@
 //! Contamination: records that share a run of 13 words with the texts that a model will be tested on.
 //!
 //! Words are runs of letters and digits, in lower case. Every text of a record counts by itself; one of
-//! fewer than 13 words overlaps with nothing.
+//! fewer than 13 words overlaps with nothing. What a task says around each record (the definition and the
+//! positive examples of Super-NI) counts for all of them, whatever a template shows of it.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::task::{Raw, Task, expand};
+use crate::task::{Raw, Task, expand, is_parquet, objects};
 use crate::{Error, Mixture, Origin, Result};
 
 /// Words of a run.
@@ -20,7 +21,10 @@ const SHOWN: usize = 3;
 
 /// All runs of 13 words of some texts.
 #[derive(Clone, Debug, Default)]
-pub struct Overlap(HashSet<u64>);
+pub struct Overlap {
+    runs: HashSet<u64>,
+    without: Vec<PathBuf>,
+}
 
 /// What of a task is found in the texts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,63 +33,52 @@ pub struct Contamination {
     pub task: String,
     /// Its records.
     pub records: usize,
-    /// Of these, those that share a run with the texts.
+    /// Of these, those that share a run with the texts: all, if what is said around each of them does.
     pub overlapping: usize,
-    /// The first of these.
+    /// Those that share a run by their own text.
+    pub own: usize,
+    /// What of the task's own words shares a run: `definition`, `positive example 2`.
+    pub shared: Vec<String>,
+    /// The first of those that share one by their own text.
     pub first: Vec<Origin>,
 }
 
 impl Overlap {
-    /// The runs of all texts in some files: JSON, JSON lines, or whatever has lines. Patterns and folders
-    /// stand for several.
+    /// The runs of all texts in some files: JSON, JSON lines, Parquet, or whatever has lines. Patterns and
+    /// folders stand for several.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If one cannot be read, or is no text.
     pub fn of_files(paths: &[PathBuf]) -> Result<Self> {
         let mut files = Vec::new();
         for path in paths {
             files.extend(expand(path)?);
         }
-        let found: Result<Vec<HashSet<u64>>> =
-            files.par_iter().map(|file| Self::of_file(file)).collect();
-        Ok(Self(found?.into_iter().flatten().collect()))
+        let found: Result<Vec<HashSet<u64>>> = files.par_iter().map(|file| of_file(file)).collect();
+        let found: Vec<_> = files.into_iter().zip(found?).collect();
+        let without = found.iter().filter(|(_, runs)| runs.is_empty());
+        let without = without.map(|(file, _)| file.clone()).collect();
+        Ok(Self { runs: found.into_iter().flat_map(|(_, runs)| runs).collect(), without })
     }
 
-    fn of_file(path: &Path) -> Result<HashSet<u64>> {
-        let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-        let mut runs = HashSet::new();
-        let mut add = |text: &str| {
-            for_each_run(text, &mut |run| {
-                runs.insert(run);
-                false
-            })
-        };
-        match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) => {
-                strings(&value, &mut add);
-            }
-            Err(_) => {
-                for line in bytes.split(|byte| *byte == b'\n') {
-                    texts(line, &mut add);
-                }
-            }
-        }
-        Ok(runs)
+    /// The files that have no run at all: nothing can overlap with them.
+    pub fn without_runs(&self) -> &[PathBuf] {
+        &self.without
     }
 
     /// How many runs there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.runs.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.runs.is_empty()
     }
 
     /// Whether a text shares a run with them.
     fn is_in(&self, text: &str) -> bool {
-        for_each_run(text, &mut |run| self.0.contains(&run))
+        for_each_run(text, &mut |run| self.runs.contains(&run))
     }
 
     /// What of a mixture's tasks is found in the texts.
@@ -98,21 +91,62 @@ impl Overlap {
 
     fn with_task(&self, task: &Task) -> Result<Contamination> {
         let records = task.records();
+        let shared = task.shared_texts().into_iter().filter(|(_, text)| self.is_in(text));
+        let mut shared: Vec<String> = shared.map(|(name, _)| name).collect();
+        // Each part of an example has its name.
+        shared.dedup();
         let found = (0..records).into_par_iter().filter_map(|record| match task.raw(record) {
-            Ok((origin, raw)) => {
-                let mut is_in = |text: &str| self.is_in(text);
-                let shared = match raw {
-                    Raw::Bytes(bytes) => texts(&bytes, &mut is_in),
-                    Raw::Object(object) => strings(&Value::Object(object), &mut is_in),
-                };
-                shared.then_some(Ok(origin))
-            }
+            Ok((origin, raw)) => texts_of(raw, &mut |text| self.is_in(text)).then_some(Ok(origin)),
             Err(error) => Some(Err(error)),
         });
         let mut first = found.collect::<Result<Vec<_>>>()?;
-        let overlapping = first.len();
+        let own = first.len();
+        let overlapping = if shared.is_empty() { own } else { records };
         first.truncate(SHOWN);
-        Ok(Contamination { task: task.name().to_owned(), records, overlapping, first })
+        let task = task.name().to_owned();
+        Ok(Contamination { task, records, overlapping, own, shared, first })
+    }
+}
+
+/// The runs of a file.
+fn of_file(path: &Path) -> Result<HashSet<u64>> {
+    let mut runs = HashSet::new();
+    let mut add = |text: &str| {
+        for_each_run(text, &mut |run| {
+            runs.insert(run);
+            false
+        })
+    };
+    if is_parquet(path)? {
+        let rows = objects(path)?;
+        for row in 0..rows.len() {
+            texts_of(rows.get(row)?.1, &mut add);
+        }
+        return Ok(runs);
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
+    // No text has this byte, and whatever is compressed or packed does.
+    if bytes.contains(&0) {
+        return Err(Error::NoText { path: path.into() });
+    }
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(value) => {
+            strings(&value, &mut add);
+        }
+        Err(_) => {
+            for line in bytes.split(|byte| *byte == b'\n') {
+                texts(line, &mut add);
+            }
+        }
+    }
+    Ok(runs)
+}
+
+/// Asks about every text of a record, until one is found.
+fn texts_of(raw: Raw, ask: &mut dyn FnMut(&str) -> bool) -> bool {
+    match raw {
+        Raw::Bytes(bytes) => texts(&bytes, ask),
+        Raw::Object(object) => strings(&Value::Object(object), ask),
     }
 }
 
@@ -120,7 +154,8 @@ impl Overlap {
 fn texts(line: &[u8], ask: &mut dyn FnMut(&str) -> bool) -> bool {
     match serde_json::from_slice::<Value>(line) {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => strings(&value, ask),
-        _ => ask(&String::from_utf8_lossy(line)),
+        // The public chain-of-thought files have a line break as two characters.
+        _ => ask(&String::from_utf8_lossy(line).replace("\\n", "\n")),
     }
 }
 
@@ -169,7 +204,7 @@ mod tests {
             runs.insert(run);
             false
         });
-        Overlap(runs)
+        Overlap { runs, without: Vec::new() }
     }
 
     #[test]

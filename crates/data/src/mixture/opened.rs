@@ -5,18 +5,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::cache::hex;
-use crate::defect::Defect;
 use crate::mixture::draw::Draw;
 use crate::mixture::rates::{Member, rates};
-use crate::task::{Task, open};
-use crate::{BadRecord, DataConfig, Drawn, Error, HeldOut, Origin, Result};
-
-/// Draws of each task that are tried when it is opened: as many as a family has templates.
-const TRIED: usize = 10;
-/// Up to so many examples in all, every one of them is tried: that takes about a second.
-const ALL_TRIED: usize = 100_000;
-/// Bad records that an error names.
-const SHOWN: usize = 10;
+use crate::task::{Excluded, Task, open};
+use crate::{DataConfig, Error, HeldOut, Origin, Result};
 
 /// Tasks with their rates.
 #[derive(Debug)]
@@ -25,6 +17,7 @@ pub struct Mixture {
     groups: Vec<Option<String>>,
     rates: Vec<f64>,
     draw: Draw,
+    excluded: Vec<Excluded>,
 }
 
 /// A task as `albacore mixture` shows it.
@@ -47,17 +40,21 @@ impl Mixture {
     /// Opens all sources of a config and works out the rates.
     ///
     /// # Errors
-    /// All sources that cannot be opened; rates that add up to zero; records among the first draws of
-    /// each task that cannot be used, unless the config says to leave them out.
+    /// All sources that cannot be opened; rates that add up to zero; no record left to train on.
     pub fn open(config: &DataConfig, seed: u64) -> Result<Self> {
         let opened: Vec<_> = config
             .sources
             .par_iter()
             .enumerate()
-            .map(|(index, source)| open(source, index, seed, config.max_tokens))
+            .map(|(index, _)| open(config, index, seed))
             .collect();
         let (mut errors, mut members, mut tasks, mut apart) = (vec![], vec![], vec![], vec![]);
+        let mut excluded = Vec::new();
         for (source, opened) in config.sources.iter().zip(opened) {
+            let opened = opened.map(|(opened, by_rules)| {
+                excluded.extend(by_rules);
+                opened
+            });
             match opened {
                 Ok(opened) if source.held_out => apart.extend(opened),
                 Ok(opened) => {
@@ -81,9 +78,8 @@ impl Mixture {
         let group = |task: &Task| config.sources[task.source()].group.clone();
         let groups = tasks.iter().map(group).collect();
         let draw = Draw::new(&rates, seed);
-        let mut mixture = Self { tasks, groups, rates, draw };
+        let mut mixture = Self { tasks, groups, rates, draw, excluded };
         mixture.hold_out(config)?;
-        mixture.try_each(config)?;
         Ok(mixture)
     }
 
@@ -102,6 +98,11 @@ impl Mixture {
             rate: *rate,
         };
         self.tasks.iter().zip(&self.groups).zip(&self.rates).map(row).collect()
+    }
+
+    /// What the rules of its sources took out.
+    pub fn excluded(&self) -> &[Excluded] {
+        &self.excluded
     }
 
     /// Examples to train on, of all tasks.
@@ -148,24 +149,6 @@ impl Mixture {
         hex(&hash.finalize())
     }
 
-    /// Puts every record that is drawn from, of all tasks, through its templates, and counts those that
-    /// cannot be used.
-    ///
-    /// # Errors
-    /// If a file cannot be read.
-    pub fn check(&self) -> Result<Vec<BadRecord>> {
-        let bad = self.tasks.par_iter().map(|task| {
-            let numbers = (0..task.examples() + task.held_out()).into_par_iter();
-            let bad = numbers.filter_map(|number| match task.in_order(number, &no_tokens) {
-                Ok(Drawn::Bad(bad)) => Some(Ok(bad)),
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            });
-            bad.collect::<Result<Vec<_>>>()
-        });
-        Ok(bad.collect::<Result<Vec<_>>>()?.concat())
-    }
-
     /// Keeps some examples of each task from training: its share, or its part of a count by its rate; of a
     /// source that is held out, all.
     fn hold_out(&mut self, config: &DataConfig) -> Result<()> {
@@ -188,39 +171,6 @@ impl Mixture {
         }
         Ok(())
     }
-
-    /// Tries each task's first draws, or all if they are not too many, so that a record that cannot be
-    /// used is told before the first step.
-    fn try_each(&self, config: &DataConfig) -> Result<()> {
-        if config.bad_records == crate::BadRecords::Drop {
-            return Ok(());
-        }
-        let most = if self.examples() <= ALL_TRIED { usize::MAX } else { TRIED };
-        let tried = |task: &Task| task.examples().min(most);
-        let bad = self.tasks.par_iter().map(|task| {
-            let bad = (0..tried(task) as u64).into_par_iter().filter_map(|turn| {
-                match task.draw(turn, &no_tokens) {
-                    Ok(Drawn::Bad(bad)) => Some(Ok(bad)),
-                    Ok(_) => None,
-                    Err(error) => Some(Err(error)),
-                }
-            });
-            bad.collect::<Result<Vec<_>>>()
-        });
-        let mut bad = bad.collect::<Result<Vec<_>>>()?.concat();
-        if bad.is_empty() {
-            return Ok(());
-        }
-        bad.sort_by(|a, b| (&a.origin.file, a.origin.line).cmp(&(&b.origin.file, b.origin.line)));
-        let (count, records) = (bad.len(), self.tasks.iter().map(tried).sum());
-        bad.truncate(SHOWN);
-        Err(Error::BadRecords { bad: count, records, shown: bad })
-    }
-}
-
-/// Counts nothing: where only the fields matter.
-fn no_tokens(_: &str) -> Result<usize, Defect> {
-    Ok(0)
 }
 
 /// A count in parts by rates, the largest remainders rounded up.

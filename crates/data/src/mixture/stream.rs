@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use crate::report::Fate;
 use crate::{
-    BadRecord, BadRecords, Batch, Drawn, Dropped, Encoded, Encoder, Error, Mixture, Origin,
-    Preparation, Result, Tokenizer, TooLong,
+    BadRecords, Batch, Dropped, Encoded, Encoder, Error, Mixture, Origin, Preparation, Result,
+    TaskLoss, TooLong,
 };
 
 /// Positions that are drawn and encoded at once, on all cores.
@@ -59,17 +59,11 @@ pub struct MixtureStream<'a> {
     /// Examples that were drawn and not given out.
     ready: VecDeque<(Position, Encoded)>,
     tally: Tally,
+    /// How often each task was drawn, and how often nothing came of it.
+    drawn_of: Vec<usize>,
+    lost_of: Vec<usize>,
     /// Positions since the last that gave an example.
     dry: usize,
-}
-
-/// What became of a position.
-enum Outcome {
-    Kept(Encoded),
-    Truncated(Encoded),
-    TooLong(Origin, usize),
-    NoRoom(Origin),
-    Bad(BadRecord),
 }
 
 impl<'a> MixtureStream<'a> {
@@ -82,6 +76,8 @@ impl<'a> MixtureStream<'a> {
             drawn: 0,
             ready: VecDeque::new(),
             tally: Tally::default(),
+            drawn_of: vec![0; source.mixture.tasks().len()],
+            lost_of: vec![0; source.mixture.tasks().len()],
             dry: 0,
         }
     }
@@ -155,10 +151,10 @@ impl<'a> MixtureStream<'a> {
             })
             .collect();
         self.drawn += BLOCK;
-        let made: Vec<Result<Outcome>> =
+        let made: Vec<Result<Fate>> =
             draws.par_iter().map(|(_, task, turn)| self.make(*task, *turn)).collect();
-        for ((position, _, _), made) in draws.into_iter().zip(made) {
-            self.keep(position, made?)?;
+        for ((position, task, _), made) in draws.into_iter().zip(made) {
+            self.keep(position, task, made?)?;
         }
         match self.dry {
             dry if dry < DRY => Ok(()),
@@ -166,44 +162,32 @@ impl<'a> MixtureStream<'a> {
         }
     }
 
-    fn make(&self, task: usize, turn: u64) -> Result<Outcome> {
-        let tokenizer = self.source.encoder.tokenizer;
-        let drawn = self.source.mixture.tasks()[task].draw(turn, &|text| count(tokenizer, text))?;
-        Ok(match drawn {
-            Drawn::NoRoom(origin, _) => Outcome::NoRoom(origin),
-            Drawn::Bad(bad) => Outcome::Bad(bad),
-            Drawn::Record(record) => {
-                match self.source.preparation.encode(self.source.encoder, &record) {
-                    Fate::Kept(example) | Fate::Fewer(example) | Fate::Window(example) => {
-                        Outcome::Kept(example)
-                    }
-                    Fate::Truncated(example) => Outcome::Truncated(example),
-                    Fate::TooLong(origin, tokens) | Fate::TruncatedToNothing(origin, tokens) => {
-                        Outcome::TooLong(origin, tokens)
-                    }
-                    Fate::Bad(bad) => Outcome::Bad(bad),
-                }
-            }
-        })
+    fn make(&self, task: usize, turn: u64) -> Result<Fate> {
+        let MixtureSource { mixture, preparation, encoder } = self.source;
+        let drawn = mixture.tasks()[task].draw(turn, &|text| preparation.count(text))?;
+        Ok(preparation.fate(encoder, drawn))
     }
 
-    fn keep(&mut self, position: Position, outcome: Outcome) -> Result<()> {
+    fn keep(&mut self, position: Position, task: usize, fate: Fate) -> Result<()> {
         let config = self.source.preparation.config;
         self.tally.drawn += 1;
-        self.dry += 1;
-        match outcome {
-            Outcome::Kept(example) => {
-                self.tally.kept += 1;
-                self.dry = 0;
-                self.ready.push_back((position, example));
+        self.drawn_of[task] += 1;
+        if let Some((reason, origin)) = fate.loss() {
+            self.tally.drop(reason, origin);
+            self.lost_of[task] += 1;
+            self.dry += 1;
+        }
+        match fate {
+            Fate::Kept(example) | Fate::Fewer(example) | Fate::Window(example) => {
+                self.give(position, example);
             }
-            Outcome::Truncated(example) => {
-                self.tally.kept += 1;
+            Fate::Truncated(example) => {
                 self.tally.truncated += 1;
-                self.dry = 0;
-                self.ready.push_back((position, example));
+                self.give(position, example);
             }
-            Outcome::TooLong(origin, tokens) if config.too_long == TooLong::Error => {
+            Fate::TooLong(origin, tokens) | Fate::NoRoom(origin, tokens)
+                if config.too_long == TooLong::Error =>
+            {
                 return Err(Error::TooLong {
                     long: 1,
                     records: self.tally.drawn,
@@ -212,20 +196,47 @@ impl<'a> MixtureStream<'a> {
                     shown: vec![(origin, tokens)],
                 });
             }
-            Outcome::Bad(bad) if config.bad_records == BadRecords::Error => {
+            Fate::Bad(bad) if config.bad_records == BadRecords::Error => {
                 let records = self.tally.drawn;
                 return Err(Error::BadRecords { bad: 1, records, shown: vec![bad] });
             }
-            Outcome::TooLong(origin, _) => self.tally.drop("too long", &origin),
-            Outcome::NoRoom(origin) => self.tally.drop("no room for an exemplar", &origin),
-            Outcome::Bad(bad) => self.tally.drop(bad.defect.name(), &bad.origin),
+            Fate::TooLong(..) | Fate::NoRoom(..) | Fate::TruncatedToNothing(..) => {}
+            Fate::Bad(_) | Fate::Joined => {}
         }
         Ok(())
+    }
+
+    fn give(&mut self, position: Position, example: Encoded) {
+        self.tally.kept += 1;
+        self.dry = 0;
+        self.ready.push_back((position, example));
+    }
+
+    /// Of each task the share of its draws that gave no example, if it was drawn.
+    pub fn left_out(&self) -> Vec<Option<f64>> {
+        let share =
+            |(drawn, lost): (&usize, &usize)| (*drawn > 0).then(|| *lost as f64 / *drawn as f64);
+        self.drawn_of.iter().zip(&self.lost_of).map(share).collect()
+    }
+
+    /// The tasks whose examples were left out, those that lost most first.
+    pub fn losses_by_task(&self) -> Vec<TaskLoss> {
+        let tasks = self.source.mixture.tasks().iter().zip(&self.drawn_of).zip(&self.lost_of);
+        let lost = tasks.filter(|(_, lost)| **lost > 0);
+        let mut lost: Vec<_> = lost
+            .map(|((task, drawn), lost)| TaskLoss {
+                task: task.name().to_owned(),
+                drawn: *drawn,
+                lost: *lost,
+            })
+            .collect();
+        lost.sort_by_key(|task| std::cmp::Reverse(task.lost));
+        lost
     }
 }
 
 impl Tally {
-    fn drop(&mut self, reason: &str, origin: &Origin) {
+    pub(crate) fn drop(&mut self, reason: &str, origin: &Origin) {
         let known = self.dropped.iter().position(|known| known.reason == reason);
         let index = known.unwrap_or_else(|| {
             self.dropped.push(Dropped::new(reason));
@@ -239,8 +250,4 @@ impl Tally {
         let told = self.dropped.iter().map(|lost| format!("{} {}", lost.count, lost.reason));
         told.collect::<Vec<_>>().join(", ")
     }
-}
-
-fn count(tokenizer: &Tokenizer, text: &str) -> Result<usize, crate::Defect> {
-    tokenizer.encode(text).map(|ids| ids.len())
 }

@@ -8,7 +8,7 @@ use crate::Origin;
 /// Words 0 to 899, a hundred sentinels that descend from 999, EOS 1.
 fn spans(density: f64, mean_length: f64, inputs_length: usize) -> Spans {
     let sentinels = (900..1000).rev().collect();
-    let spans = Spans { density, mean_length, window: 2, sentinels, eos: 1 };
+    let spans = Spans { density, mean_length, window: 2, joined: JOINED, sentinels, eos: 1 };
     Spans { window: spans.window_of(inputs_length), ..spans }
 }
 
@@ -55,6 +55,29 @@ fn windows_are_as_long_as_seqio_makes_them() {
         let (source, target) = parts(&spans.corrupt(&text(2..window as u32 + 2), 1, 0, 0));
         assert_eq!((source.len(), target.len()), (inputs, targets));
     }
+}
+
+/// ```python
+/// # t5's reduce_concat_tokens, then split_tokens(max_tokens_per_segment=8)
+/// [[10, 11, 12], [20, 21, 22, 23, 24, 25], [30], [40, 41]] becomes
+/// [[10, 11, 12, 20, 21, 22, 23, 24], [25, 30, 40, 41]]
+/// ```
+#[test]
+fn texts_are_joined_without_a_mark_and_cut_into_full_windows() {
+    let spans = Spans { window: 8, ..spans(0.15, 3.0, 17) };
+    let origins = [1, 2, 3, 4].map(|line| Origin::new("a.jsonl", line));
+    let ids = [vec![10, 11, 12], (20..26).collect(), vec![30], vec![40, 41]];
+    let texts: Vec<_> = origins.iter().zip(ids).collect();
+    let windows = spans.windows(&texts);
+    let found: Vec<_> = windows
+        .iter()
+        .map(|(number, window)| (*number, window.origin.line, window.ids.clone()))
+        .collect();
+    let wanted = [(0, 1, vec![10, 11, 12, 20, 21, 22, 23, 24]), (1, 2, vec![25, 30, 40, 41])];
+    assert_eq!(found, wanted);
+    // A token that is left over alone has nothing beside it to be told from.
+    let texts: Vec<_> = texts.into_iter().take(2).collect();
+    assert_eq!(Spans { window: 4, ..spans }.windows(&texts).len(), 2);
 }
 
 #[test]

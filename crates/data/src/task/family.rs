@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::defect::in_backticks;
@@ -47,8 +47,7 @@ shipped!(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(rename = "about")]
-    _about: String,
+    about: String,
     fields: Vec<String>,
     #[serde(default)]
     templates: Vec<WrittenTemplate>,
@@ -120,10 +119,42 @@ pub(crate) struct Template {
 #[derive(Debug)]
 pub(crate) struct Family {
     pub(crate) name: String,
+    about: String,
+    fields: Vec<String>,
     /// The file that it came from, or its name.
     pub(crate) place: String,
     pub(crate) templates: Vec<Template>,
     pub(crate) inversions: Vec<Template>,
+}
+
+/// A family of templates, as a user chooses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FamilyCard {
+    /// Its name, the value of `family`.
+    pub name: String,
+    /// What its tasks are.
+    pub about: String,
+    /// The fields that its records may have.
+    pub fields: Vec<String>,
+    /// How many templates it has.
+    pub templates: usize,
+    /// How many of them ask for the question.
+    pub inversions: usize,
+}
+
+/// All families that are shipped, by name.
+pub fn families() -> Vec<FamilyCard> {
+    let card = |name| {
+        let family = Family::load(name).expect("the tests load every shipped family");
+        FamilyCard {
+            name: family.name.clone(),
+            about: family.about.clone(),
+            fields: family.fields.clone(),
+            templates: family.templates.len(),
+            inversions: family.inversions.len(),
+        }
+    };
+    Family::names().map(card).collect()
 }
 
 impl Family {
@@ -153,8 +184,7 @@ impl Family {
     }
 
     /// The names of all families that are shipped.
-    #[cfg(test)]
-    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    fn names() -> impl Iterator<Item = &'static str> {
         SHIPPED.iter().map(|(name, _)| *name)
     }
 
@@ -209,7 +239,9 @@ impl Family {
         if templates.is_empty() {
             return Err(wrong(None, "has no `[[templates]]`".into()));
         }
-        Ok(Self { name: name.into(), place: place.into(), templates, inversions })
+        let Written { about, fields, .. } = written;
+        let (name, place) = (name.into(), place.into());
+        Ok(Self { name, about, fields, place, templates, inversions })
     }
 }
 

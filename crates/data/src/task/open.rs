@@ -1,28 +1,44 @@
 //! From a source of the config to its tasks.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::Serialize;
 
-use crate::mixture::Weight;
 use crate::task::family::Family;
 use crate::task::files::expand;
 use crate::task::reader::{Opened, Reader, objects};
 use crate::task::shards::Shard;
 use crate::task::{Form, Task, Templates};
-use crate::{Error, Format, Problem, Random, Result, SourceConfig};
+use crate::{DataConfig, Error, Format, Problem, Random, Result, SourceConfig};
 
-/// Opens all tasks of a source: reads where its records lie, and not one of them more.
+/// What a rule took out of a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// The number of the source in the config, from 0.
+    pub source: usize,
+    /// The source's path.
+    pub path: PathBuf,
+    /// Its key, `exclude` or `exclude_categories`.
+    pub key: String,
+    /// The pattern or the category.
+    pub rule: String,
+    /// How many files it took out that none before it did.
+    pub files: usize,
+}
+
+/// Opens all tasks of a source, and says what its rules took out: reads where its records lie, and not one of them more.
 ///
 /// # Errors
 /// All files that cannot be read or are not what their format says; templates that cannot be used; a
 /// task without a record, or a source of which every task is excluded.
 pub(crate) fn open(
-    source: &SourceConfig,
+    config: &DataConfig,
     index: usize,
     seed: u64,
-    max_tokens: usize,
-) -> Result<Vec<Task>> {
+) -> Result<(Vec<Task>, Vec<Excluded>)> {
+    let source = &config.sources[index];
     let family = match source.format.and_then(Format::family) {
         Some(usual) => {
             let name = source.family.as_deref().unwrap_or(usual);
@@ -33,7 +49,7 @@ pub(crate) fn open(
         None => None,
     };
     check_excluded(source, index)?;
-    let found = files(source)?;
+    let Files { opened: found, excluded } = files(source, index)?;
     let tasks = if source.is_task_each() {
         found
             .into_iter()
@@ -52,7 +68,12 @@ pub(crate) fn open(
                 (Some(name), true) => format!("{name}/{stem}"),
                 (None, _) => stem,
             };
-            task(source, index, seed, max_tokens, family.clone(), name, reader, shards)
+            let templates =
+                family.clone().map(|family| templates(source, config.max_tokens, family, reader));
+            let key = Random::new(seed, &format!("task {name}"), index as u64).next();
+            let mut task = task(source, name, shards, templates)?;
+            task.limit(config.limit(source));
+            Ok(Task { source: index, key, ..task })
         })
         .collect::<Result<_>>()?;
     if tasks.is_empty() {
@@ -61,35 +82,61 @@ pub(crate) fn open(
     }
     let empty = tasks.iter().filter(|task| task.len == 0);
     Error::all(empty.map(|task| no_examples(source, task)).collect())?;
-    Ok(tasks)
+    Ok((tasks, excluded))
 }
 
-/// The files of a source that are not excluded, opened.
-fn files(source: &SourceConfig) -> Result<Vec<(PathBuf, Opened)>> {
+/// The files of a source.
+struct Files {
+    /// Those that are not excluded.
+    opened: Vec<(PathBuf, Opened)>,
+    /// What the rules took out.
+    excluded: Vec<Excluded>,
+}
+
+/// Opens the files of a source that are not excluded.
+fn files(source: &SourceConfig, index: usize) -> Result<Files> {
     let mut files = expand(&source.path)?;
-    files.retain(|file| !source.is_task_each() || !excludes(source, &stem(file)));
+    let mut by_name = vec![0; source.exclude.len()];
+    files.retain(|file| {
+        let rule = excluded_by(source, &stem(file)).filter(|_| source.is_task_each());
+        rule.is_none_or(|rule| {
+            by_name[rule] += 1;
+            false
+        })
+    });
     let opened: Vec<_> = files.par_iter().map(|file| one(source, file)).collect();
+    let mut by_category = vec![0; source.exclude_categories.len()];
     let (mut errors, mut found) = (Vec::new(), Vec::new());
     for (file, opened) in files.into_iter().zip(opened) {
         match opened {
-            Ok(Some(opened)) => found.push((file, opened)),
-            Ok(None) => {}
+            Ok((_, Some(rule))) => by_category[rule] += 1,
+            Ok((opened, None)) => found.push((file, opened)),
             Err(error) => errors.push(error),
         }
     }
     Error::all(errors)?;
-    Ok(found)
+    let by_name = source.exclude.iter().zip(by_name).map(|(rule, files)| ("exclude", rule, files));
+    let by_category = source.exclude_categories.iter().zip(by_category);
+    let by_category = by_category.map(|(rule, files)| ("exclude_categories", rule, files));
+    let excluded = by_name.chain(by_category).map(|(key, rule, files)| Excluded {
+        source: index,
+        path: source.path.clone(),
+        key: key.to_owned(),
+        rule: rule.clone(),
+        files,
+    });
+    Ok(Files { opened: found, excluded: excluded.collect() })
 }
 
-/// A file of a source; `None` if its categories exclude it.
-fn one(source: &SourceConfig, file: &Path) -> Result<Option<Opened>> {
+/// A file of a source, and the rule that excludes it by its categories.
+fn one(source: &SourceConfig, file: &Path) -> Result<(Opened, Option<usize>)> {
     let opened = match source.format {
         Some(format) if format.family().is_some() => Opened::new(file, format)?,
         _ => Opened { reader: Reader::Objects, shard: objects(file)?, categories: Vec::new() },
     };
-    let excluded =
-        opened.categories.iter().any(|category| source.exclude_categories.contains(category));
-    Ok((!excluded).then_some(opened))
+    let is_its = |rule: &String| opened.categories.contains(rule);
+    let rule = source.exclude_categories.iter().position(is_its);
+    Ok((opened, rule))
 }
 
 /// A task that is held out by its whole name must be there: one that is misspelt would be trained on.
@@ -108,11 +155,12 @@ fn check_excluded(source: &SourceConfig, index: usize) -> Result<()> {
     })
 }
 
-fn excludes(source: &SourceConfig, name: &str) -> bool {
+/// The first rule that excludes a task by its name.
+fn excluded_by(source: &SourceConfig, name: &str) -> Option<usize> {
     let fits = |pattern: &String| {
         glob::Pattern::new(pattern).map_or(pattern == name, |pattern| pattern.matches(name))
     };
-    source.exclude.iter().any(fits)
+    source.exclude.iter().position(fits)
 }
 
 fn stem(file: &Path) -> String {
@@ -132,41 +180,43 @@ fn check(source: &SourceConfig, index: usize, family: &Family) -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, of what has just been read")]
+/// What a source says of its templates.
+fn templates(
+    source: &SourceConfig,
+    max_tokens: usize,
+    family: Arc<Family>,
+    reader: Reader,
+) -> Templates {
+    let list = if source.inverted { &family.inversions } else { &family.templates };
+    let mix: Vec<_> = (0..list.len()).filter(|index| list[*index].mix).collect();
+    Templates {
+        mix: if mix.is_empty() { (0..list.len()).collect() } else { mix },
+        family,
+        reader,
+        fields: source.fields.clone(),
+        options: source.options.clone(),
+        inverted: source.inverted,
+        option_style: source.option_style,
+        shots: source.shots,
+        // 1920 of 2048, as the Flan collection has it.
+        shot_tokens: source.shot_tokens.unwrap_or(max_tokens - max_tokens / 16),
+    }
+}
+
+/// A task of all records of some files.
 fn task(
     source: &SourceConfig,
-    index: usize,
-    seed: u64,
-    max_tokens: usize,
-    family: Option<std::sync::Arc<Family>>,
     name: String,
-    reader: Reader,
     shards: Vec<Shard>,
+    templates: Option<Templates>,
 ) -> Result<Task> {
     let mut starts = vec![0];
     for shard in &shards {
         starts.push(starts[starts.len() - 1] + shard.len());
     }
-    let all = starts[shards.len()];
-    let cap = source.cap.filter(|_| source.weight != Some(Weight::Proportional));
-    let limit = source.limit.into_iter().chain(cap).min();
-    let form = match family {
-        Some(family) => Form::Templates(Box::new(Templates {
-            mix: {
-                let list = if source.inverted { &family.inversions } else { &family.templates };
-                let mix: Vec<_> = (0..list.len()).filter(|index| list[*index].mix).collect();
-                if mix.is_empty() { (0..list.len()).collect() } else { mix }
-            },
-            family,
-            reader,
-            fields: source.fields.clone(),
-            options: source.options.clone(),
-            inverted: source.inverted,
-            option_style: source.option_style,
-            shots: source.shots,
-            // 1920 of 2048, as the Flan collection has it.
-            shot_tokens: source.shot_tokens.unwrap_or(max_tokens - max_tokens / 16),
-        })),
+    let len = starts[shards.len()];
+    let form = match templates {
+        Some(templates) => Form::Templates(Box::new(templates)),
         None => {
             let fields = source.fields.clone();
             let format = match source.format {
@@ -176,9 +226,7 @@ fn task(
             Form::Plain { format, fields, original: source.original }
         }
     };
-    let key = Random::new(seed, &format!("task {name}"), index as u64).next();
-    let len = limit.map_or(all, |limit| limit.min(all));
-    Ok(Task { name, source: index, shards, starts, len, held_out: 0, form, key })
+    Ok(Task { name, source: 0, shards, starts, len, held_out: 0, form, key: 0 })
 }
 
 /// The format of the first record.

@@ -135,17 +135,11 @@ impl Opened {
 
 /// The objects of a file: JSON lines, an array, or Parquet.
 pub(crate) fn objects(path: &Path) -> Result<Shard> {
-    if path.extension().is_some_and(|ending| ending == "parquet") {
+    if is_parquet(path)? {
         return Shard::of_parquet(path);
     }
-    let mut head = [0; 4096];
-    let open = || std::fs::File::open(path).map_err(|error| Error::read(path, error));
-    let size = std::io::Read::read(&mut open()?, &mut head);
-    let head = &head[..size.map_err(|error| Error::read(path, error))?];
-    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
-    if head.starts_with(b"PAR1") {
-        return Shard::of_parquet(path);
-    }
+    let head = head(path)?;
+    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&head);
     match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[') => {
             let bytes = read(path)?;
@@ -154,6 +148,21 @@ pub(crate) fn objects(path: &Path) -> Result<Shard> {
         }
         _ => Shard::of_lines(path),
     }
+}
+
+/// Whether a file is Parquet, by its name or by its first bytes.
+pub(crate) fn is_parquet(path: &Path) -> Result<bool> {
+    let named = path.extension().is_some_and(|ending| ending == "parquet");
+    Ok(named || head(path)?.starts_with(b"PAR1"))
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>> {
+    let mut head = vec![0; 4096];
+    let mut file = std::fs::File::open(path).map_err(|error| Error::read(path, error))?;
+    let size = std::io::Read::read(&mut file, &mut head);
+    head.truncate(size.map_err(|error| Error::read(path, error))?);
+    Ok(head)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -217,6 +226,19 @@ fn csv_reader(bytes: &[u8]) -> csv::Reader<&[u8]> {
 }
 
 impl Reader {
+    /// What is said around every record, by name.
+    pub(crate) fn shared_texts(&self) -> Vec<(String, String)> {
+        let Self::SuperNi(task) = self else { return Vec::new() };
+        let positives = task.positives.iter().zip(1..).flat_map(|(positive, number)| {
+            let Positive { input, output, explanation } = positive.clone();
+            let name = format!("positive example {number}");
+            [input, output, explanation].map(|text| (name.clone(), text))
+        });
+        let mut texts = vec![("definition".to_owned(), task.definition.clone())];
+        texts.extend(positives);
+        texts
+    }
+
     /// What a record says. `random` decides where there is a choice.
     pub(crate) fn item(
         &self,

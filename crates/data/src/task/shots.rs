@@ -1,7 +1,8 @@
 //! Exemplars: how examples of a task become the head of another one's input.
 //!
 //! ```text
-//!  x-shot   25 exemplars are drawn, and those whose template is the query's are kept: 2 or 3 of ten
+//!  x-shot   25 exemplars are drawn, and those whose template is the query's are kept: 2 or 3 of ten; of a
+//!           Super-NI task 2 are drawn
 //!  mixed    5 exemplars, each by its place in another of the templates that are for mixing
 //!
 //!  head  (input_prefix input delimiter target_prefix target separator)*  input_prefix input delimiter target_prefix
@@ -21,7 +22,7 @@ pub enum Shots {
     /// No exemplar.
     #[default]
     Zero,
-    /// Two or three, in the query's own template.
+    /// Two or three, in the query's own template; of a Super-NI task two.
     Same,
     /// Five, in templates of their own.
     Mixed,
@@ -33,6 +34,8 @@ pub enum Shots {
 const DRAWN_SAME: usize = 25;
 /// Exemplars of a mixed row.
 const DRAWN_MIXED: usize = 5;
+/// Exemplars of a Super-NI query in its own template.
+const DRAWN_SUPER_NI: usize = 2;
 /// What may stand behind each exemplar of a mixed row; one of them for each task.
 pub(crate) const SEPARATORS: [&str; 3] = ["\n", "\n\n", "\n\n\n"];
 
@@ -43,21 +46,31 @@ pub(crate) struct Wanted {
     pub(crate) template: usize,
 }
 
-/// Whether a draw has a mixed row, or one in its own template; `None` is no row at all.
-pub(crate) fn is_mixed(shots: Shots, turn: u64) -> Option<bool> {
+/// The row of exemplars before a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// In the query's own template.
+    Same,
+    /// In templates of their own.
+    Mixed,
+}
+
+/// The row that a draw has, if any.
+pub(crate) fn row(shots: Shots, turn: u64) -> Option<Row> {
     match shots {
         Shots::Zero => None,
-        Shots::Same => Some(false),
-        Shots::Mixed => Some(true),
+        Shots::Same => Some(Row::Same),
+        Shots::Mixed => Some(Row::Mixed),
         // Templates go by turns too: pairs of passes through them, not every other template.
-        Shots::Both => Some(Random::new(turn, "both", 0).next() & 1 == 1),
+        Shots::Both if Random::new(turn, "both", 0).next() & 1 == 1 => Some(Row::Mixed),
+        Shots::Both => Some(Row::Same),
     }
 }
 
 /// The exemplars for draw number `turn` of a task with `count` templates, of which those in `mix` are
 /// for mixing.
-pub(crate) fn wanted(mixed: bool, turn: u64, count: usize, mix: &[usize]) -> Vec<Wanted> {
-    if mixed {
+pub(crate) fn wanted(row: Row, turn: u64, count: usize, mix: &[usize]) -> Vec<Wanted> {
+    if row == Row::Mixed {
         let first = turn * DRAWN_MIXED as u64;
         let place = |index: u64| Wanted {
             place: first + index,
@@ -73,6 +86,13 @@ pub(crate) fn wanted(mixed: bool, turn: u64, count: usize, mix: &[usize]) -> Vec
     let kept = places.map(|place| Wanted { place, template: own as usize });
     // A family of few templates would keep many: three at most, as ten templates would.
     kept.take(3).collect()
+}
+
+/// The exemplars for draw number `turn` of a Super-NI task in the query's own template: two at random,
+/// however many templates there are.
+pub(crate) fn wanted_of_super_ni(turn: u64, count: usize) -> Vec<Wanted> {
+    let (first, template) = (turn * DRAWN_SUPER_NI as u64, (turn % count as u64) as usize);
+    (first..first + DRAWN_SUPER_NI as u64).map(|place| Wanted { place, template }).collect()
 }
 
 /// An exemplar, or the query.
@@ -150,11 +170,11 @@ mod tests {
 
     #[test]
     fn ten_templates_keep_two_or_three_exemplars_of_25_and_each_place_is_drawn_once() {
-        let kept: Vec<_> = (0..20).map(|turn| wanted(false, turn, 10, &[]).len()).collect();
+        let kept: Vec<_> = (0..20).map(|turn| wanted(Row::Same, turn, 10, &[]).len()).collect();
         assert!(kept.iter().all(|kept| [2, 3].contains(kept)), "{kept:?}");
         assert_eq!(kept.iter().sum::<usize>(), 50, "2.5 in the mean");
         for turn in 0..20 {
-            for Wanted { place, template } in wanted(false, turn, 10, &[]) {
+            for Wanted { place, template } in wanted(Row::Same, turn, 10, &[]) {
                 assert_eq!((place / 25, (place + turn) % 10), (turn, template as u64));
                 assert_eq!(template as u64, turn % 10, "the query's own");
             }
@@ -163,10 +183,20 @@ mod tests {
 
     #[test]
     fn a_mixed_row_has_five_places_in_five_templates() {
-        let row = wanted(true, 3, 10, &[0, 2, 4, 6, 8, 9]);
+        let row = wanted(Row::Mixed, 3, 10, &[0, 2, 4, 6, 8, 9]);
         let places: Vec<_> = row.iter().map(|wanted| wanted.place).collect();
         assert_eq!(places, [15, 16, 17, 18, 19]);
         let templates: Vec<_> = row.iter().map(|wanted| wanted.template).collect();
         assert_eq!(templates, [6, 8, 9, 0, 2]);
+    }
+
+    #[test]
+    fn a_super_ni_query_has_two_exemplars_whatever_the_number_of_templates() {
+        for (turn, count) in [(0, 1), (1, 10), (7, 10), (30, 18)] {
+            let row = wanted_of_super_ni(turn, count);
+            let places: Vec<_> = row.iter().map(|wanted| wanted.place).collect();
+            assert_eq!(places, [2 * turn, 2 * turn + 1], "each place is drawn once");
+            assert!(row.iter().all(|wanted| wanted.template as u64 == turn % count as u64));
+        }
     }
 }

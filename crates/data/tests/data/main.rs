@@ -13,6 +13,7 @@ mod http_limits;
 mod journal;
 mod journal_crashes;
 mod mixture;
+mod mixture_losses;
 mod mock_server;
 mod pack;
 mod ranked;

@@ -264,7 +264,7 @@ fn held_out_tasks_and_categories_are_left_out_by_name_and_one_must_remain() {
 }
 
 /// Rows of text in row groups of so many.
-fn write_parquet(path: &Path, rows: &[(String, String)], group: usize) {
+pub(crate) fn write_parquet(path: &Path, rows: &[(String, String)], group: usize) {
     use parquet::data_type::{ByteArray, ByteArrayType};
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;

@@ -21,6 +21,9 @@ pub struct SpanCorruption {
     /// Longest source, in tokens, its sentinels and EOS among them: longer texts are cut. Default 512, to which
     /// targets of 114 belong. A larger one shows more of a text at once and costs memory.
     pub inputs_length: usize,
+    /// Whether texts are joined before they are cut, 128 at a time, so that every source is as long as it may
+    /// be. Default true, as seqio's `merge_examples_to_reduce_padding`; false cuts each text by itself.
+    pub merge_examples: bool,
     /// Weight of the z-loss, as of `sft`. Default 0; T5X has 1e-4.
     pub z_loss: f64,
     /// Share of each target that is spread evenly over the vocabulary, as of `sft`. Default 0.
@@ -33,6 +36,7 @@ impl Default for SpanCorruption {
             noise_density: 0.15,
             mean_noise_span_length: 3.0,
             inputs_length: 512,
+            merge_examples: true,
             z_loss: 0.0,
             label_smoothing: 0.0,
         }

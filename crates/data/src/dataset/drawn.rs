@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Dataset, fingerprint, look_at};
 use crate::cache::hex;
 use crate::report::{Fate, Tally};
-use crate::{Drawn, Encoder, Mixture, MixtureSource, MixtureStream, Preparation, Result};
+use crate::{Encoder, Mixture, MixtureSource, MixtureStream, Preparation, Result};
 
 /// Examples of a mixture that are made before the first step, to look at.
 const SAMPLE: usize = 512;
@@ -16,17 +16,13 @@ impl Preparation<'_> {
     /// Opens a mixture, and makes its held-out examples and the first that are trained on.
     pub(super) fn open(&self, encoder: &Encoder<'_>) -> Result<Dataset> {
         let mixture = Mixture::open(self.config, self.seed)?;
+        self.try_each(encoder, &mixture)?;
         let mut tally = Tally::default();
         let mut held_out = Vec::new();
         for task in mixture.tasks() {
             for number in 0..task.held_out() {
-                let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
-                let fate = match task.draw_held_out(number, &count)? {
-                    Drawn::Record(record) => self.encode(encoder, &record),
-                    Drawn::Bad(bad) => Fate::Bad(bad),
-                    Drawn::NoRoom(origin, tokens) => Fate::TooLong(origin, tokens),
-                };
-                held_out.extend(tally.add(fate).map(Arc::new));
+                let drawn = task.draw_held_out(number, &|text| self.count(text))?;
+                held_out.extend(tally.add(self.fate(encoder, drawn)).map(Arc::new));
             }
         }
         let mut stream =
@@ -41,11 +37,13 @@ impl Preparation<'_> {
             report.records += dropped.count;
             report.dropped.push(dropped.clone());
         }
+        report.tasks = stream.losses_by_task();
         let all: Vec<_> = train.iter().chain(&held_out).map(Arc::as_ref).collect();
         look_at(&mut report, &all);
         let key = format!("{}{}", mixture.fingerprint(), fingerprint(&train, &held_out));
         let dataset = self.counted(train, held_out, report);
         let fingerprint = hex(&Sha256::digest(key));
-        Ok(Dataset { fingerprint, mixture: Some(mixture), ..dataset })
+        let excluded = mixture.excluded().to_vec();
+        Ok(Dataset { fingerprint, mixture: Some(mixture), excluded, ..dataset })
     }
 }
