@@ -108,7 +108,10 @@ fn models_are_compared_on_the_same_questions_and_the_page_shows_them() {
     assert_eq!(told["answers"], 6);
     assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
     let page = place.read("runs/eval/report.html");
-    for text in ["Evaluation eval", "gsm8k", "twin", "may be chance", "Some answers"] {
+    // Three questions make nothing clear.
+    for text in
+        ["Evaluation eval", "gsm8k", "twin", "too few questions", "Some answers", "the first 3"]
+    {
         assert!(page.contains(text), "{text}");
     }
 }
@@ -175,14 +178,122 @@ fn what_cannot_be_asked_is_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn a_model_that_cannot_choose_says_so_and_is_not_scored() {
+fn a_model_that_cannot_choose_is_refused_before_anything_is_asked() {
     let place = place();
-    let run = place.run(&["eval", "model", "--suite", "mmlu", "--data", "data", "--quiet"]);
-    assert_eq!(run.code, 1);
+    // Together with a suite that it can be asked, which stands first.
+    let run = place.run(&["eval", "model", "--suite", "gsm8k,mmlu", "--data", "data", "--quiet"]);
+    // Nor does a server tell log-probabilities of answers.
+    let config = "[server]\nendpoint = \"http://127.0.0.1:9/v1\"\nmodel = \"far\"\n";
+    place.write("eval.toml", config);
+    let eval = ["eval", "--suite", "gsm8k,mmlu", "--data", "data", "--config", "eval.toml"];
+    let server = place.run(&eval);
+    // And a chat needs a template.
+    fs::remove_file(place.path("model/tokenizer_config.json")).expect("it was there");
+    let chat = place.run(&[&EVAL[..], &["--set", "evaluation.chat=true"]].concat());
+    assert!(!place.path("runs").exists());
+    let told = [run, server, chat].map(|run| format!("{}\n{}", run.code, run.stderr));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn other_questions_are_refused_in_the_folder_of_these() {
+    let place = place();
+    let eval = [&EVAL[..], &["--set", "evaluation.max_new_tokens=4"]].concat();
+    assert_eq!(place.run(&[&eval[..], &["--limit", "3"]].concat()).code, 0);
+    let table = place.read("runs/eval/results.json");
+    let told = results(&place);
+    let terms = &told["terms"];
+    assert_eq!((&terms["limit"], &terms["data"]), (&3.into(), &"data".into()));
+    assert_eq!(terms["suites"][0]["shots"], 8);
+    assert_eq!(told["models"][0], "model");
+    let refused = place.run(&eval);
+    assert_eq!(refused.code, 2);
     assert!(
-        run.stderr.contains("cannot be told from the others by its first token"),
+        refused.stderr.contains(
+            "`runs/eval` holds an evaluation on other terms: `--limit` is `none`, was `3`"
+        ),
         "{}",
-        run.stderr
+        refused.stderr
     );
-    assert!(!place.path("runs/eval/results.json").exists());
+    // The same questions with other words are others too.
+    place.replace("data/gsm8k/test.jsonl", "1?", "one?");
+    let refused = place.run(&[&eval[..], &["--limit", "3"]].concat());
+    assert!(
+        refused.stderr.contains("the digest of the questions of `gsm8k`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(place.read("runs/eval/results.json"), table, "the table of before is untouched");
+    assert_eq!(place.run(&[&eval[..], &["--set", "run.name=\"other\""]].concat()).code, 0);
+}
+
+#[test]
+fn a_run_that_has_not_ended_has_no_table_and_says_so() {
+    let place = place();
+    let eval = [&EVAL[..], &["--set", "evaluation.max_new_tokens=4"]].concat();
+    assert_eq!(place.run(&eval).code, 0);
+    // The same questions of a model that answers none: of a server that is not there.
+    let config = "[server]\nendpoint = \"http://127.0.0.1:9/v1\"\nmodel = \"far\"\nretries = 0\nbackoff_s = 0.01\ngive_up_after = 2\n";
+    place.write("eval.toml", config);
+    let server = ["eval", "--suite", "gsm8k", "--data", "data", "--config", "eval.toml"];
+    let server = [
+        &server[..],
+        &["--set", "run.name=\"eval\"", "--set", "evaluation.max_new_tokens=4", "--quiet"],
+    ]
+    .concat();
+    assert_eq!(place.run(&server).code, 1);
+    assert!(!place.path("runs/eval/results.json").exists(), "the table was of another run");
+    let report = place.run(&["report", "runs/eval", "--quiet"]);
+    assert_eq!(report.code, 2);
+    assert!(
+        report.stderr.contains("the evaluation in `runs/eval` is not complete"),
+        "{}",
+        report.stderr
+    );
+    // Beside a model that has answered, the table is written without it.
+    let both = place.run(&[&server[..1], &["model"], &server[1..]].concat());
+    assert_eq!(both.code, 1);
+    assert!(
+        both.stderr.contains("1 of 2 models have not been asked all: `far`"),
+        "{}",
+        both.stderr
+    );
+    assert!(both.stdout.contains("n=6"), "{}", both.stdout);
+    assert!(results(&place)["unfinished"]["far"].is_string());
+    assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
+    assert!(place.read("runs/eval/report.html").contains("Not finished: far"));
+}
+
+#[test]
+fn several_tasks_of_a_suite_and_exemplars_by_suite() {
+    let place = place();
+    fs::create_dir_all(place.path("data/bbh/bbh")).expect("a folder");
+    for task in ["first", "second", "third"] {
+        let file = r#"{"examples": [{"input": "a", "target": "b"}]}"#;
+        place.write(&format!("data/bbh/bbh/{task}.json"), file);
+    }
+    let suites = "bbh/third,gsm8k,bbh/first";
+    let run = place.run(&[
+        "eval",
+        "model",
+        "--suite",
+        suites,
+        "--data",
+        "data",
+        "--quiet",
+        "--set",
+        "evaluation.max_new_tokens=4",
+        "--set",
+        "evaluation.shots.bbh=0",
+        "--set",
+        "evaluation.shots.gsm8k=1",
+    ]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let suites = &results(&place)["terms"]["suites"];
+    let told = |place: usize| {
+        let suite = &suites[place];
+        (suite["name"].as_str(), suite["questions"].as_u64(), suite["shots"].as_u64())
+    };
+    assert_eq!(told(0), (Some("bbh/third,bbh/first"), Some(2), Some(0)));
+    assert_eq!(told(1), (Some("gsm8k"), Some(6), Some(1)));
 }

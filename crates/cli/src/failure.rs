@@ -27,6 +27,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What went wrong, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Refused(error) | Self::Failed(error) => message(error),
+            Self::Problems(errors) => errors.iter().map(message).collect::<Vec<_>>().join("; "),
+        }
+    }
+
     /// Says where what was refused is written, if that is known.
     pub fn at(self, place: Option<&str>) -> Self {
         match (self, place) {

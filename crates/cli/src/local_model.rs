@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use albacore_data::{
     Completion, CompletionRequest, Decoding, Effort, Encoder, FinishReason, LanguageModel, Learn,
-    Message, NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob, Usage,
+    Message, NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob,
+    Tokenizer, Usage,
 };
 use albacore_model::{Capacity, Event, Finish, Generated, Generator, Limits, Request, Sampling};
 
@@ -113,7 +114,7 @@ impl<'m> LocalModel<'m> {
             let hint = "shorten the prompt, or take a model with a longer context";
             return Err(no_completion(found, Some(hint.into()), false));
         }
-        let compare = self.first_tokens(&request.decoding.options)?;
+        let compare = first_tokens(tokenizer, &request.decoding.options)?;
         let most = if compare.is_empty() { request.decoding.max_tokens } else { 1 };
         let limits = Limits {
             max_new_tokens: most.min(context - prompt.len()),
@@ -122,28 +123,31 @@ impl<'m> LocalModel<'m> {
         let sampling = sampling(&request.decoding, request.seed);
         Ok(Request { prompt, sampling, times: 0, limits, logprobs: request.logprobs, compare })
     }
+}
 
-    /// The token with which each of some answers begins: by it they are told apart.
-    fn first_tokens(&self, options: &[String]) -> Result<Vec<u32>, NoCompletion> {
-        let ids = |text: &str| self.loaded.tokenizer.encode(text).map_err(untokenizable);
-        let mut firsts = Vec::with_capacity(options.len());
-        for option in options {
-            // Alone, it might get the blank that some tokenizers put before a text that begins.
-            let before = if option.starts_with(' ') { "a" } else { "\n" };
-            let (alone, whole) = (ids(before)?, ids(&format!("{before}{option}"))?);
-            let first = whole.get(alone.len()).filter(|_| whole.starts_with(&alone));
-            match first {
-                Some(first) if !firsts.contains(first) => firsts.push(*first),
-                _ => {
-                    let message = format!(
-                        "the answer `{option}` cannot be told from the others by its first token"
-                    );
-                    return Err(no_completion(message, None, true));
-                }
+/// The token with which each of some answers begins: by it they are told apart.
+///
+/// # Errors
+/// If two begin with one token, or an answer with part of one.
+pub fn first_tokens(tokenizer: &Tokenizer, options: &[String]) -> Result<Vec<u32>, NoCompletion> {
+    let ids = |text: &str| tokenizer.encode(text).map_err(untokenizable);
+    let mut firsts = Vec::with_capacity(options.len());
+    for option in options {
+        // Alone, it might get the blank that some tokenizers put before a text that begins.
+        let before = if option.starts_with(' ') { "a" } else { "\n" };
+        let (alone, whole) = (ids(before)?, ids(&format!("{before}{option}"))?);
+        let first = whole.get(alone.len()).filter(|_| whole.starts_with(&alone));
+        match first {
+            Some(first) if !firsts.contains(first) => firsts.push(*first),
+            _ => {
+                let message = format!(
+                    "the answer `{option}` cannot be told from the others by its first token"
+                );
+                return Err(no_completion(message, None, true));
             }
         }
-        Ok(firsts)
     }
+    Ok(firsts)
 }
 
 impl LanguageModel for LocalModel<'_> {

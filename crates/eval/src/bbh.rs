@@ -9,12 +9,19 @@
 //! These rules give the accuracies that are stored beside the outputs of Codex, on all tasks.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use albacore_data::Decoding;
 use serde::Deserialize;
 
-use crate::folder::{find, json, read, stems};
-use crate::{Error, Example, Mean, Question, Result, Scores, SuiteOptions, Task};
+use crate::folder::{Home, json, read, stems};
+use crate::{Example, Mean, Question, Result, Scores, SuiteOptions, Task};
+
+const HOME: Home = Home {
+    suite: "bbh",
+    places: &["bbh/bbh", "bbh", "BIG-Bench-Hard/bbh", ""],
+    origin: "https://github.com/suzgunmirac/BIG-Bench-Hard (MIT)",
+};
 
 const REASONS: &str = " Let's think step by step.";
 
@@ -42,25 +49,24 @@ impl Bbh {
     /// # Errors
     /// If files are missing or malformed.
     pub fn open(data: &Path, options: &SuiteOptions, reasons: bool) -> Result<Self> {
-        let is_task = |name: &str| name.ends_with(".json") && !name.ends_with("index.json");
-        let no_data = |wanted: &str| Error::NoData {
-            suite: "bbh",
-            folder: data.to_owned(),
-            wanted: wanted.to_owned(),
-            origin: "https://github.com/suzgunmirac/BIG-Bench-Hard (MIT)",
-        };
-        let folder = find(data, &["bbh/bbh", "bbh", "BIG-Bench-Hard/bbh", ""], is_task);
-        let folder = folder.ok_or_else(|| no_data("NAME.json"))?;
+        // The folder itself may be any: it is ours by its name or by what lies beside it.
+        let is_ours = data.ends_with("bbh") || data.join("../cot-prompts").is_dir();
+        let places = if is_ours { HOME.places } else { &HOME.places[..HOME.places.len() - 1] };
+        let home = Home { places, ..HOME };
+        let folder =
+            home.find(data, "NAME.json", |name| name.strip_suffix(".json").is_some_and(is_task))?;
+        let mut names = stems(&folder, ".json");
+        names.retain(|name| is_task(name));
         let prompts = folder.join("../cot-prompts");
         let mut examples = Vec::new();
-        for task in options.chosen("bbh", &folder, stems(&folder, ".json"))? {
+        for task in options.chosen("bbh", &folder, names)? {
             let file: File = json(&folder.join(format!("{task}.json")))?;
             let prompt = prompts.join(format!("{task}.txt"));
             let (head, shots) = match options.shots {
                 // Predictions that are only scored need no prompt.
-                Some(0) if !prompt.is_file() => (String::new(), Vec::new()),
+                Some(0) if !prompt.is_file() => (String::new(), Arc::default()),
                 _ if !prompt.is_file() => {
-                    return Err(no_data(&format!("cot-prompts/{task}.txt")));
+                    return Err(HOME.missing(data, &prompts, &format!("{task}.txt")));
                 }
                 shots => exemplars(&read(&prompt)?, shots.unwrap_or(3), reasons),
             };
@@ -80,8 +86,13 @@ impl Bbh {
     }
 }
 
+/// Whether a file of this name is a task's: some copies of the folder have an index too.
+fn is_task(name: &str) -> bool {
+    !name.ends_with("index")
+}
+
 /// The instruction of a file of exemplars, and the first of them.
-fn exemplars(file: &str, shots: usize, reasons: bool) -> (String, Vec<String>) {
+fn exemplars(file: &str, shots: usize, reasons: bool) -> (String, Arc<[String]>) {
     let text = file.split_once("-----\n").map_or(file, |(_, text)| text).trim_matches('\n');
     let mut parts = text.split("\n\nQ: ");
     let head = format!("{}\n\n", parts.next().unwrap_or_default());
@@ -95,7 +106,7 @@ fn exemplars(file: &str, shots: usize, reasons: bool) -> (String, Vec<String>) {
     (head, shots.collect())
 }
 
-/// What an answer says: all of it, or what follows the last `answer is `.
+/// What a reasoned answer says: what follows the last `answer is `, or all of it.
 fn said(answer: &str) -> &str {
     match answer.rsplit_once("answer is ") {
         Some((_, last)) => last.trim().strip_suffix('.').unwrap_or(last.trim()),
@@ -118,7 +129,7 @@ impl Task for Bbh {
     }
 
     fn extract(&self, _: usize, answer: &str) -> String {
-        said(answer).to_owned()
+        if self.reasons { said(answer).to_owned() } else { answer.trim().to_owned() }
     }
 
     fn score(&self, example: usize, extracted: &str) -> Scores {
@@ -186,14 +197,38 @@ mod tests {
         assert!(right(0, " 6 ") && right(0, "Well, the answer is 6."));
         assert!(!right(0, "6.") && !right(0, "six") && !right(0, "the answer is 6.."));
         assert!(right(1, "answer is (A). No, the answer is (H).") && !right(1, "(h)"));
+        // Asked for the answer at once, nothing else counts.
+        let direct = open(&SuiteOptions::default(), false).unwrap();
+        let right = |answer| direct.score(0, &direct.extract(0, answer))["exact_match"] == 1.0;
+        assert!(right(" 6\n") && !right("Let me think. The answer is 6."));
     }
 
     #[test]
     fn one_task_can_be_chosen_and_an_unknown_one_is_refused() {
-        let only = |task: &str| SuiteOptions { task: Some(task.into()), ..SuiteOptions::default() };
+        let only =
+            |task: &str| SuiteOptions { tasks: vec![task.into()], ..SuiteOptions::default() };
         let bbh = open(&only("more_adding"), false).unwrap();
         assert!(bbh.examples().len() == 2 && bbh.examples()[0].task == "more_adding");
         let error = open(&only("adding_more"), false).unwrap_err().to_string();
         assert!(error.contains("`bbh` has no task `adding_more`"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_other_files_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("package.json"), "{}").unwrap();
+        let options = SuiteOptions { shots: Some(0), ..SuiteOptions::default() };
+        let error = Bbh::open(folder.path(), &options, false).unwrap_err();
+        assert!(matches!(error, crate::Error::NoData { .. }), "{error}");
+        // Its own folder is, and an index is no task of it.
+        let own = folder.path().join("bbh");
+        fs::create_dir(&own).unwrap();
+        for name in ["adding", "index"] {
+            let file = r#"{"examples": [{"input": "3 + 3", "target": "6"}]}"#;
+            fs::write(own.join(format!("{name}.json")), file).unwrap();
+        }
+        for data in [folder.path(), &own] {
+            assert_eq!(Bbh::open(data, &options, false).unwrap().examples().len(), 1);
+        }
     }
 }

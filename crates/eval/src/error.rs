@@ -47,8 +47,22 @@ pub enum Error {
         folder: PathBuf,
         /// What was looked for.
         wanted: String,
+        /// Where it belongs.
+        place: PathBuf,
         /// Where it comes from.
         origin: &'static str,
+    },
+    /// Two examples of a task have one id.
+    #[error("the id `{id}` stands twice in the task `{task}` of `{suite}` in `{}`", folder.display())]
+    Twice {
+        /// The suite.
+        suite: &'static str,
+        /// The task, which most suites have a file of this name for.
+        task: String,
+        /// The id.
+        id: String,
+        /// Where the suite's files are.
+        folder: PathBuf,
     },
     /// A file of a suite cannot be read, or written.
     #[error("`{}`: {source}", path.display())]
@@ -93,9 +107,13 @@ impl Error {
     /// What to do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoData { origin, .. } => Some(format!(
-                "`--data` names the benchmark's own folder or the one that holds it; it comes from {origin}"
+            Self::NoData { place, origin, .. } => Some(format!(
+                "put it at `{}`, or let `--data` name the folder that holds the benchmark; it comes from {origin}",
+                place.display()
             )),
+            Self::Twice { .. } => {
+                Some("answers are told by these ids: give one of them another".into())
+            }
             Self::Predictions { .. } => Some(
                 "a line is {\"id\", \"prediction\"}, one for every example and no other".into(),
             ),

@@ -1,15 +1,94 @@
 //! `[evaluation]`: how suites are asked.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::suites;
+
+/// Exemplars before each question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Shots {
+    /// As many in every suite.
+    All(usize),
+    /// By the name of the suite; the others as their rules say.
+    BySuite(BTreeMap<String, usize>),
+}
+
+impl Shots {
+    /// Those of a suite, if something is said of it.
+    pub fn of(&self, suite: &str) -> Option<usize> {
+        match self {
+            Self::All(shots) => Some(*shots),
+            Self::BySuite(shots) => shots.get(suite).copied(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Shots {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Shots;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or a table of numbers by suite")
+            }
+
+            fn visit_u64<E: de::Error>(self, shots: u64) -> Result<Shots, E> {
+                usize::try_from(shots).map(Shots::All).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, shots: i64) -> Result<Shots, E> {
+                let wrong = || E::invalid_value(Unexpected::Signed(shots), &self);
+                usize::try_from(shots).map(Shots::All).map_err(|_| wrong())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Shots, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Shots::BySuite)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// Which models' replies to LMentry end with the first sentence of their first line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LmentryCut {
+    /// Those of models that do not stop by themselves: most of whose replies are as long as they may be.
+    #[default]
+    Auto,
+    /// No model's.
+    Never,
+    /// Every model's.
+    Always,
+}
+
+impl fmt::Display for LmentryCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Never => "never",
+            Self::Always => "always",
+        })
+    }
+}
 
 /// How `albacore eval` asks its suites.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
-    /// Exemplars before each question. Default: as each suite's rule says. Fewer are faster, and another
-    /// measurement.
+    /// Exemplars before each question, of all suites or by suite. Default: as each suite's rule says. Fewer are
+    /// faster, and another measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub shots: Option<usize>,
+    pub shots: Option<Shots>,
     /// Whether prompts are asked as messages of the user, in the chat template of a model here. Default
     /// false: models go on with the text, as the papers have them do.
     pub chat: bool,
@@ -21,6 +100,9 @@ pub struct EvaluationConfig {
     /// Longest answer in tokens. Default: as each suite says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
+    /// Whose replies to LMentry are cut behind their first sentence, as the benchmark does for models that do not
+    /// stop by themselves. Default `auto`: models most of whose replies are as long as they may be.
+    pub lmentry_cut: LmentryCut,
     /// Questions that run together. Default 16 on the CPU, 64 on a GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
@@ -39,6 +121,7 @@ impl Default for EvaluationConfig {
             samples: 1,
             temperature: 0.7,
             max_new_tokens: None,
+            lmentry_cut: LmentryCut::Auto,
             concurrency: None,
             resamples: 1000,
             confidence: 0.95,
@@ -67,6 +150,12 @@ impl EvaluationConfig {
         unless(self.resamples > 0, "resamples", &self.resamples, "1 or more");
         let share = self.confidence > 0.0 && self.confidence < 1.0;
         unless(share, "confidence", &self.confidence, "a number between 0 and 1");
+        if let Some(Shots::BySuite(shots)) = &self.shots {
+            let is_known = |name: &&String| suites().any(|(suite, _)| suite == name.as_str());
+            problems.extend(shots.keys().filter(|name| !is_known(name)).map(|name| {
+                format!("`evaluation.shots.{name}` is of no suite, see `albacore eval --help`")
+            }));
+        }
         problems
     }
 }
@@ -84,8 +173,14 @@ mod tests {
             max_new_tokens: Some(0),
             resamples: 0,
             confidence: 1.0,
+            shots: Some(Shots::BySuite([("mlmu".into(), 0), ("mmlu".into(), 0)].into())),
             ..EvaluationConfig::default()
         };
-        assert_eq!(config.validate().len(), 5);
+        let problems = config.validate();
+        assert_eq!(problems.len(), 6);
+        assert!(problems[5].starts_with("`evaluation.shots.mlmu` is of no suite"), "{problems:?}");
+        assert_eq!(config.shots.as_ref().and_then(|shots| shots.of("mmlu")), Some(0));
+        assert_eq!(config.shots.and_then(|shots| shots.of("bbh")), None);
+        assert_eq!(Shots::All(3).of("bbh"), Some(3));
     }
 }

@@ -2,20 +2,58 @@
 //! made inside it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// The first of `places` inside `data` that holds a file of this kind; `""` is `data` itself.
-pub(crate) fn find(
-    data: &Path,
-    places: &[&str],
-    is_ours: impl Fn(&str) -> bool,
-) -> Option<PathBuf> {
-    let folders = places.iter().map(|place| data.join(place));
-    folders.into_iter().find(|folder| names(folder).iter().any(|name| is_ours(name)))
+/// Where a suite's files lie as they are published, and where they come from.
+pub(crate) struct Home {
+    /// The suite.
+    pub(crate) suite: &'static str,
+    /// Folders inside the one that is named, the first one as we put it; `""` is that folder itself.
+    pub(crate) places: &'static [&'static str],
+    /// Where they come from, with their licence.
+    pub(crate) origin: &'static str,
+}
+
+impl Home {
+    /// The first of the places in `data` that holds a file of this kind, or that `wanted` is missing.
+    pub(crate) fn find(
+        &self,
+        data: &Path,
+        wanted: &str,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<PathBuf> {
+        let mut folders = self.places.iter().map(|place| data.join(place));
+        let found = folders.find(|folder| names(folder).iter().any(|name| is_ours(name)));
+        found.ok_or_else(|| self.missing(data, &data.join(self.places[0]), wanted))
+    }
+
+    /// That a file is missing which belongs into this folder.
+    pub(crate) fn missing(&self, data: &Path, folder: &Path, wanted: &str) -> Error {
+        Error::NoData {
+            suite: self.suite,
+            folder: data.to_owned(),
+            wanted: wanted.to_owned(),
+            place: plain(&folder.join(wanted)),
+            origin: self.origin,
+        }
+    }
+}
+
+/// Without what `..` takes back.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir && plain.file_name().is_some() {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 /// The names in a folder, in order; none if there is no such folder.
@@ -57,4 +95,23 @@ pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_with_the_place_where_it_belongs() {
+        let home = Home { suite: "adding", places: &["add/test", ""], origin: "https://x" };
+        let data = tempfile::tempdir().unwrap();
+        let error = home.find(data.path(), "sums.csv", |_| true).unwrap_err();
+        let here = data.path().display();
+        assert_eq!(error.to_string(), format!("there is no `sums.csv` of `adding` in `{here}`"));
+        assert!(error.hint().unwrap().contains(&format!("`{here}/add/test/sums.csv`")));
+        let beside = home.missing(data.path(), &data.path().join("add/test/.."), "dev/a.csv");
+        assert!(beside.hint().unwrap().contains(&format!("`{here}/add/dev/a.csv`")));
+        fs::write(data.path().join("sums.csv"), "1,2").unwrap();
+        assert_eq!(home.find(data.path(), "sums.csv", |_| true).unwrap(), data.path().join(""));
+    }
 }

@@ -8,13 +8,20 @@
 //! These rules agree with what is stored as right and wrong beside 4 x 1,319 published solutions.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use albacore_data::Decoding;
 use serde::Deserialize;
 
 use crate::chain_of_thought::{last_number, number_behind};
-use crate::folder::{find, json_lines};
+use crate::folder::{Home, json_lines};
 use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task};
+
+const HOME: Home = Home {
+    suite: "gsm8k",
+    places: &["gsm8k", "grade_school_math/data", "grade-school-math/grade_school_math/data", ""],
+    origin: "https://github.com/openai/grade-school-math (MIT)",
+};
 
 /// The suite.
 #[derive(Debug)]
@@ -34,26 +41,19 @@ impl Gsm8k {
     /// # Errors
     /// If files are missing or malformed.
     pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
-        let is_test = |name: &str| name == "test.jsonl";
-        let places =
-            ["gsm8k", "grade_school_math/data", "grade-school-math/grade_school_math/data", ""];
-        let no_data = |wanted: &str| Error::NoData {
-            suite: "gsm8k",
-            folder: data.to_owned(),
-            wanted: wanted.to_owned(),
-            origin: "https://github.com/openai/grade-school-math (MIT)",
-        };
-        let folder = find(data, &places, is_test).ok_or_else(|| no_data("test.jsonl"))?;
+        let folder = HOME.find(data, "test.jsonl", |name| name == "test.jsonl")?;
         options.chosen("gsm8k", &folder, vec!["gsm8k".into()])?;
         let shots = match options.shots.unwrap_or(8) {
-            0 => Vec::new(),
-            _ if !folder.join("train.jsonl").is_file() => return Err(no_data("train.jsonl")),
+            0 => Arc::default(),
+            _ if !folder.join("train.jsonl").is_file() => {
+                return Err(HOME.missing(data, &folder, "train.jsonl"));
+            }
             shots => {
                 let problems: Vec<Problem> = json_lines(&folder.join("train.jsonl"))?;
                 let shot = |problem: &Problem| {
                     format!("Question: {}\nAnswer: {}\n\n", problem.question, problem.answer)
                 };
-                problems.iter().take(shots).map(shot).collect()
+                problems.iter().take(shots).map(shot).collect::<Arc<[_]>>()
             }
         };
         let path = folder.join("test.jsonl");

@@ -1,6 +1,14 @@
 //! How sure a mean is: bootstrap intervals (Efron, 1979), of one model and of the difference of two.
+//!
+//! Where tasks count the same, tasks are drawn, and then questions of each task that was drawn. To draw
+//! questions alone would take the tasks for all that there are, and one question of a task for certain:
+//! 25 tasks of a question each would leave no doubt at all. It errs to the wide side.
 
 use albacore_data::Random;
+
+/// Examples below which nothing is called clear: the ends of an interval are then too uncertain
+/// themselves.
+pub const FEWEST_FOR_CLEAR: usize = 20;
 
 /// How intervals are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,17 +33,24 @@ pub struct Estimate {
 }
 
 impl Bootstrap {
-    /// The mean of the groups' means, every group drawn anew by itself. `name` is of the random numbers:
-    /// the same values under one name have the same interval.
-    pub fn estimate(&self, name: &str, groups: &[Vec<f64>]) -> Estimate {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    /// The mean of the groups' means; `None` if no group has a value. Groups are drawn anew where there are
+    /// several, and then the values of each. `name` is of the random numbers: the same values under one name
+    /// have the same interval.
+    pub fn estimate(&self, name: &str, groups: &[Vec<f64>]) -> Option<Estimate> {
         let groups: Vec<_> = groups.iter().filter(|group| !group.is_empty()).collect();
-        let count = groups.len().max(1) as f64;
+        if groups.is_empty() {
+            return None;
+        }
+        let count = groups.len() as f64;
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let value = groups.iter().map(|group| mean(group)).sum::<f64>() / count;
         let mut random = Random::new(self.seed, name, 0);
         let mut means: Vec<_> = (0..self.resamples.max(1))
             .map(|_| {
-                let drawn = groups.iter().map(|group| {
+                let drawn = (0..groups.len()).map(|_| {
+                    // One group is all of them.
+                    let place = if groups.len() > 1 { random.below(groups.len()) } else { 0 };
+                    let group = groups[place];
                     let drawn = (0..group.len()).map(|_| group[random.below(group.len())]);
                     drawn.sum::<f64>() / group.len() as f64
                 });
@@ -45,7 +60,7 @@ impl Bootstrap {
         means.sort_by(f64::total_cmp);
         let tail = (1.0 - self.confidence) / 2.0;
         let at = |share: f64| means[((means.len() - 1) as f64 * share).round() as usize];
-        Estimate { value, low: at(tail), high: at(1.0 - tail) }
+        Some(Estimate { value, low: at(tail), high: at(1.0 - tail) })
     }
 }
 
@@ -59,17 +74,36 @@ mod tests {
     fn an_interval_is_about_as_wide_as_the_normal_one() {
         // 100 answers of which 30 are right: 0.3 ± 1.96 sqrt(0.3 · 0.7 / 100) = 0.3 ± 0.09.
         let values = (0..100).map(|number| f64::from(number < 30)).collect();
-        let Estimate { value, low, high } = USUAL.estimate("x", &[values]);
+        let Estimate { value, low, high } = USUAL.estimate("x", &[values]).unwrap();
         assert!((value - 0.3).abs() < 1e-12);
         // 2,000 draws place an end to about 0.005.
         assert!((low - 0.21).abs() < 0.015 && (high - 0.39).abs() < 0.015, "{low} {high}");
     }
 
     #[test]
-    fn groups_count_the_same_and_equal_values_leave_no_doubt() {
-        let found = USUAL.estimate("x", &[vec![1.0; 3], vec![0.0; 9], vec![]]);
-        assert_eq!(found, Estimate { value: 0.5, low: 0.5, high: 0.5 });
-        assert_eq!(USUAL.estimate("x", &[]).value, 0.0);
+    fn groups_count_the_same_and_no_value_has_no_mean() {
+        let found = USUAL.estimate("x", &[vec![1.0; 3], vec![0.0; 9], vec![]]).unwrap();
+        assert_eq!(found.value, 0.5);
+        assert_eq!(USUAL.estimate("x", &[vec![], vec![]]), None);
+    }
+
+    #[test]
+    fn tasks_are_drawn_and_then_questions() {
+        // Two tasks of one question each, right and wrong. Both draws are the right one, or both the wrong
+        // one, one time in four each; else the mean is a half.
+        let groups = [vec![1.0], vec![0.0]];
+        let ends = |confidence| {
+            let found = Bootstrap { confidence, ..USUAL }.estimate("x", &groups).unwrap();
+            (found.low, found.high)
+        };
+        assert_eq!(ends(0.95), (0.0, 1.0));
+        assert_eq!(ends(0.4), (0.5, 0.5));
+        // One of 25 tasks of a question each is different. It is drawn k times in 25 with the chance
+        // B(25, 1/25): 0 times 36 %, up to 2 times 92.4 %, up to 3 times 98.3 %.
+        let mut groups = vec![vec![0.0]; 24];
+        groups.push(vec![-1.0]);
+        let found = USUAL.estimate("x", &groups).unwrap();
+        assert_eq!((found.low, found.high), (-3.0 / 25.0, 0.0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod consult;
 mod error;
 mod evaluation_config;
 mod exact_match;
+mod fit;
 mod folder;
 mod gsm8k;
 mod held_out;
@@ -30,6 +31,7 @@ mod runner;
 mod suite;
 mod super_ni;
 mod task;
+mod terms;
 mod text_scores;
 #[cfg(test)]
 mod tiny;
@@ -41,11 +43,11 @@ pub use bbh::Bbh;
 pub use chain_of_thought::{majority, reasoned_answer};
 pub use config::{EvalConfig, Metric};
 pub use error::{Error, Result};
-pub use evaluation_config::EvaluationConfig;
+pub use evaluation_config::{EvaluationConfig, LmentryCut, Shots};
 pub use exact_match::{Answer, ExactMatch, exact_match};
 pub use gsm8k::Gsm8k;
 pub use held_out::{Loss, held_out_loss};
-pub use interval::{Bootstrap, Estimate};
+pub use interval::{Bootstrap, Estimate, FEWEST_FOR_CLEAR};
 pub use judge::{
     JudgeAgreement, JudgeForm, Judgement, NoOpinion, Opinion, Orders, Pair, Review, Totals,
     Verdict, VicunaQuestion, judge, judge_agreement, pairs, parse_scores, parse_verdict,
@@ -55,11 +57,12 @@ pub use mgsm::Mgsm;
 pub use mmlu::Mmlu;
 pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use predictions::Predictions;
-pub use results::{Difference, Part, Results, Row, Scored, Summary};
+pub use results::{Difference, Part, Prompts, Results, Row, Scored, Summary};
 pub use runner::{Answered, Asking, Outcome, Ruler, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
 pub use super_ni::SuperNi;
 pub use task::{Example, Mean, Question, Scores, Task};
+pub use terms::{SuiteTerms, Terms};
 pub use text_scores::text_scores;
 pub use tydiqa::TydiQa;
 pub use user_oriented::{Rated, Rating, UserOriented, rate};

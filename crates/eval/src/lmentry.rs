@@ -43,8 +43,14 @@ pub use robustness::{LmentryScore, lmentry_score};
 pub use suite::Lmentry;
 pub use tally::Tally;
 
-use crate::folder::{self, stems};
+use crate::folder::{self, Home, stems};
 use crate::{Error, Result};
+
+const HOME: Home = Home {
+    suite: "lmentry",
+    places: &["lmentry/data", "lmentry", "data", ""],
+    origin: "https://github.com/aviaefrat/lmentry, folder `data` (no licence stated; not for training)",
+};
 
 /// The tasks whose mean is the accuracy.
 pub const TASKS: [&str; 25] = [
@@ -222,13 +228,7 @@ fn rule(task: &str, metadata: Value) -> serde_json::Result<Box<dyn Rule>> {
 pub fn files(data: &Path) -> Result<(PathBuf, Vec<String>)> {
     let is_ours =
         |name: &str| name.strip_suffix(".json").is_some_and(|stem| task_of(stem).is_some());
-    let found = folder::find(data, &["lmentry/data", "lmentry", "data", ""], is_ours);
-    let folder = found.ok_or_else(|| Error::NoData {
-        suite: "lmentry",
-        folder: data.to_owned(),
-        wanted: "NAME.json".to_owned(),
-        origin: "https://github.com/aviaefrat/lmentry, folder `data` (no licence stated; not for training)",
-    })?;
+    let folder = HOME.find(data, "NAME.json", is_ours)?;
     let names = stems(&folder, ".json").into_iter().filter(|stem| task_of(stem).is_some());
     let names = names.collect();
     Ok((folder, names))

@@ -8,13 +8,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use albacore_data::Decoding;
 use serde::Deserialize;
 
 use crate::chain_of_thought::last_number;
-use crate::folder::{find, read, stems};
+use crate::folder::{Home, read, stems};
 use crate::{Error, Example, Mean, Question, Result, Scores, SuiteOptions, Task};
+
+const HOME: Home = Home {
+    suite: "mgsm",
+    places: &["mgsm", "url-nlp/mgsm", ""],
+    origin: "https://github.com/google-research/url-nlp, folder `mgsm` (CC BY-SA 4.0)",
+};
 
 /// The suite.
 #[derive(Debug)]
@@ -35,26 +42,19 @@ impl Mgsm {
     /// If files are missing or malformed.
     pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
         let is_test = |name: &str| name.starts_with("mgsm_") && name.ends_with(".tsv");
-        let no_data = |wanted: &str| Error::NoData {
-            suite: "mgsm",
-            folder: data.to_owned(),
-            wanted: wanted.to_owned(),
-            origin: "https://github.com/google-research/url-nlp, folder `mgsm` (CC BY-SA 4.0)",
-        };
-        let folder = find(data, &["mgsm", "url-nlp/mgsm", ""], is_test);
-        let folder = folder.ok_or_else(|| no_data("mgsm_LANGUAGE.tsv"))?;
+        let folder = HOME.find(data, "mgsm_LANGUAGE.tsv", is_test)?;
         let names = stems(&folder, ".tsv").into_iter();
         let languages: Vec<_> =
             names.filter_map(|name| Some(name.strip_prefix("mgsm_")?.to_owned())).collect();
         let mut languages = options.chosen("mgsm", &folder, languages)?;
-        if options.task.is_none() {
+        if options.tasks.is_empty() {
             languages.retain(|language| language != "en");
         }
         let wanted = options.shots.unwrap_or(8);
         let path = folder.join("exemplars.py");
         let exemplars = match wanted {
             0 => BTreeMap::new(),
-            _ if !path.is_file() => return Err(no_data("exemplars.py")),
+            _ if !path.is_file() => return Err(HOME.missing(data, &folder, "exemplars.py")),
             _ => exemplars(&path)?,
         };
         let mut examples = Vec::new();
@@ -78,7 +78,7 @@ fn read_language(
     exemplars: &[Exemplar],
     examples: &mut Vec<Example>,
 ) -> Result<()> {
-    let shots: Vec<_> =
+    let shots: Arc<[_]> =
         exemplars.iter().map(|shot| format!("{}\n{}\n\n", shot.q, shot.a)).collect();
     // Up to its colon, which Chinese and Japanese have a character of their own for.
     let lead = |text: &'_ str| -> Option<usize> {
@@ -271,7 +271,7 @@ MORE = {}
     #[test]
     fn english_is_asked_by_its_name_and_a_language_without_exemplars_is_refused() {
         let english = |shots| {
-            open(&SuiteOptions { task: Some("en".into()), shots, ..SuiteOptions::default() })
+            open(&SuiteOptions { tasks: vec!["en".into()], shots, ..SuiteOptions::default() })
         };
         let text = english(Some(0)).unwrap().examples()[1].question.text(0);
         assert_eq!(text, "Question: Wer?\nStep-by-Step Answer:");

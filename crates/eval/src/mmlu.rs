@@ -6,7 +6,8 @@
 //! - Direct (`mmlu`): a line that names the subject, behind a double blank; five exemplars with `A. ` to `D. `
 //!   and `Answer: X`; of A to D the most probable next token is the answer. At most 2,048 tokens: exemplars
 //!   are dropped from the end.
-//! - Reasoned (`mmlu_cot`): the prompts of `mmlu-cot.json`; the answer is extracted as Flan does.
+//! - Reasoned (`mmlu_cot`): the prompts of `mmlu-cot.json`, of which three subjects have four exemplars; the
+//!   answer is extracted as Flan does.
 //! - Score: the letter. The suite's number is the mean of all questions, as the benchmark's own script has it.
 
 mod exemplars;
@@ -17,11 +18,17 @@ use std::path::Path;
 use albacore_data::Decoding;
 
 use crate::chain_of_thought::reasoned_answer;
-use crate::folder::{find, stems};
-use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task};
+use crate::folder::{Home, stems};
+use crate::{Example, Question, Result, Scores, SuiteOptions, Task};
 
 use exemplars::{Source, read_questions};
 use subjects::group;
+
+const HOME: Home = Home {
+    suite: "mmlu",
+    places: &["mmlu/test", "test", "data/test", "mmlu/data/test", ""],
+    origin: "https://github.com/hendrycks/test (MIT)",
+};
 
 const LETTERS: [&str; 4] = ["A", "B", "C", "D"];
 
@@ -63,36 +70,33 @@ impl Mmlu {
     /// # Errors
     /// If files are missing or malformed.
     pub fn open(data: &Path, options: &SuiteOptions, reasons: bool) -> Result<Self> {
-        let no_data = |wanted: &str| Error::NoData {
-            suite: "mmlu",
-            folder: data.to_owned(),
-            wanted: wanted.to_owned(),
-            origin: "https://github.com/hendrycks/test (MIT)",
-        };
         let is_test = |name: &str| name.ends_with("_test.csv");
-        let folder = find(data, &["mmlu/test", "test", "data/test", "mmlu/data/test", ""], is_test);
-        let folder = folder.ok_or_else(|| no_data("test/SUBJECT_test.csv"))?;
+        let folder = HOME.find(data, "SUBJECT_test.csv", is_test)?;
         let subjects = options.chosen("mmlu", &folder, stems(&folder, "_test.csv"))?;
         let shots = options.shots.unwrap_or(5);
+        let beside = folder.join("..");
         let source = match shots {
             0 => None,
-            _ => Some(Source::find(&folder.join(".."), reasons).ok_or_else(|| {
-                no_data(if reasons { "mmlu-cot.json" } else { "dev/SUBJECT_dev.csv" })
+            _ => Some(Source::find(&beside, reasons)?.ok_or_else(|| {
+                let wanted = if reasons { "mmlu-cot.json" } else { "dev/SUBJECT_dev.csv" };
+                HOME.missing(data, &beside, wanted)
             })?),
         };
         let mut examples = Vec::new();
         for subject in subjects {
             let path = folder.join(format!("{subject}_test.csv"));
-            let mut head = Question { head: header(&subject), ..Question::default() };
+            let mut head = Question { head: header(&subject, reasons), ..Question::default() };
             if let Some(source) = &source {
-                head.shots = source.exemplars(&subject, shots, reasons)?;
+                let own = source.head(&subject).filter(|_| reasons);
+                head.head = own.unwrap_or(head.head);
+                head.shots = source.exemplars(&subject, shots, reasons)?.into();
+            }
+            if !reasons {
+                head.options = LETTERS.iter().map(|letter| format!(" {letter}")).collect();
             }
             for (index, choice) in read_questions(&path)?.into_iter().enumerate() {
                 let mut question = head.clone();
                 question.tail = if reasons { choice.reasoned() } else { choice.direct() };
-                if !reasons {
-                    question.options = LETTERS.iter().map(|letter| format!(" {letter}")).collect();
-                }
                 examples.push(Example {
                     id: format!("{subject}/{index}"),
                     task: subject.clone(),
@@ -106,11 +110,14 @@ impl Mmlu {
     }
 }
 
-/// The first lines of every prompt. The script puts a blank before every word of the subject, and one
-/// more before all of them.
-fn header(subject: &str) -> String {
+/// The first lines of every prompt. The benchmark's script puts a blank before every word of the subject, and
+/// one more before all of them; the prompts that reason do not.
+fn header(subject: &str, reasons: bool) -> String {
+    let blank = if reasons { "" } else { " " };
     let subject = subject.replace('_', " ");
-    format!("The following are multiple choice questions (with answers) about  {subject}.\n\n")
+    format!(
+        "The following are multiple choice questions (with answers) about {blank}{subject}.\n\n"
+    )
 }
 
 impl Task for Mmlu {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::interval::{Bootstrap, Estimate};
-use crate::{Mean, Scores, Task};
+use crate::interval::{Bootstrap, Estimate, FEWEST_FOR_CLEAR};
+use crate::{Mean, Scores, Task, Terms};
 
 /// What a number is of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,12 +37,26 @@ pub struct Row {
     pub n: usize,
     /// Examples that have no answer, and count nowhere.
     pub unanswered: usize,
-    /// The mean in percent.
-    pub percent: f64,
-    /// The lower end of its interval.
-    pub low: f64,
+    /// Tasks that it is the mean of, where tasks count the same: those with an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<usize>,
+    /// The mean in percent; none of no answer.
+    pub percent: Option<f64>,
+    /// The lower end of its interval; none of one answer.
+    pub low: Option<f64>,
     /// The upper end.
-    pub high: f64,
+    pub high: Option<f64>,
+}
+
+impl Row {
+    /// `30.0 [10.0, 50.0]`; what is not known is a dash.
+    pub fn told(&self) -> String {
+        match (self.percent, self.low.zip(self.high)) {
+            (Some(percent), Some((low, high))) => format!("{percent:.1} [{low:.1}, {high:.1}]"),
+            (Some(percent), None) => format!("{percent:.1} [–]"),
+            (None, _) => "–".to_owned(),
+        }
+    }
 }
 
 /// How much better the second of two models is, on the questions that both have answered.
@@ -69,9 +83,9 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether the interval holds no 0.
+    /// Whether the interval holds no 0, and is of enough questions to be relied on.
     pub fn is_clear(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
+        self.n >= FEWEST_FOR_CLEAR && (self.low > 0.0 || self.high < 0.0)
     }
 }
 
@@ -88,6 +102,25 @@ pub struct Summary {
     pub value: f64,
 }
 
+/// What became of the prompts of a suite with one model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompts {
+    /// The model.
+    pub model: String,
+    /// The suite.
+    pub suite: String,
+    /// Questions with an answer.
+    pub answered: usize,
+    /// Questions without one.
+    pub unanswered: usize,
+    /// Prompts that were too long for all of their exemplars.
+    pub dropped: usize,
+    /// Prompts that were cut, too long even without exemplars.
+    pub cut: usize,
+    /// Whether the model was taken for one that does not stop by itself.
+    pub unstopped: bool,
+}
+
 /// All that is shown of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Results {
@@ -97,6 +130,18 @@ pub struct Results {
     pub resamples: usize,
     /// Share that an interval holds.
     pub confidence: f64,
+    /// What was asked, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// Models that were asked, in order.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Those of them that have not been asked everything, and why: their rows are missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unfinished: BTreeMap<String, String>,
+    /// What became of the prompts of each model and suite.
+    #[serde(default)]
+    pub prompts: Vec<Prompts>,
     /// Means.
     pub rows: Vec<Row>,
     /// Other numbers.
@@ -128,11 +173,14 @@ impl Results {
         Bootstrap { resamples, confidence, seed }
     }
 
-    /// Adds a suite that these models were asked.
+    /// Adds a suite that these models were asked. One that has answered nothing has its rows too.
     pub fn add(&mut self, task: &dyn Task, models: &[Scored<'_>]) {
+        let parts = parts(task, models);
+        let metrics: BTreeSet<_> =
+            models.iter().flat_map(|scored| metrics(scored.scores)).collect();
         for scored in models {
-            for part in parts(task, scored) {
-                self.add_rows(task, scored, &part);
+            for part in &parts {
+                self.add_rows(task, scored, part, &metrics);
             }
             let named = task.summary(scored.scores).into_iter();
             self.summaries.extend(named.map(|(metric, value)| Summary {
@@ -144,24 +192,34 @@ impl Results {
         }
         for (place, second) in models.iter().enumerate() {
             for first in &models[..place] {
-                for part in parts(task, second) {
-                    self.add_difference(task, first, second, &part);
+                for part in &parts {
+                    self.add_difference(task, first, second, part);
                 }
             }
         }
     }
 
-    fn add_rows(&mut self, task: &dyn Task, scored: &Scored<'_>, part: &Part) {
+    fn add_rows(
+        &mut self,
+        task: &dyn Task,
+        scored: &Scored<'_>,
+        part: &Part,
+        metrics: &BTreeSet<&'static str>,
+    ) {
         let headline = headline(task, part);
-        let numbers = scored.scores.keys().filter(|&&number| is_in(task, part, number));
-        let n = numbers.count();
-        let unanswered = scored.unanswered.iter().filter(|&&number| is_in(task, part, number));
-        let unanswered = unanswered.count();
-        for metric in metrics(scored.scores) {
+        let is_in = |number: &&usize| is_in(task, part, **number);
+        let n = scored.scores.keys().filter(is_in).count();
+        let unanswered = scored.unanswered.iter().filter(is_in).count();
+        // Where nobody has answered anything, the headline has a row none the less.
+        let headlines = metrics.is_empty().then_some(headline);
+        for metric in metrics.iter().copied().chain(headlines) {
             let of = |number| scored.scores.get(&number)?.get(metric).copied();
             let name = format!("{} {part:?} {metric}", task.name());
             let groups = groups(task, part, scored.scores.keys().copied(), of);
-            let Estimate { value, low, high } = self.bootstrap().estimate(&name, &groups);
+            let tasks = (task.mean() == Mean::OfTasks && !matches!(part, Part::Task(_)))
+                .then(|| groups.iter().filter(|group| !group.is_empty()).count());
+            let found = self.bootstrap().estimate(&name, &groups);
+            let interval = found.filter(|_| n > 1);
             self.rows.push(Row {
                 model: scored.model.to_owned(),
                 suite: task.name().to_owned(),
@@ -170,9 +228,10 @@ impl Results {
                 is_headline: metric == headline,
                 n,
                 unanswered,
-                percent: 100.0 * value,
-                low: 100.0 * low,
-                high: 100.0 * high,
+                tasks,
+                percent: found.map(|found| 100.0 * found.value),
+                low: interval.map(|found| 100.0 * found.low),
+                high: interval.map(|found| 100.0 * found.high),
             });
         }
     }
@@ -191,11 +250,9 @@ impl Results {
         };
         let groups = groups(task, part, second.scores.keys().copied(), of);
         let n = groups.iter().map(Vec::len).sum();
-        if n == 0 {
-            return;
-        }
         let name = format!("{} {part:?} {metric} difference", task.name());
-        let Estimate { value, low, high } = self.bootstrap().estimate(&name, &groups);
+        let found = self.bootstrap().estimate(&name, &groups);
+        let Some(Estimate { value, low, high }) = found else { return };
         self.differences.push(Difference {
             suite: task.name().to_owned(),
             part: part.clone(),
@@ -211,8 +268,9 @@ impl Results {
 }
 
 /// The suite, its categories where it has some, and its tasks where it has several.
-fn parts(task: &dyn Task, scored: &Scored<'_>) -> Vec<Part> {
-    let numbers: BTreeSet<_> = scored.scores.keys().chain(scored.unanswered).collect();
+fn parts(task: &dyn Task, models: &[Scored<'_>]) -> Vec<Part> {
+    let numbers = models.iter().flat_map(|scored| scored.scores.keys().chain(scored.unanswered));
+    let numbers: BTreeSet<_> = numbers.collect();
     let examples = numbers.into_iter().map(|&number| &task.examples()[number]);
     let (mut categories, mut tasks) = (BTreeSet::new(), BTreeSet::new());
     for example in examples {
@@ -234,7 +292,7 @@ fn parts(task: &dyn Task, scored: &Scored<'_>) -> Vec<Part> {
 fn is_in(task: &dyn Task, part: &Part, number: usize) -> bool {
     let example = &task.examples()[number];
     match part {
-        Part::Suite => true,
+        Part::Suite => task.counts(number),
         Part::Category(name) => example.category == *name,
         Part::Task(name) => example.task == *name,
     }
@@ -274,67 +332,4 @@ fn groups(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tiny::Adding;
-
-    const FEW: Bootstrap = Bootstrap { resamples: 200, confidence: 0.95, seed: 0 };
-
-    fn scores(rights: &[(usize, bool)]) -> BTreeMap<usize, Scores> {
-        let score = |right| Scores::from([("accuracy", f64::from(right))]);
-        rights.iter().map(|&(number, right)| (number, score(right))).collect()
-    }
-
-    fn results(
-        task: &Adding,
-        models: &[(&str, BTreeMap<usize, Scores>, BTreeSet<usize>)],
-    ) -> Results {
-        let mut results = Results::new(&FEW);
-        let scored: Vec<_> = models
-            .iter()
-            .map(|(model, scores, unanswered)| Scored { model, scores, unanswered })
-            .collect();
-        results.add(task, &scored);
-        results
-    }
-
-    #[test]
-    fn the_unanswered_are_counted_and_are_not_wrong() {
-        let task = Adding::new(4);
-        let found = results(&task, &[("a", scores(&[(0, true), (1, false)]), [2, 3].into())]);
-        let row = &found.rows[0];
-        assert_eq!((row.n, row.unanswered, row.percent), (2, 2, 50.0));
-        assert!(row.is_headline && row.part == Part::Suite && found.rows.len() == 1);
-    }
-
-    #[test]
-    fn tasks_count_the_same_where_the_suite_says_so() {
-        let mut task = Adding::of_tasks(&["easy", "hard"], 3);
-        let rights = scores(&[(0, true), (1, true), (2, true), (3, false)]);
-        let percent =
-            |task: &Adding| results(task, &[("a", rights.clone(), [].into())]).rows[0].percent;
-        assert_eq!(percent(&task), 75.0);
-        task.mean = Mean::OfTasks;
-        assert_eq!(percent(&task), 50.0);
-        let found = results(&task, &[("a", rights.clone(), [].into())]);
-        let tasks: Vec<_> =
-            found.rows[1..].iter().map(|row| (row.part.clone(), row.percent)).collect();
-        assert_eq!(tasks, [(Part::Task("easy".into()), 100.0), (Part::Task("hard".into()), 0.0)]);
-    }
-
-    #[test]
-    fn two_models_are_compared_on_what_both_have_answered() {
-        let task = Adding::new(40);
-        let first = (0..40).map(|number| (number, number < 10)).collect::<Vec<_>>();
-        let second = (5..40).map(|number| (number, number < 30)).collect::<Vec<_>>();
-        let found = results(
-            &task,
-            &[("a", scores(&first), [].into()), ("b", scores(&second), (0..5).collect())],
-        );
-        let [difference] = &found.differences[..] else { panic!("{:?}", found.differences) };
-        assert_eq!((difference.n, difference.first.as_str()), (35, "a"));
-        // Of the 35, 5 and 25 are right.
-        assert!((difference.points - 100.0 * 20.0 / 35.0).abs() < 1e-9);
-        assert!(difference.is_clear() && difference.low < difference.points);
-    }
-}
+mod tests;

@@ -13,13 +13,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use albacore_data::{
-    Completion, CompletionRequest, Journal, LanguageModel, NoCompletion, Prompt, Random,
-    Statistics, TokenLogprob, journaled,
+    Completion, CompletionRequest, FinishReason, Journal, LanguageModel, NoCompletion, Prompt,
+    Random, Statistics, TokenLogprob, journaled,
 };
 use sha2::{Digest, Sha256};
 
 use crate::chain_of_thought::majority;
-use crate::{Error, Question, Result, Scores, Task};
+use crate::fit::{Fitted, Fitter};
+use crate::{Error, LmentryCut, Question, Result, Scores, Task};
 
 /// How long prompts may be for a model.
 pub trait Ruler {
@@ -46,6 +47,10 @@ pub struct Asking<'a> {
     pub temperature: f64,
     /// Longest answer in tokens, in place of the suite's own.
     pub max_new_tokens: Option<usize>,
+    /// Whether the model is asked by its chat template: its answer then begins a line.
+    pub chat: bool,
+    /// Whether the model is taken for one that does not stop by itself.
+    pub lmentry_cut: LmentryCut,
     /// Start of all random numbers.
     pub seed: u64,
     /// Asked after every answer; true ends the run.
@@ -80,8 +85,10 @@ pub struct Answered {
 pub struct Outcome {
     /// In order of the examples.
     pub answered: Vec<Answered>,
-    /// Examples without an answer, and why.
+    /// Examples without an answer, and why; of several samples, those where fewer than half came.
     pub unanswered: BTreeMap<usize, String>,
+    /// Whether the model was taken for one that does not stop by itself, which some suites score otherwise.
+    pub unstopped: bool,
     /// What the answers took.
     pub statistics: Statistics,
 }
@@ -91,13 +98,6 @@ impl Outcome {
     pub fn scores(&self) -> BTreeMap<usize, Scores> {
         self.answered.iter().map(|answered| (answered.example, answered.scores.clone())).collect()
     }
-}
-
-/// A prompt that fits.
-struct Fitted {
-    text: String,
-    dropped: usize,
-    is_cut: bool,
 }
 
 /// Asks the examples of these numbers; `None` if it was stopped before the end.
@@ -112,34 +112,33 @@ pub fn ask(
 ) -> Result<Option<Outcome>> {
     let samples = if task.reasons() { asking.samples.max(1) } else { 1 };
     let wanted = (examples.len() * samples) as u64;
+    let fitter = Fitter::new(asking.ruler, task.most_prompt_tokens(), room(task, examples, asking));
     let prompts = RefCell::new(HashMap::new());
     let keys = RefCell::new(HashMap::new());
-    let (mut replies, mut unanswered) = (HashMap::new(), BTreeMap::new());
+    let mut came = Came::default();
     let (mut fatal, stopped) = (None, Cell::new(false));
     let ordered = in_order(task, examples);
     let mut requests = ordered.iter().flat_map(|&example| (0..samples).map(move |s| (example, s)));
     let mut requests = std::iter::from_fn(|| {
         let (example, sample) = requests.next()?;
         let mut prompts = prompts.borrow_mut();
-        let fitted = prompts.entry(example).or_insert_with(|| fit(task, example, asking));
+        let question = &task.examples()[example].question;
+        let fitted = prompts.entry(example).or_insert_with(|| fitter.fit(question));
         let (key, request) = request(task, example, sample, samples, &fitted.text, asking);
         keys.borrow_mut().insert(key.clone(), (example, sample));
         Some((key, request))
     });
     let statistics = journaled(asking.model, journal, &mut requests, &mut |key, reply| {
-        let Some((example, sample)) = keys.borrow_mut().remove(key) else {
-            return ControlFlow::Break(());
-        };
+        let (example, sample) =
+            keys.borrow_mut().remove(key).expect("a reply is to a request, and each has one");
         match reply {
             Ok(answer) => {
-                replies.insert((example, sample), answer);
+                came.replies.insert((example, sample), answer);
             }
             Err(none) if none.fatal => fatal = Some(none),
-            Err(none) => {
-                unanswered.insert(example, none.message);
-            }
+            Err(none) => came.failures.entry(example).or_default().push(none.message),
         }
-        (asking.progress)(replies.len() as u64 + unanswered.len() as u64, wanted);
+        (asking.progress)(came.count(), wanted);
         stopped.set((asking.stop)());
         if stopped.get() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -147,16 +146,63 @@ pub fn ask(
         let model = asking.model.name().to_owned();
         return Err(Error::Stopped { model, reason: message, hint });
     }
-    let mut prompts = prompts.into_inner();
-    let kept = examples.iter().filter(|example| !unanswered.contains_key(example));
-    let kept = kept.map(|&example| {
-        let fitted = prompts.remove(&example)?;
-        let replies = (0..samples).map(|sample| replies.remove(&(example, sample)));
-        Some(answered(task, example, fitted, replies.collect::<Option<_>>()?))
-    });
     // What is neither answered nor set aside was not asked any more.
-    let answered = kept.collect::<Option<Vec<_>>>();
-    Ok(answered.map(|answered| Outcome { answered, unanswered, statistics }))
+    if came.count() < wanted {
+        return Ok(None);
+    }
+    Ok(Some(came.outcome(task, examples, samples, prompts.into_inner(), asking, statistics)))
+}
+
+/// What has come so far.
+#[derive(Default)]
+struct Came {
+    /// By example and sample.
+    replies: HashMap<(usize, usize), Completion>,
+    /// Why samples of an example did not come.
+    failures: BTreeMap<usize, Vec<String>>,
+}
+
+impl Came {
+    fn count(&self) -> u64 {
+        (self.replies.len() + self.failures.values().map(Vec::len).sum::<usize>()) as u64
+    }
+
+    fn outcome(
+        mut self,
+        task: &dyn Task,
+        examples: &[usize],
+        samples: usize,
+        mut prompts: HashMap<usize, Fitted>,
+        asking: &Asking<'_>,
+        statistics: Statistics,
+    ) -> Outcome {
+        let mut outcome =
+            Outcome { statistics, unstopped: self.unstopped(asking), ..Outcome::default() };
+        for &example in examples {
+            let replies = (0..samples).filter_map(|sample| self.replies.remove(&(example, sample)));
+            let replies: Vec<_> = replies.collect();
+            let failures = self.failures.remove(&example);
+            if let Some(why) = failures.filter(|failures| failures.len() > replies.len()) {
+                outcome.unanswered.insert(example, why.into_iter().next().unwrap_or_default());
+                continue;
+            }
+            let fitted = prompts.remove(&example).expect("what was answered was asked");
+            outcome.answered.push(answered(task, example, fitted, replies, outcome.unstopped));
+        }
+        outcome
+    }
+
+    /// Whether the model does not stop by itself: most of its answers are as long as they may be.
+    fn unstopped(&self, asking: &Asking<'_>) -> bool {
+        let ran_on = |reply: &&Completion| reply.finish_reason == FinishReason::Length;
+        match asking.lmentry_cut {
+            LmentryCut::Never => false,
+            LmentryCut::Always => true,
+            LmentryCut::Auto => {
+                2 * self.replies.values().filter(ran_on).count() > self.replies.len()
+            }
+        }
+    }
 }
 
 /// Task by task, and in a task the longest question first: no batch ends with one that all wait for.
@@ -175,25 +221,10 @@ fn in_order(task: &dyn Task, examples: &[usize]) -> Vec<usize> {
     ordered
 }
 
-/// The prompt of an example with as many exemplars as fit.
-fn fit(task: &dyn Task, example: usize, asking: &Asking<'_>) -> Fitted {
-    let question = &task.examples()[example].question;
-    let answer = if question.options.is_empty() { longest_answer(task, asking) } else { 1 };
-    let room = asking.ruler.context().map(|context| context.saturating_sub(answer));
-    let rule = task.most_prompt_tokens();
-    let most = room.into_iter().chain(rule).min();
-    let all = question.shots.len();
-    let fits = |text: &str| most.is_none_or(|most| asking.ruler.tokens(text) <= most);
-    let mut texts = (0..=all).rev().map(|shots| (shots, question.text(shots)));
-    let found = texts.find(|(_, text)| fits(text));
-    if let Some((shots, text)) = found {
-        return Fitted { text, dropped: all - shots, is_cut: false };
-    }
-    let text = question.text(0);
-    // The rule says how the prompt ends; a context that is too short is told by the model.
-    let cut = rule.filter(|&rule| asking.ruler.tokens(&text) > rule);
-    let cut = cut.and_then(|rule| asking.ruler.cut(&text, rule));
-    Fitted { is_cut: cut.is_some(), text: cut.unwrap_or(text), dropped: all }
+/// Tokens that an answer is to have room for: a choice between options has one.
+fn room(task: &dyn Task, examples: &[usize], asking: &Asking<'_>) -> usize {
+    let chooses = |&example: &usize| !task.examples()[example].question.options.is_empty();
+    if examples.iter().all(chooses) { 1 } else { longest_answer(task, asking) }
 }
 
 fn longest_answer(task: &dyn Task, asking: &Asking<'_>) -> usize {
@@ -212,7 +243,7 @@ fn request(
     let example = &task.examples()[number];
     let mut decoding = task.decoding();
     decoding.max_tokens = longest_answer(task, asking);
-    decoding.options.clone_from(&example.question.options);
+    decoding.options = example.question.options_behind(asking.chat);
     let mut key = format!("{}/{}/{}", task.name(), example.task, example.id);
     // What is not drawn at random is the same for every seed.
     let mut seed = 0;
@@ -229,13 +260,22 @@ fn request(
     (format!("{key} {digest}"), request)
 }
 
-fn answered(task: &dyn Task, example: usize, prompt: Fitted, replies: Vec<Completion>) -> Answered {
+fn answered(
+    task: &dyn Task,
+    example: usize,
+    prompt: Fitted,
+    replies: Vec<Completion>,
+    unstopped: bool,
+) -> Answered {
     let options = replies.first().and_then(|reply| reply.logprobs.clone()).unwrap_or_default();
     let raw: Vec<_> = replies.into_iter().map(|reply| reply.text).collect();
     let mut extracted: Vec<_> = raw.iter().map(|text| task.extract(example, text)).collect();
     let best = majority(&extracted).unwrap_or_default();
     let extracted = extracted.swap_remove(best);
-    let scores = task.score(example, &extracted);
+    let scores = match unstopped {
+        true => task.score_unstopped(example, &extracted),
+        false => task.score(example, &extracted),
+    };
     let Fitted { text, dropped, is_cut } = prompt;
     Answered { example, prompt: text, dropped, is_cut, raw, options, extracted, scores }
 }

@@ -1,5 +1,6 @@
 //! The suites by name.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::bbh::Bbh;
@@ -10,15 +11,15 @@ use crate::mmlu::Mmlu;
 use crate::super_ni::SuperNi;
 use crate::tydiqa::TydiQa;
 use crate::user_oriented::UserOriented;
-use crate::{Error, Result, Task};
+use crate::{Error, Example, Result, Task};
 
 /// What is wanted of a suite.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SuiteOptions {
     /// Exemplars before each question. Default: as the suite's rule says.
     pub shots: Option<usize>,
-    /// One of its tasks. Default: all.
-    pub task: Option<String>,
+    /// Some of its tasks. Default: all.
+    pub tasks: Vec<String>,
     /// Every example, where the rule takes the first of each task only.
     pub whole: bool,
 }
@@ -31,11 +32,14 @@ impl SuiteOptions {
         folder: &Path,
         names: Vec<String>,
     ) -> Result<Vec<String>> {
-        let Some(task) = &self.task else { return Ok(names) };
-        if names.contains(task) {
-            return Ok(vec![task.clone()]);
+        if self.tasks.is_empty() {
+            return Ok(names);
         }
-        Err(Error::Task { suite, task: task.clone(), folder: folder.to_owned() })
+        if let Some(task) = self.tasks.iter().find(|task| !names.contains(task)) {
+            return Err(Error::Task { suite, task: task.clone(), folder: folder.to_owned() });
+        }
+        // In the order of the suite, whatever theirs is.
+        Ok(names.into_iter().filter(|name| self.tasks.contains(name)).collect())
     }
 }
 
@@ -72,7 +76,7 @@ const SUITES: [(&str, &str, Open); 10] = [
     (
         "lmentry",
         "LMentry: 25 elementary tasks, by patterns; robustness with all 41 files",
-        |data, options| Ok(Box::new(Lmentry::open(data, options.task.as_deref(), false)?)),
+        |data, options| Ok(Box::new(Lmentry::open(data, options)?)),
     ),
     ("user_oriented", "252 tasks of users (Self-Instruct), by ROUGE-L", |data, options| {
         // It has no parts to be named.
@@ -82,10 +86,7 @@ const SUITES: [(&str, &str, Open); 10] = [
     (
         "tydiqa",
         "TyDi QA, gold passages in 8 languages, 1 exemplar; English by `tydiqa/english`",
-        |data, options| {
-            let shots = options.shots.unwrap_or(1);
-            Ok(Box::new(TydiQa::open(data, options.task.as_deref(), shots)?))
-        },
+        |data, options| Ok(Box::new(TydiQa::open(data, options)?)),
     ),
 ];
 
@@ -97,7 +98,7 @@ pub fn suites() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// Opens the suite of this name, or one of its tasks by `SUITE/TASK`, from the folder `data`.
 ///
 /// # Errors
-/// If there is none of this name, or its files are missing or malformed.
+/// If there is none of this name, its files are missing or malformed, or two examples of a task have one id.
 pub fn open_suite(name: &str, data: &Path, options: &SuiteOptions) -> Result<Box<dyn Task>> {
     let (suite, task) = match name.split_once('/') {
         Some((suite, task)) => (suite, Some(task.to_owned())),
@@ -107,7 +108,15 @@ pub fn open_suite(name: &str, data: &Path, options: &SuiteOptions) -> Result<Box
         let known = suites().map(|(name, _)| name).collect();
         return Err(Error::Suite { name: name.to_owned(), known });
     };
-    open(data, &SuiteOptions { task: task.or_else(|| options.task.clone()), ..options.clone() })
+    let tasks = task.map_or_else(|| options.tasks.clone(), |task| vec![task]);
+    let task = open(data, &SuiteOptions { tasks, ..options.clone() })?;
+    let mut ids = HashSet::new();
+    let twice = task.examples().iter().find(|one| !ids.insert((&one.task, &one.id)));
+    if let Some(Example { task: name, id, .. }) = twice {
+        let (suite, folder) = (task.name(), data.to_owned());
+        return Err(Error::Twice { suite, task: name.clone(), id: id.clone(), folder });
+    }
+    Ok(task)
 }
 
 #[cfg(test)]
@@ -132,5 +141,40 @@ mod tests {
             assert!(matches!(error, Error::NoData { .. }), "{suite}: {error}");
             assert!(error.hint().unwrap().contains("https://"), "{suite}");
         }
+    }
+
+    #[test]
+    fn an_id_that_stands_twice_is_told_when_the_suite_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = r#"{"id": "t-1", "input": "One", "output": ["1"]}"#;
+        let text = format!(
+            r#"{{"Categories": ["Other"], "Definition": "Say", "Positive Examples": [],
+                "Instances": [{instance}, {instance}]}}"#
+        );
+        std::fs::write(folder.path().join("task1_what.json"), text).unwrap();
+        let options = SuiteOptions::default();
+        let error = open_suite("super_ni", folder.path(), &options).err().unwrap().to_string();
+        assert!(
+            error.starts_with("the id `t-1` stands twice in the task `task1_what` of"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn some_tasks_of_a_suite_are_opened_together() {
+        let folder = tempfile::tempdir().unwrap();
+        for subject in ["anatomy", "astronomy", "virology"] {
+            let path = folder.path().join(format!("{subject}_test.csv"));
+            std::fs::write(path, "Who?,a,b,c,d,A\n").unwrap();
+        }
+        let open = |tasks: &[&str]| {
+            let tasks = tasks.iter().map(|&task| task.to_owned()).collect();
+            open_suite("mmlu", folder.path(), &SuiteOptions { tasks, shots: Some(0), whole: false })
+        };
+        let both = open(&["virology", "anatomy"]).unwrap();
+        let ids: Vec<_> = both.examples().iter().map(|example| &*example.id).collect();
+        assert_eq!(ids, ["anatomy/0", "virology/0"]);
+        let error = open(&["anatomy", "logic"]).err().unwrap().to_string();
+        assert!(error.starts_with("`mmlu` has no task `logic`"), "{error}");
     }
 }

@@ -11,12 +11,28 @@
 //! - A category is told by one of the two: see [`headline`](Task::headline).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use albacore_data::Decoding;
 use serde::Deserialize;
 
-use crate::folder::{find, json, read, stems};
+use crate::folder::{Home, json, read, stems};
 use crate::{Error, Example, Question, Result, Scores, SuiteOptions, Task, text_scores};
+
+/// Where there is no list of the test tasks.
+const HOME: Home = Home {
+    suite: "super_ni",
+    places: &[
+        "super_ni/tasks",
+        "",
+        "tasks",
+        "test_tasks",
+        "natural-instructions/test_tasks",
+        "natural-instructions",
+        "super_ni",
+    ],
+    origin: "https://github.com/allenai/natural-instructions (Apache-2.0)",
+};
 
 /// Instances of a task that are asked.
 const INSTANCES: usize = 100;
@@ -81,7 +97,7 @@ impl SuperNi {
             let file: File = json(&path)?;
             let head = definition(&file.definition);
             let shots = file.positive.iter().take(options.shots.unwrap_or(2));
-            let shots: Vec<_> =
+            let shots: Arc<[_]> =
                 (1..).zip(shots).map(|(number, shot)| positive(number, shot)).collect();
             let most = if options.whole { usize::MAX } else { INSTANCES };
             for Instance { id, input, output } in file.instances.into_iter().take(most) {
@@ -107,12 +123,6 @@ impl SuperNi {
 /// The folder of tasks, and those that are tested.
 fn tasks(data: &Path) -> Result<(PathBuf, Vec<String>)> {
     let is_task = |name: &str| name.starts_with("task") && name.ends_with(".json");
-    let no_data = |wanted: String| Error::NoData {
-        suite: "super_ni",
-        folder: data.to_owned(),
-        wanted,
-        origin: "https://github.com/allenai/natural-instructions (Apache-2.0)",
-    };
     // The published layout, whose list of test tasks holds.
     for place in ["natural-instructions", "super_ni", ""] {
         let (root, list) = (data.join(place), "splits/default/test_tasks.txt");
@@ -130,20 +140,12 @@ fn tasks(data: &Path) -> Result<(PathBuf, Vec<String>)> {
                         format!("tasks/{first}.json` (and {} more of the test split)", more - 1)
                     }
                 };
-                return Err(no_data(wanted));
+                return Err(HOME.missing(data, &root, &wanted));
             }
             return Ok((folder, names));
         }
     }
-    let places = [
-        "",
-        "tasks",
-        "test_tasks",
-        "natural-instructions/test_tasks",
-        "natural-instructions",
-        "super_ni",
-    ];
-    let folder = find(data, &places, is_task).ok_or_else(|| no_data("taskNNN_NAME.json".into()))?;
+    let folder = HOME.find(data, "taskNNN_NAME.json", is_task)?;
     let mut names = stems(&folder, ".json");
     names.retain(|name| name.starts_with("task"));
     Ok((folder, names))

@@ -9,6 +9,7 @@
 //! is asked about its examples by their number.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use albacore_data::Decoding;
 
@@ -27,7 +28,7 @@ pub struct Example {
     pub category: String,
     /// What is asked.
     pub question: Question,
-    /// The answers that are right, at least one.
+    /// The answers that are right; none where a rule knows them (LMentry).
     pub references: Vec<String>,
 }
 
@@ -36,8 +37,8 @@ pub struct Example {
 pub struct Question {
     /// What comes before the exemplars; never left out.
     pub head: String,
-    /// The exemplars, each with all that separates it from what follows.
-    pub shots: Vec<String>,
+    /// The exemplars, each with all that separates it from what follows; those of a task stand in memory once.
+    pub shots: Arc<[String]>,
     /// The question itself, up to where the answer begins.
     pub tail: String,
     /// Answers to compare by their log-probability; where there are none, text is generated.
@@ -54,6 +55,16 @@ impl Question {
     pub fn text(&self, shots: usize) -> String {
         let shots = self.shots[..shots.min(self.shots.len())].concat();
         format!("{}{shots}{}", self.head, self.tail)
+    }
+
+    /// The options as they follow the prompt: without the blank before them behind a chat template, which ends
+    /// where the answer begins.
+    pub fn options_behind(&self, chat: bool) -> Vec<String> {
+        let option = |option: &String| match chat {
+            true => option.trim_start().to_owned(),
+            false => option.clone(),
+        };
+        self.options.iter().map(option).collect()
     }
 }
 
@@ -84,6 +95,17 @@ pub trait Task {
 
     /// What an extracted answer to an example is worth, in every metric of the suite.
     fn score(&self, example: usize, extracted: &str) -> Scores;
+
+    /// What it is worth where the model does not stop by itself, but writes on until it is cut off.
+    /// Default: the same.
+    fn score_unstopped(&self, example: usize, extracted: &str) -> Scores {
+        self.score(example, extracted)
+    }
+
+    /// Whether an example counts in the suite's own number. Default: all do.
+    fn counts(&self, _example: usize) -> bool {
+        true
+    }
 
     /// The metric that stands for a category, and for the suite where the category is empty.
     fn headline(&self, category: &str) -> &'static str;
@@ -117,7 +139,7 @@ mod tests {
 
     #[test]
     fn exemplars_are_left_out_from_the_end() {
-        let shots = vec!["1. ".to_owned(), "2. ".to_owned()];
+        let shots = ["1. ".to_owned(), "2. ".to_owned()].into();
         let question =
             Question { head: "Count. ".into(), shots, tail: "3:".into(), options: Vec::new() };
         let text = |shots| question.text(shots);

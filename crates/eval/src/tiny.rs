@@ -44,7 +44,7 @@ impl Adding {
             task: (*task).to_owned(),
             question: Question {
                 head: "Add. ".into(),
-                shots: vec!["5 + 5 = 10. ".into(), "7 + 7 = 14. ".into()],
+                shots: ["5 + 5 = 10. ".into(), "7 + 7 = 14. ".into()].into(),
                 tail: format!("{number} + {number} ="),
                 options: Vec::new(),
             },

@@ -11,16 +11,24 @@
 //! - The suite's number is the mean of its languages. English is asked only by name (`tydiqa/english`): the
 //!   published few-shot scores leave it out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use albacore_data::{Decoding, is_python_space};
+use regex::Regex;
 use serde::Deserialize;
 
-use crate::folder::{find, json, names};
-use crate::{Error, Example, Mean, Question, Result, Scores, Task};
+use crate::folder::{Home, json, names};
+use crate::{Error, Example, Mean, Question, Result, Scores, SuiteOptions, Task};
 
 mod primary;
+
+const HOME: Home = Home {
+    suite: "tydiqa",
+    places: &["tydiqa", ""],
+    origin: "https://github.com/google-research-datasets/tydiqa (Apache-2.0)",
+};
 
 const LEFT_OUT: &str = "english";
 
@@ -41,32 +49,27 @@ struct Asked {
 }
 
 impl TydiQa {
-    /// Reads it, or one language of it. `shots` solved questions, at most one, come first.
+    /// Reads it, or some languages of it; at most one solved question comes first.
     ///
     /// # Errors
     /// If files are missing or malformed, or there is no such language.
-    pub fn open(data: &Path, language: Option<&str>, shots: usize) -> Result<Self> {
+    pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
         let is_dev = |name: &str| name.contains("dev") && (is_gold(name) || is_primary(name));
-        let folder = find(data, &["tydiqa", ""], is_dev).ok_or_else(|| Error::NoData {
-            suite: "tydiqa",
-            folder: data.to_owned(),
-            wanted: "tydiqa-goldp-v1.1-dev.json".to_owned(),
-            origin: "https://github.com/google-research-datasets/tydiqa (Apache-2.0)",
-        })?;
+        let folder = HOME.find(data, "tydiqa-goldp-v1.1-dev.json", is_dev)?;
+        let shots = options.shots.unwrap_or(1);
         let mut files: Vec<_> = names(&folder).into_iter().filter(|name| is_dev(name)).collect();
         // The gold passages themselves rather than what can be made of the primary task.
         files.sort_by_key(|name| !is_gold(name));
         let asked = read(&folder.join(&files[0]))?;
         let train = names(&folder).into_iter().find(|name| name.contains("train") && is_gold(name));
         let train = train.map(|name| read(&folder.join(name))).transpose()?;
-        let wanted = |asked: &&Asked| match language {
-            Some(language) => asked.language == language,
-            None => asked.language != LEFT_OUT,
-        };
-        let mut by_language: Vec<&Asked> = asked.iter().filter(wanted).collect();
-        if let (true, Some(language)) = (by_language.is_empty(), language) {
-            return Err(Error::Task { suite: "tydiqa", task: language.to_owned(), folder });
+        let languages: BTreeSet<_> = asked.iter().map(|one| one.language.clone()).collect();
+        let mut languages = options.chosen("tydiqa", &folder, languages.into_iter().collect())?;
+        if options.tasks.is_empty() {
+            languages.retain(|language| language != LEFT_OUT);
         }
+        let wanted = |asked: &&Asked| languages.contains(&asked.language);
+        let mut by_language: Vec<&Asked> = asked.iter().filter(wanted).collect();
         by_language.sort_by(|one, other| one.language.cmp(&other.language));
         let solved = train.as_deref().unwrap_or(&asked);
         let firsts = first_of_each(solved);
@@ -207,13 +210,16 @@ impl Task for TydiQa {
     }
 }
 
+static ARTICLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\b(a|an|the)\b").expect("a pattern of our own compiles"));
+
 /// A text's words as SQuAD 1.1 compares them.
 fn normalized(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
     let bare: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();
-    // Articles stand by themselves, and no part of a word is one.
-    let words = bare.split(is_python_space).filter(|word| !word.is_empty());
-    words.filter(|word| !["a", "an", "the"].contains(word)).map(str::to_owned).collect()
+    // Beside a quotation mark that is no ASCII too.
+    let bare = ARTICLE.replace_all(&bare, " ");
+    bare.split(is_python_space).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// F1 of two bags of words.
@@ -259,7 +265,8 @@ mod tests {
         if let Some(train) = train {
             fs::write(data.path().join("tydiqa-goldp-v1.1-train.json"), train).unwrap();
         }
-        TydiQa::open(data.path(), language, 1)
+        let tasks = language.map(str::to_owned).into_iter().collect();
+        TydiQa::open(data.path(), &SuiteOptions { tasks, ..SuiteOptions::default() })
     }
 
     #[test]
@@ -269,7 +276,7 @@ mod tests {
         assert_eq!(ids, ["finnish-1-0", "finnish-2-0", "swahili-1-1"], "English is left out");
         let asked = "Passage: Oulu on pohjoisessa.\n\nQuestion: Missä Oulu on?\nAnswer:";
         let first = &suite.examples()[0].question;
-        assert_eq!(first.shots, [format!("{asked} pohjoisessa\n\n\n")]);
+        assert_eq!(first.shots[..], [format!("{asked} pohjoisessa\n\n\n")]);
         assert_eq!(suite.examples()[1].question.tail, asked);
         assert!(suite.examples()[1].question.shots[0].contains("Turku on Aurajoen"));
         assert!(suite.examples()[2].question.shots.is_empty(), "there is no other in Swahili");
@@ -290,6 +297,10 @@ mod tests {
         };
         assert_eq!(scores(" Aurajoen, varrella.\n"), (1.0, 1.0));
         assert_eq!(scores("the joen varrella"), (1.0, 1.0));
+        assert_eq!(
+            normalized("\u{201c}The cat\u{201d} \u{2014}a hat, theatre"),
+            ["\u{201c}", "cat\u{201d}", "\u{2014}", "hat", "theatre"]
+        );
         // One word of three and one of two.
         let third = 2.0 * (1.0 / 3.0) * 0.5 / (1.0 / 3.0 + 0.5);
         assert_eq!(scores("aivan Aurajoen rannalla"), (0.0, third));

@@ -15,8 +15,14 @@ use albacore_data::{Decoding, Journal, LanguageModel, NoCompletion};
 use serde::Deserialize;
 
 use crate::consult::{consult, question};
-use crate::folder::{find, json_lines};
+use crate::folder::{Home, json_lines};
 use crate::{Error, Example, Question, Result, Scores, Task, text_scores};
+
+const HOME: Home = Home {
+    suite: "user_oriented",
+    places: &["user_oriented", "self-instruct", "self-instruct/human_eval", "human_eval", ""],
+    origin: "https://github.com/yizhongw/self-instruct, folder `human_eval` (Apache-2.0; not for training)",
+};
 
 const FILE: &str = "user_oriented_instructions.jsonl";
 
@@ -47,14 +53,7 @@ impl UserOriented {
     /// # Errors
     /// If the file is missing or malformed, or a task has no instance.
     pub fn open(data: &Path) -> Result<Self> {
-        let places =
-            ["user_oriented", "self-instruct", "self-instruct/human_eval", "human_eval", ""];
-        let folder = find(data, &places, |name| name == FILE).ok_or_else(|| Error::NoData {
-            suite: "user_oriented",
-            folder: data.to_owned(),
-            wanted: FILE.to_owned(),
-            origin: "https://github.com/yizhongw/self-instruct, folder `human_eval` (Apache-2.0; not for training)",
-        })?;
+        let folder = HOME.find(data, FILE, |name| name == FILE)?;
         let path = folder.join(FILE);
         let mut examples = Vec::new();
         for Line { id, motivation_app, instruction, instances } in json_lines(&path)? {

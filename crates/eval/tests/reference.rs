@@ -110,7 +110,23 @@ fn mmlu_has_its_questions_and_five_exemplars_of_every_subject() {
     // As the benchmark's paper and script count them.
     let wanted = [("STEM", 3018), ("humanities", 4705), ("other", 3242), ("social sciences", 3077)];
     assert_eq!(groups.into_iter().collect::<Vec<_>>(), wanted);
-    open("mmlu_cot", &data);
+}
+
+#[test]
+fn the_prompts_of_mmlu_that_reason_are_the_published_ones() {
+    let Some(data) = data() else { return };
+    let task = open("mmlu_cot", &data);
+    let text = fs::read_to_string(data.join("mmlu/mmlu-cot.json")).unwrap();
+    let published: BTreeMap<String, String> = serde_json::from_str(&text).unwrap();
+    let mut subjects = BTreeMap::new();
+    for example in task.examples() {
+        subjects.entry(example.task.as_str()).or_insert(&example.question);
+    }
+    assert_eq!(subjects.len(), 57);
+    for (subject, question) in subjects {
+        let ours = format!("{}{}", question.head, question.shots.concat());
+        assert_eq!(ours.trim_end(), published[subject].trim_end(), "{subject}");
+    }
 }
 
 #[test]

@@ -1,168 +1,136 @@
 //! `albacore eval`: models on the benchmarks of the papers, side by side.
 
 mod files;
+mod models;
 mod ruler;
 mod score;
+mod suites;
 mod told;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use albacore_data::{Api, HttpModel, Journal, LanguageModel};
+use albacore_data::{Journal, LanguageModel};
 use albacore_eval::{
-    Asking, Bootstrap, Outcome as Asked, Results, Ruler, Scored, SuiteOptions, Task, ask,
-    open_suite,
+    Asking, Bootstrap, Outcome as Asked, Prompts, Results, Ruler, Scored, Scores, Terms, ask,
 };
 use albacore_trainer::RunFolder;
 use candle_core::Device;
 
-use crate::args::{Eval, EvalAction, EvalModels};
-use crate::config::{Evaluation, WriterConfig};
+use crate::args::{Eval, EvalAction};
+use crate::config::Evaluation;
 use crate::data_run::{refuse_training_run, write_config};
-use crate::failure::{OrRefuse, Outcome, Refusal, Result};
-use crate::model_folder;
+use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::progress::Progress;
 use crate::run_log::RunLog;
 use crate::signals::stop_flag;
 use crate::terminal::Terminal;
-use crate::writer::Writer;
 
 use files::Answers;
-use ruler::{LocalRuler, ServerRuler};
+use models::Model;
+use suites::Suite;
 
 /// Runs the command.
 ///
 /// # Errors
-/// Refused if the config, a model, a suite or the run cannot be used; fails if a model answers nothing
-/// more or a file cannot be written.
+/// Refused if the config, a model, a suite or the run cannot be used, or if a model cannot be asked a suite:
+/// nothing is then asked. Fails if a model answers nothing more, after the others were asked and the table is
+/// written, or if a file cannot be written.
 pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
     if let Some(EvalAction::Score(options)) = &options.action {
         return score::run(options, seed, terminal);
     }
     let options = options.models.as_ref().expect("clap wants models or an action");
     let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed)?;
-    let models = named_models(options, &config, terminal)?;
-    let suites = open(options, &config)?;
+    let models = models::named(options, &config, terminal)?;
+    let suites = suites::open(options, &config)?;
+    for model in &models {
+        model.check(&suites, &config, terminal)?;
+    }
+    let terms = suites::terms(options, &config, &suites);
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
+    files::refuse_other_terms(&folder, &terms)?;
     let mut log = RunLog::new(&folder, terminal);
     let held = RunFolder::take_bare(&folder).or_refuse()?;
     let mut journal = Journal::open(held.path().join("requests.jsonl")).or_refuse()?;
     log.open();
     write_config(held.path(), &config)?;
+    files::begin(held.path(), &terms)?;
     let stop = stop_flag(*terminal, "the answers that have come are kept")?;
     let mut answers = Answers::begin(held.path())?;
-    let mut outcomes = Vec::new();
+    let (mut kept, mut failures) = (Vec::new(), BTreeMap::new());
     for model in &models {
         log.say(&format!("asking `{}`", model.name));
-        let asked = model.open(&config, device, terminal, &stop, |writer, ruler| {
+        let mut of_model = Vec::new();
+        let ended = model.open(&config, device, terminal, &stop, |writer, ruler| {
             let run = Run { model, writer, ruler, config: &config, stop: &stop, terminal };
-            run.ask_all(&suites, &mut journal, &mut answers)
-        })?;
-        let Some(asked) = asked else {
-            log.say("stopped: the same command goes on");
-            return Ok(Outcome::Stopped);
-        };
-        outcomes.push(asked);
+            run.ask_all(&suites, &mut journal, &mut answers, &mut of_model)
+        });
+        kept.push(of_model);
+        match ended {
+            Ok(Outcome::Done) => {}
+            Ok(Outcome::Stopped) => {
+                log.say("stopped: the same command goes on");
+                return Ok(Outcome::Stopped);
+            }
+            Err(failure) => {
+                log.say(&format!("`{}` was not asked all: {}", model.name, failure.words()));
+                failures.insert(model.name.clone(), failure);
+            }
+        }
+    }
+    if kept.iter().all(Vec::is_empty)
+        && let Some((_, failure)) = failures.pop_first()
+    {
+        return Err(failure);
     }
     answers.end()?;
-    let results = results(&models, &suites, &outcomes, &config);
+    let results = results(&models, &suites, &kept, &config, terms, &failures);
     files::write_results(held.path(), &results)?;
-    terminal.print(&told::table(&results, &outcomes, held.path(), terminal.json))?;
-    Ok(Outcome::Done)
+    terminal.print(&told::table(&results, held.path(), terminal.json))?;
+    unless_failed(failures, models.len())
 }
 
-/// A suite, and which of its examples are asked.
-struct Suite {
-    task: Box<dyn Task>,
-    examples: Vec<usize>,
+/// Says which models are not in the table, and why.
+fn unless_failed(failures: BTreeMap<String, Failure>, models: usize) -> Result {
+    let told = failures.iter().map(|(model, failure)| format!("`{model}`: {}", failure.words()));
+    let told: Vec<_> = told.collect();
+    if told.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    let message =
+        format!("{} of {models} models have not been asked all: {}", told.len(), told.join("; "));
+    let hint = "the same command goes on with what is missing";
+    Err(Failure::Failed(Refusal::new(message, hint).into()))
 }
 
-/// Opens the suites, all of them or none.
-fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
-    let wanted = SuiteOptions { shots: config.evaluation.shots, ..SuiteOptions::default() };
-    let mut suites = Vec::new();
-    let mut seen = BTreeSet::new();
-    for name in &options.suites {
-        let task = open_suite(name, &options.data, &wanted).or_refuse()?;
-        if !seen.insert(task.name()) {
-            let message = format!("`{}` is asked twice in `--suite`", task.name());
-            return Err(Refusal::new(message, "name each suite once")).or_refuse();
-        }
-        let mut counts = HashMap::new();
-        let limit = options.limit.map_or(usize::MAX, |limit| limit as usize);
-        let examples = task.examples().iter().enumerate().filter(|(_, example)| {
-            let count = counts.entry(example.task.as_str()).or_insert(0);
-            *count += 1;
-            *count <= limit
-        });
-        let examples = examples.map(|(number, _)| number).collect();
-        suites.push(Suite { task, examples });
-    }
-    Ok(suites)
+/// What is needed of a model's answers to a suite, once they are written.
+struct Kept {
+    scores: BTreeMap<usize, Scores>,
+    unanswered: BTreeSet<usize>,
+    prompts: Prompts,
 }
 
-/// Who is asked.
-struct Model {
-    name: String,
-    /// Else the config's server.
-    is_local: bool,
-}
-
-/// The models of the command line and the server of the config; that each exists is known.
-fn named_models(
-    options: &EvalModels,
-    config: &Evaluation,
-    terminal: &Terminal,
-) -> Result<Vec<Model>> {
-    let local = options.models.iter().map(|name| Model { name: name.clone(), is_local: true });
-    let mut models: Vec<_> = local.collect();
-    for model in &models {
-        model_folder::resolve(&model.name, terminal)?;
-    }
-    if let Some(server) = &config.server {
-        models.push(Model { name: server.model.clone(), is_local: false });
-    }
-    let mut names = BTreeSet::new();
-    if let Some(twice) = models.iter().find(|model| !names.insert(&model.name)) {
-        let message = format!("the model `{}` is named twice", twice.name);
-        return Err(Refusal::new(message, "name each model once")).or_refuse();
-    }
-    if models.is_empty() {
-        let hint = "name a model folder, a run or a hub id, or a `[server]` in the config";
-        return Err(Refusal::new("there is no model to evaluate", hint)).or_refuse();
-    }
-    Ok(models)
-}
-
-impl Model {
-    /// Opens it for `act`.
-    fn open<T>(
-        &self,
-        config: &Evaluation,
-        device: &Device,
-        terminal: &Terminal,
-        stop: &Arc<AtomicBool>,
-        act: impl FnOnce(&dyn LanguageModel, &dyn Ruler) -> Result<T>,
-    ) -> Result<T> {
-        let server = config.server.as_ref().filter(|_| !self.is_local);
-        let chat = config.evaluation.chat;
-        let model = WriterConfig {
-            path: self.name.clone(),
-            api: if chat { Api::Chat } else { Api::Completions },
-            concurrency: config.evaluation.concurrency,
-            place: None,
+impl Kept {
+    fn new(model: &str, suite: &str, asked: &Asked) -> Self {
+        let count = |is: fn(&albacore_eval::Answered) -> bool| {
+            asked.answered.iter().filter(|answered| is(answered)).count()
         };
-        let writer = Writer { model: &model, server };
-        if let Some(server) = server {
-            let ruler = ServerRuler(HttpModel::new(server.clone()).or_refuse()?);
-            return writer.open(device, terminal, stop, |model| act(model, &ruler));
+        Self {
+            scores: asked.scores(),
+            unanswered: asked.unanswered.keys().copied().collect(),
+            prompts: Prompts {
+                model: model.to_owned(),
+                suite: suite.to_owned(),
+                answered: asked.answered.len(),
+                unanswered: asked.unanswered.len(),
+                dropped: count(|answered| answered.dropped > 0),
+                cut: count(|answered| answered.is_cut),
+                unstopped: asked.unstopped,
+            },
         }
-        let folder = model_folder::resolve(&self.name, terminal)?;
-        let ruler = LocalRuler::open(&folder, chat)?;
-        writer.open(device, terminal, stop, |model| act(model, &ruler))
     }
 }
 
@@ -177,15 +145,15 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// What it makes of every suite; `None` if it was stopped.
+    /// What it makes of every suite, in `kept` as far as it came.
     fn ask_all(
         &self,
         suites: &[Suite],
         journal: &mut Journal,
         answers: &mut Answers,
-    ) -> Result<Option<Vec<Asked>>> {
-        let mut asked = Vec::with_capacity(suites.len());
-        for Suite { task, examples } in suites {
+        kept: &mut Vec<Kept>,
+    ) -> Result {
+        for Suite { task, examples, .. } in suites {
             let bar = RefCell::new(None);
             let progress = &|done, wanted| {
                 let mut bar = bar.borrow_mut();
@@ -199,12 +167,14 @@ impl Run<'_> {
                 samples: settings.samples,
                 temperature: settings.temperature,
                 max_new_tokens: settings.max_new_tokens,
+                chat: settings.chat,
+                lmentry_cut: settings.lmentry_cut,
                 seed: self.config.run.seed,
                 stop: &|| self.stop.load(Ordering::Relaxed),
                 progress,
             };
             let outcome = ask(&**task, examples, &asking, journal)?;
-            let Some(outcome) = outcome else { return Ok(None) };
+            let Some(outcome) = outcome else { return Ok(Outcome::Stopped) };
             answers.append(&self.model.name, &**task, &outcome)?;
             if let Some((_, why)) = outcome.unanswered.first_key_value() {
                 let number = outcome.unanswered.len();
@@ -214,32 +184,33 @@ impl Run<'_> {
                     task.name()
                 ));
             }
-            asked.push(outcome);
+            kept.push(Kept::new(&self.model.name, task.name(), &outcome));
         }
-        Ok(Some(asked))
+        Ok(Outcome::Done)
     }
 }
 
+/// The table of all models, each as far as it came.
 fn results(
     models: &[Model],
     suites: &[Suite],
-    outcomes: &[Vec<Asked>],
+    kept: &[Vec<Kept>],
     config: &Evaluation,
+    terms: Terms,
+    failures: &BTreeMap<String, Failure>,
 ) -> Results {
     let settings = &config.evaluation;
     let (resamples, confidence) = (settings.resamples, settings.confidence);
     let mut results = Results::new(&Bootstrap { resamples, confidence, seed: config.run.seed });
+    results.terms = Some(terms);
+    results.models = models.iter().map(|model| model.name.clone()).collect();
+    let words = failures.iter().map(|(model, failure)| (model.clone(), failure.words()));
+    results.unfinished = words.collect();
+    results.prompts = kept.iter().flatten().map(|kept| kept.prompts.clone()).collect();
     for (place, suite) in suites.iter().enumerate() {
-        let of_suite = outcomes.iter().map(|outcomes| &outcomes[place]);
-        let kept = of_suite.map(|outcome| {
-            (outcome.scores(), outcome.unanswered.keys().copied().collect::<BTreeSet<_>>())
-        });
-        let kept: Vec<_> = kept.collect();
-        let scored = models.iter().zip(&kept);
-        let scored = scored.map(|(model, (scores, unanswered))| Scored {
-            model: &model.name,
-            scores,
-            unanswered,
+        let scored = models.iter().zip(kept).filter_map(|(model, kept)| {
+            let Kept { scores, unanswered, .. } = kept.get(place)?;
+            Some(Scored { model: &model.name, scores, unanswered })
         });
         results.add(&*suite.task, &scored.collect::<Vec<_>>());
     }

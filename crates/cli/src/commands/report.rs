@@ -50,7 +50,7 @@ fn evaluations(options: &Report, output: &Path, seed: Option<u64>, terminal: &Te
     }
     let runs =
         options.runs.iter().map(|run| EvaluationRun::read(run)).collect::<Result<Vec<_>>>()?;
-    replace(output, &evaluation::page(&runs, seed.unwrap_or_default()).html())?;
+    replace(output, &evaluation::page(&runs, seed.unwrap_or_default())?.html())?;
     let text = match terminal.json {
         true => {
             let results: Vec<_> =

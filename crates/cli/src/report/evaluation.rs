@@ -4,17 +4,25 @@
 //!  run folder ─► results.json, answers.jsonl ─► a section a suite: chart, table, differences; answers to read
 //! ```
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use albacore_data::Random;
-use albacore_eval::{Difference, Part, Results, Row};
+use albacore_eval::{Difference, FEWEST_FOR_CLEAR, Part, Results, Row, Terms};
 use maud::{Markup, html};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, facts, paragraph};
+use super::{
+    Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, facts, notice, paragraph,
+};
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::progress::count;
+
+/// Every question with its answer.
+const ANSWERS: &str = "answers.jsonl";
 
 /// Answers of each suite that are shown.
 const SHOWN: usize = 6;
@@ -28,13 +36,23 @@ pub struct EvaluationRun {
     pub name: String,
     /// The numbers.
     pub results: Results,
-    answers: Vec<Value>,
+    /// Where the answers to each suite stand: the number of the line from 0, and its first byte.
+    lines: BTreeMap<String, Vec<(usize, u64)>>,
+    /// Prompts without some exemplars.
+    dropped: usize,
+}
+
+/// What is read of every answer: the few that are shown are read again.
+#[derive(Deserialize)]
+struct Head {
+    suite: String,
+    dropped_exemplars: Option<usize>,
 }
 
 impl EvaluationRun {
     /// Whether there is one in this folder, complete or not.
     pub fn is_in(path: &Path) -> bool {
-        path.join("results.json").is_file() || path.join("answers.jsonl.partial").is_file()
+        ["results.json", "terms.json"].iter().any(|name| path.join(name).is_file())
     }
 
     /// Reads one.
@@ -49,19 +67,21 @@ impl EvaluationRun {
             return Err(Refusal::new(message, hint)).or_refuse();
         }
         let results = serde_json::from_str(&read(&table)?).map_err(|error| bad(&table, &error));
-        let lines = path.join("answers.jsonl");
-        let answers = read(&lines)?;
-        let answers = answers
-            .lines()
-            .map(|line| serde_json::from_str(line).map_err(|error| bad(&lines, &error)));
-        let answers = answers.collect::<Result<_, Refusal>>().or_refuse()?;
+        let answers = path.join(ANSWERS);
+        let (lines, dropped) = heads(&answers)?;
         let real = path.canonicalize().or_refuse()?;
         let name = real.file_name().unwrap_or(real.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), name, results: results.or_refuse()?, answers })
+        Ok(Self { path: path.to_owned(), name, results: results.or_refuse()?, lines, dropped })
     }
 
-    fn sections(&self, seed: u64) -> Vec<Section> {
+    fn sections(&self, seed: u64) -> Result<Vec<Section>> {
         let mut first = vec![self.facts()];
+        for (model, why) in &self.results.unfinished {
+            first.push(notice(&format!(
+                "Not finished: {model} has not been asked all ({why}). The same command goes on with what is missing."
+            )));
+        }
+        first.extend(self.results.terms.as_ref().map(terms));
         if !self.results.differences.is_empty() {
             first.push(
                 self.differences(&|part| *part == Part::Suite, "Models on whole suites").markup(),
@@ -70,26 +90,28 @@ impl EvaluationRun {
         let suites = distinct(self.results.rows.iter().map(|row| &row.suite));
         let glance = Section::new("At a glance", first);
         let suites = suites.into_iter().map(|suite| self.suite(suite, seed));
-        std::iter::once(glance).chain(suites).collect()
+        std::iter::once(Ok(glance)).chain(suites).collect()
     }
 
     fn facts(&self) -> Markup {
         let Results { seed, resamples, confidence, rows, .. } = &self.results;
         let whole = || rows.iter().filter(|row| row.part == Part::Suite && row.is_headline);
         let unanswered = whole().map(|row| row.unanswered).sum::<usize>();
-        let dropped = self.answers.iter().filter(|line| line.get("dropped_exemplars").is_some());
+        let models = distinct(rows.iter().map(|row| &row.model));
+        let models =
+            if self.results.models.is_empty() { models.len() } else { self.results.models.len() };
         facts(&[
-            ("models", count(distinct(rows.iter().map(|row| &row.model)).len())),
+            ("models", count(models)),
             ("suites", count(distinct(rows.iter().map(|row| &row.suite)).len())),
             ("answers", count(whole().map(|row| row.n).sum())),
             ("questions without an answer", count(unanswered)),
-            ("prompts without some exemplars", count(dropped.count())),
+            ("prompts without some exemplars", count(self.dropped)),
             ("intervals", format!("{} %, {} draws", 100.0 * confidence, count(*resamples))),
             ("seed", seed.to_string()),
         ])
     }
 
-    fn suite(&self, suite: &str, seed: u64) -> Section {
+    fn suite(&self, suite: &str, seed: u64) -> Result<Section> {
         let rows: Vec<_> = self.results.rows.iter().filter(|row| row.suite == suite).collect();
         let mut parts = vec![chart(&rows), whole(&rows).markup()];
         let summaries = self.results.summaries.iter().filter(|summary| summary.suite == suite);
@@ -117,16 +139,21 @@ impl EvaluationRun {
             });
         }
         let mut section = Section::new(suite, parts);
-        section.sections.push(self.samples(suite, seed));
-        section
+        section.sections.push(self.samples(suite, seed)?);
+        Ok(section)
     }
 
     fn differences(&self, is_shown: &dyn Fn(&Part) -> bool, caption: &str) -> Table {
-        let columns = ["suite", "metric", "first", "second", "second − first", "interval", ""];
+        let columns =
+            ["suite", "metric", "first", "second", "second − first", "interval", "questions", ""];
         let mut table = Table::new(caption, &columns);
         let all = self.results.differences.iter().filter(|one| is_shown(&one.part));
         let row = |one: &Difference| {
-            let clear = if one.is_clear() { "clear" } else { "may be chance" };
+            let clear = match one.is_clear() {
+                true => "clear",
+                false if one.n < FEWEST_FOR_CLEAR => "too few questions",
+                false => "may be chance",
+            };
             vec![
                 Cell::text(&one.suite),
                 Cell::text(&one.metric),
@@ -134,6 +161,7 @@ impl EvaluationRun {
                 Cell::text(&one.second),
                 Cell::text(format!("{:+.1}", one.points)),
                 Cell::text(format!("{:+.1} to {:+.1}", one.low, one.high)),
+                Cell::Count(one.n as u64),
                 Cell::text(clear),
             ]
         };
@@ -142,29 +170,58 @@ impl EvaluationRun {
     }
 
     /// Some answers of a suite, drawn by chance.
-    fn samples(&self, suite: &str, seed: u64) -> Section {
-        let of: Vec<_> =
-            self.answers.iter().enumerate().filter(|(_, line)| line["suite"] == suite).collect();
-        let mut random = Random::new(seed, "answers on a page", 0);
-        let mut places: Vec<_> = (0..of.len()).collect();
-        random.shuffle(&mut places);
+    fn samples(&self, suite: &str, seed: u64) -> Result<Section> {
+        let mut places = self.lines.get(suite).cloned().unwrap_or_default();
+        Random::new(seed, "answers on a page", 0).shuffle(&mut places);
         places.truncate(SHOWN);
-        let samples = places.into_iter().map(|place| {
-            let (number, line) = of[place];
-            Sample { number: number + 1, fields: fields(line) }
-        });
+        let path = self.path.join(ANSWERS);
+        let mut file =
+            BufReader::new(File::open(&path).map_err(|error| unread(&path, &error)).or_refuse()?);
+        let mut samples = Vec::new();
+        for (number, start) in places {
+            let mut line = String::new();
+            let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_line(&mut line));
+            read.map_err(|error| unread(&path, &error)).or_refuse()?;
+            let line =
+                serde_json::from_str(&line).map_err(|error| bad(&path, &error)).or_refuse()?;
+            samples.push(Sample { number: number + 1, fields: fields(&line) });
+        }
         let name = format!("{}/{suite}", self.name);
-        let samples = Samples { name, questions: Vec::new(), samples: samples.collect() };
+        let samples = Samples { name, questions: Vec::new(), samples };
         let about =
             "Drawn by chance; a record's number is its line in answers.jsonl, which has them all.";
-        Section::new("Some answers", vec![paragraph(about), samples.markup()])
+        Ok(Section::new("Some answers", vec![paragraph(about), samples.markup()]))
     }
 }
 
 fn read(path: &Path) -> Result<String> {
-    let read = fs::read_to_string(path);
-    let failed = |error| Refusal::new(format!("`{}`: {error}", path.display()), "run it again");
-    read.map_err(failed).or_refuse()
+    fs::read_to_string(path).map_err(|error| unread(path, &error)).or_refuse()
+}
+
+/// Where the answers to each suite stand, and how many prompts lack exemplars: read line by line, since there
+/// may be more of them than memory.
+fn heads(path: &Path) -> Result<(BTreeMap<String, Vec<(usize, u64)>>, usize)> {
+    let file = File::open(path).map_err(|error| unread(path, &error)).or_refuse()?;
+    let (mut file, mut line) = (BufReader::new(file), Vec::new());
+    let (mut lines, mut dropped, mut start) = (BTreeMap::<_, Vec<_>>::new(), 0, 0);
+    for number in 0.. {
+        line.clear();
+        let bytes = file.read_until(b'\n', &mut line);
+        let bytes = bytes.map_err(|error| unread(path, &error)).or_refuse()?;
+        if bytes == 0 {
+            break;
+        }
+        let head: Head =
+            serde_json::from_slice(&line).map_err(|error| bad(path, &error)).or_refuse()?;
+        dropped += usize::from(head.dropped_exemplars.is_some());
+        lines.entry(head.suite).or_default().push((number, start));
+        start += bytes as u64;
+    }
+    Ok((lines, dropped))
+}
+
+fn unread(path: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::new(format!("`{}`: {error}", path.display()), "run it again")
 }
 
 fn bad(path: &Path, error: &serde_json::Error) -> Refusal {
@@ -198,24 +255,59 @@ fn fields(line: &Value) -> Vec<(&'static str, String)> {
         return fields;
     }
     let answer = if line.get("answers").is_some() { "answers" } else { "answer" };
-    fields.extend([
-        ("answer", text(answer)),
-        ("what counts", text("extracted")),
-        ("right answers", text("references")),
-        ("scores", text("scores")),
-    ]);
+    fields.extend([("answer", text(answer)), ("what counts", text("extracted"))]);
+    // Some rules know what is right without a list of it.
+    if line["references"].as_array().is_some_and(|references| !references.is_empty()) {
+        fields.push(("right answers", text("references")));
+    }
+    fields.push(("scores", text("scores")));
     fields
+}
+
+/// What was asked, and how.
+fn terms(terms: &Terms) -> Markup {
+    let none = || "as each suite says".to_owned();
+    let mut told = vec![
+        ("data", terms.data.clone()),
+        (
+            "questions of each task",
+            terms.limit.map_or("all".to_owned(), |limit| format!("the first {limit}")),
+        ),
+        (
+            "asked",
+            if terms.chat { "in the chat template" } else { "as text to go on with" }.to_owned(),
+        ),
+        (
+            "longest answer",
+            terms.max_new_tokens.map_or_else(none, |tokens| format!("{tokens} tokens")),
+        ),
+        ("version", terms.version.clone()),
+    ];
+    if let Some(temperature) = terms.temperature {
+        told.push(("samples", format!("{} at temperature {temperature}", terms.samples)));
+    }
+    let mut table = Table::new("What was asked", &["suite", "questions", "exemplars", "digest"]);
+    let row = |suite: &albacore_eval::SuiteTerms| {
+        let (questions, shots) = (suite.questions as u64, suite.shots as u64);
+        vec![
+            Cell::text(&suite.name),
+            Cell::Count(questions),
+            Cell::Count(shots),
+            Cell::text(&suite.digest),
+        ]
+    };
+    table.rows = terms.suites.iter().map(row).collect();
+    html! { (facts(&told)) (table.markup()) }
 }
 
 /// The headline of the whole suite, model by model.
 fn chart(rows: &[&Row]) -> Markup {
     let whole = rows.iter().filter(|row| row.part == Part::Suite && row.is_headline);
     let metric = whole.clone().next().map_or("", |row| row.metric.as_str());
-    let intervals = whole.clone().map(|row| Interval {
-        name: row.model.clone(),
-        value: row.percent,
-        low: row.low,
-        high: row.high,
+    let intervals = whole.clone().filter_map(|row| {
+        let value = row.percent?;
+        let (low, high) = (row.low.unwrap_or(value), row.high.unwrap_or(value));
+        Some(Interval { name: row.model.clone(), value, low, high })
     });
     let intervals = intervals.collect();
     let title = "The whole suite".to_owned();
@@ -224,7 +316,7 @@ fn chart(rows: &[&Row]) -> Markup {
 
 /// Every metric of the whole suite.
 fn whole(rows: &[&Row]) -> Table {
-    let columns = ["model", "metric", "%", "low", "high", "answers", "no answer"];
+    let columns = ["model", "metric", "%", "low", "high", "answers", "no answer", "mean of tasks"];
     let mut table = Table::new("The whole suite", &columns);
     let whole = rows.iter().filter(|row| row.part == Part::Suite);
     table.rows = whole
@@ -232,15 +324,20 @@ fn whole(rows: &[&Row]) -> Table {
             vec![
                 Cell::text(&row.model),
                 Cell::text(&row.metric),
-                Cell::Number(row.percent, 2),
-                Cell::Number(row.low, 1),
-                Cell::Number(row.high, 1),
+                number(row.percent, 2),
+                number(row.low, 1),
+                number(row.high, 1),
                 Cell::Count(row.n as u64),
                 Cell::Count(row.unanswered as u64),
+                row.tasks.map_or(Cell::None, |tasks| Cell::Count(tasks as u64)),
             ]
         })
         .collect();
     table
+}
+
+fn number(number: Option<f64>, digits: usize) -> Cell {
+    number.map_or(Cell::None, |number| Cell::Number(number, digits))
 }
 
 /// The headlines of some parts, a column a model.
@@ -261,7 +358,11 @@ fn by_part(caption: &str, rows: &[&Row]) -> Option<Table> {
         let cells = models.iter().map(|model| {
             let found = of_part().find(|row| row.model == *model);
             found.map_or(Cell::None, |row| {
-                Cell::text(format!("{:.1} [{:.1}, {:.1}]", row.percent, row.low, row.high))
+                let left = match row.unanswered {
+                    0 => String::new(),
+                    left => format!(", {left} without an answer"),
+                };
+                Cell::text(format!("{} n={}{left}", row.told(), row.n))
             })
         });
         table.rows.push([Cell::text(name), Cell::text(metric)].into_iter().chain(cells).collect());
@@ -270,23 +371,19 @@ fn by_part(caption: &str, rows: &[&Row]) -> Option<Table> {
 }
 
 /// A page of one evaluation, or of several, one after the other. `seed` draws the answers.
-pub fn page(runs: &[EvaluationRun], seed: u64) -> Page {
+///
+/// # Errors
+/// Refused if the answers that are shown cannot be read.
+pub fn page(runs: &[EvaluationRun], seed: u64) -> Result<Page> {
     let about = "Models on benchmarks, scored as the benchmarks' own papers score them.".to_owned();
     if let [run] = runs {
-        return Page {
-            title: format!("Evaluation {}", run.name),
-            about,
-            sections: run.sections(seed),
-        };
+        let sections = run.sections(seed)?;
+        return Ok(Page { title: format!("Evaluation {}", run.name), about, sections });
     }
-    let sections = runs.iter().map(|run| Section {
-        title: run.name.clone(),
-        parts: Vec::new(),
-        sections: run.sections(seed),
-    });
-    Page {
-        title: format!("{} evaluations", count(runs.len())),
-        about,
-        sections: sections.collect(),
-    }
+    let section = |run: &EvaluationRun| {
+        let sections = run.sections(seed)?;
+        Ok(Section { title: run.name.clone(), parts: Vec::new(), sections })
+    };
+    let sections = runs.iter().map(section).collect::<Result<_>>()?;
+    Ok(Page { title: format!("{} evaluations", count(runs.len())), about, sections })
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use albacore_data::Decoding;
 
-use super::{LmentryExample, LmentryFile, Mark, Tally, files, lmentry_score};
-use crate::{Error, Example, Mean, Question, Result, Scores, Task};
+use super::{LmentryExample, LmentryFile, Mark, TASKS, Tally, files, lmentry_score};
+use crate::{Example, Mean, Question, Result, Scores, SuiteOptions, Task};
 
 /// All files of a folder, or one of them.
 pub struct Lmentry {
@@ -14,23 +14,16 @@ pub struct Lmentry {
     examples: Vec<Example>,
     /// For each example its file, and its place there.
     places: Vec<(usize, usize)>,
-    cut: bool,
 }
 
 impl Lmentry {
-    /// Reads the files that are in `data`, or the one of this name. `cut` is for models that do not
-    /// stop: only the first sentence of the first line of a reply counts.
+    /// Reads the files that are in `data`, or those that are chosen.
     ///
     /// # Errors
     /// If there are none, or one is malformed.
-    pub fn open(data: &Path, task: Option<&str>, cut: bool) -> Result<Self> {
-        let (folder, mut names) = files(data)?;
-        if let Some(task) = task {
-            names.retain(|name| name == task);
-            if names.is_empty() {
-                return Err(Error::Task { suite: "lmentry", task: task.to_owned(), folder });
-            }
-        }
+    pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
+        let (folder, names) = files(data)?;
+        let names = options.chosen("lmentry", &folder, names)?;
         let read = |name: &String| LmentryFile::read(&folder.join(format!("{name}.json")));
         let files = names.iter().map(read).collect::<Result<Vec<_>>>()?;
         let (mut examples, mut places) = (Vec::new(), Vec::new());
@@ -45,12 +38,18 @@ impl Lmentry {
                 places.push((number, place));
             }
         }
-        Ok(Self { files, examples, places, cut })
+        Ok(Self { files, examples, places })
     }
 
     fn example(&self, number: usize) -> (&LmentryFile, &LmentryExample) {
         let (file, place) = self.places[number];
         (&self.files[file], &self.files[file].examples[place])
+    }
+
+    fn mark(&self, example: usize, reply: &str, cut: bool) -> Scores {
+        let mark = self.example(example).1.mark(reply, cut);
+        let number = |yes| f64::from(u8::from(yes));
+        Scores::from([("accuracy", number(mark.right)), ("certainty", number(mark.certain))])
     }
 }
 
@@ -73,9 +72,18 @@ impl Task for Lmentry {
     }
 
     fn score(&self, example: usize, extracted: &str) -> Scores {
-        let mark = self.example(example).1.mark(extracted, self.cut);
-        let number = |yes| f64::from(u8::from(yes));
-        Scores::from([("accuracy", number(mark.right)), ("certainty", number(mark.certain))])
+        self.mark(example, extracted, false)
+    }
+
+    /// Of a model that writes on, the first sentence of the first line counts.
+    fn score_unstopped(&self, example: usize, extracted: &str) -> Scores {
+        self.mark(example, extracted, true)
+    }
+
+    /// The accuracy is of the 25 tasks: the other files are parts of them, and only for robustness.
+    fn counts(&self, example: usize) -> bool {
+        let is_task = |file: &LmentryFile| TASKS.contains(&file.name.as_str());
+        is_task(self.example(example).0) || !self.files.iter().any(is_task)
     }
 
     fn headline(&self, _: &str) -> &'static str {
@@ -139,7 +147,9 @@ mod tests {
         let folder = data.path().join("lmentry/data");
         fs::create_dir_all(&folder).unwrap();
         write(&folder, "bigger_number", NUMBERS);
-        let suite = Lmentry::open(data.path(), Some("bigger_number"), false).unwrap();
+        let options =
+            SuiteOptions { tasks: vec!["bigger_number".into()], ..SuiteOptions::default() };
+        let suite = Lmentry::open(data.path(), &options).unwrap();
         let ids: Vec<_> = suite.examples().iter().map(|example| example.id.as_str()).collect();
         assert_eq!(ids, ["7", "2"]);
         assert_eq!(suite.examples()[0].question.text(0), "Which is bigger, 30 or 12?");
@@ -148,15 +158,35 @@ mod tests {
         assert_eq!(suite.score(0, "12")["accuracy"], 0.0);
         assert!(suite.summary(&BTreeMap::from([(1, scores)])).is_empty(), "40 files are missing");
         // A model that goes on after its answer.
-        let cut = Lmentry::open(&folder, None, true).unwrap();
-        assert_eq!(cut.score(1, "40\nQ: Which")["accuracy"], 1.0);
+        assert_eq!(suite.score_unstopped(1, "40\nQ: Which")["accuracy"], 1.0);
         assert_eq!(suite.score(1, "40\nQ: Which")["accuracy"], 0.0);
+    }
+
+    #[test]
+    fn files_of_a_part_count_by_themselves_but_not_in_the_accuracy() {
+        const LETTERS: &str = r#"{"settings": {"num_examples_per_template": 1, "input_templates": ["a"]},
+            "examples": {"1": {"input": "Which word has more letters, \"cat\" or \"horse\"?", "metadata":
+            {"word1": "cat", "word2": "horse", "answer": "horse", "distractor": "cat", "word_lengths": [3, 5],
+             "num_letters_answer": 5, "num_letters_distractor": 3, "answer_index": 1, "template_id": 0}}}}"#;
+        let data = tempfile::tempdir().unwrap();
+        write(data.path(), "bigger_number", NUMBERS);
+        write(data.path(), "more_letters_length_diff_1", LETTERS);
+        let suite = Lmentry::open(data.path(), &SuiteOptions::default()).unwrap();
+        let counted: Vec<_> = (0..3).map(|example| suite.counts(example)).collect();
+        assert_eq!(counted, [true, true, false]);
+        let tasks = vec!["more_letters_length_diff_1".into()];
+        let alone = SuiteOptions { tasks, ..SuiteOptions::default() };
+        assert!(Lmentry::open(data.path(), &alone).unwrap().counts(0), "asked by its name");
     }
 
     #[test]
     fn a_missing_folder_a_missing_file_and_a_bad_example_are_told() {
         let data = tempfile::tempdir().unwrap();
-        let error = |task| Lmentry::open(data.path(), task, false).err().unwrap().to_string();
+        let error = |task: Option<&str>| {
+            let tasks = task.map(str::to_owned).into_iter().collect();
+            let options = SuiteOptions { tasks, ..SuiteOptions::default() };
+            Lmentry::open(data.path(), &options).err().unwrap().to_string()
+        };
         assert!(error(None).starts_with("there is no `NAME.json` of `lmentry` in `"));
         write(data.path(), "bigger_number", NUMBERS);
         assert!(error(Some("homophones")).starts_with("`lmentry` has no task `homophones` in `"));

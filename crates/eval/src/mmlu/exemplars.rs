@@ -23,18 +23,27 @@ pub(super) enum Source {
 
 impl Source {
     /// The best source inside a folder, if there is one; those that reason are in one file alone.
-    pub(super) fn find(folder: &Path, reasons: bool) -> Option<Self> {
+    pub(super) fn find(folder: &Path, reasons: bool) -> Result<Option<Self>> {
         let dev = folder.join("dev");
         if !reasons && names(&dev).iter().any(|name| name.ends_with("_dev.csv")) {
-            return Some(Self::Dev(dev));
+            return Ok(Some(Self::Dev(dev)));
         }
         let super_ni = folder.join("sni_form");
         if !reasons && super_ni.is_dir() {
-            return Some(Self::SuperNi(super_ni));
+            return Ok(Some(Self::SuperNi(super_ni)));
         }
         let path = folder.join("mmlu-cot.json");
-        let prompts = path.is_file().then(|| json(&path))?.ok()?;
-        Some(Self::Reasoned(prompts, path))
+        if !path.is_file() {
+            return Ok(None);
+        }
+        Ok(Some(Self::Reasoned(json(&path)?, path)))
+    }
+
+    /// What a prompt that reasons begins with, if it is told here: the file has its own lines.
+    pub(super) fn head(&self, subject: &str) -> Option<String> {
+        let Self::Reasoned(prompts, _) = self else { return None };
+        let (head, _) = prompts.get(subject)?.split_once("\n\nQ: ")?;
+        Some(format!("{head}\n\n"))
     }
 
     /// The first exemplars of a subject, each as it stands in a prompt.

@@ -27,6 +27,9 @@ fn open(form: &str, options: &SuiteOptions, reasons: bool) -> Result<Mmlu> {
             _ => {}
         }
     }
+    if form == "broken" {
+        write("mmlu-cot.json", "{\"anatomy\"");
+    }
     if form == "cot" {
         let prompt = "About.\\n\\nQ: Is it?\\n(A) no (B) yes (C) maybe (D) never\\nA: Let's think step by step. \
                       It is. The answer is (B).";
@@ -55,12 +58,15 @@ fn every_source_of_exemplars_makes_the_same_prompt() {
     }
     let error = open("none", &SuiteOptions::default(), false).unwrap_err().to_string();
     assert!(error.contains("`dev/SUBJECT_dev.csv` of `mmlu`"), "{error}");
+    // A file that is there and broken is not said to be missing.
+    let error = open("broken", &SuiteOptions::default(), true).unwrap_err().to_string();
+    assert!(error.contains("mmlu-cot.json:1: "), "{error}");
 }
 
 #[test]
 fn reasons_are_asked_for_in_the_words_of_their_exemplars() {
     let suite = open("cot", &SuiteOptions::default(), true).unwrap();
-    let wanted = "The following are multiple choice questions (with answers) about  anatomy.\n\n\
+    let wanted = "The following are multiple choice questions (with answers) about anatomy.\n\n\
         Q: Is it?\n(A) no (B) yes (C) maybe (D) never\nA: Let's think step by step. It is. The answer is (B).\n\n\
         Q: Next?\n(A) a (B) b (C) c (D) d\nA: Let's think step by step.";
     assert_eq!(suite.examples()[1].question.text(5), wanted);

@@ -16,6 +16,10 @@ struct Doubling {
     is_fatal: bool,
     /// How much random answers differ.
     wanders: bool,
+    /// Tenths of its random answers that do not come, where it loses some.
+    loses: Option<u64>,
+    /// Numbers whose answers are cut off.
+    runs_on: Vec<usize>,
     asked: RefCell<Vec<CompletionRequest>>,
 }
 
@@ -27,11 +31,22 @@ impl Doubling {
             let fatal = self.is_fatal;
             return Err(NoCompletion { message: "no".into(), hint: None, fatal, refused: false });
         }
+        if self.loses.is_some_and(|tenths| request.seed % 10 < tenths) {
+            return Err(NoCompletion {
+                message: "lost".into(),
+                hint: None,
+                fatal: false,
+                refused: false,
+            });
+        }
         // Four of five samples are right.
         let wrong = usize::from(self.wanders && request.seed.is_multiple_of(5));
         let text = format!(" {}\n", 2 * number + wrong);
-        let (finish_reason, usage, effort) =
-            (FinishReason::Stop, Usage::default(), Effort::default());
+        let (usage, effort) = (Usage::default(), Effort::default());
+        let finish_reason = match self.runs_on.contains(&number) {
+            true => FinishReason::Length,
+            false => FinishReason::Stop,
+        };
         Ok(Completion { text, finish_reason, logprobs: None, usage, effort })
     }
 }
@@ -82,6 +97,8 @@ fn asking<'a>(model: &'a Doubling, ruler: &'a Words, stop: &'a dyn Fn() -> bool)
         samples: 1,
         temperature: 0.7,
         max_new_tokens: None,
+        chat: false,
+        lmentry_cut: LmentryCut::Never,
         seed: 3,
         stop,
         progress,
@@ -116,7 +133,8 @@ fn exemplars_that_do_not_fit_are_dropped_from_the_end_and_counted() {
     let fitted = |task: &Adding, context, most| {
         let ruler = Words(context);
         let asking = Asking { max_new_tokens: most, ..asking(&model, &ruler, GO_ON) };
-        let Fitted { text, dropped, is_cut } = fit(task, 1, &asking);
+        let fitter = Fitter::new(&ruler, task.most_prompt_tokens(), room(task, &[1], &asking));
+        let Fitted { text, dropped, is_cut } = fitter.fit(&task.examples[1].question);
         (text, dropped, is_cut)
     };
     let whole = "Add. 5 + 5 = 10. 7 + 7 = 14. 1 + 1 =";
@@ -147,6 +165,52 @@ fn what_has_no_answer_is_set_aside_and_asked_again_by_the_next_run() {
         .unwrap();
     assert_eq!((second.unanswered.len(), second.answered.len()), (0, 4));
     assert_eq!(model.asked.borrow().len(), 1);
+}
+
+#[test]
+fn of_several_samples_half_are_enough() {
+    let (mut task, folder) = (Adding::new(2), tempfile::tempdir().unwrap());
+    task.reasons = true;
+    let model = Doubling { wanders: true, loses: Some(2), ..Doubling::default() };
+    let ruler = Words(None);
+    let asking = Asking { samples: 40, ..asking(&model, &ruler, GO_ON) };
+    let outcome = ask(&task, &[0, 1], &asking, &mut journal(&folder)).unwrap().unwrap();
+    assert_eq!((outcome.answered.len(), outcome.unanswered.len()), (2, 0));
+    assert!(outcome.answered.iter().all(|one| (20..40).contains(&one.raw.len())));
+    // And fewer are not.
+    let model = Doubling { wanders: true, loses: Some(9), ..Doubling::default() };
+    let asking = Asking { model: &model, seed: 4, ..asking };
+    let outcome = ask(&task, &[0, 1], &asking, &mut journal(&folder)).unwrap().unwrap();
+    assert_eq!((outcome.answered.len(), outcome.unanswered.len()), (0, 2));
+}
+
+#[test]
+fn a_model_that_writes_on_and_on_is_told_by_its_answers() {
+    let task = Adding::new(3);
+    let unstopped = |runs_on, lmentry_cut| {
+        let model = Doubling { runs_on, ..Doubling::default() };
+        let asking = Asking { lmentry_cut, ..asking(&model, &Words(None), GO_ON) };
+        // A journal of its own: the answers are others'.
+        let folder = tempfile::tempdir().unwrap();
+        let journal = &mut journal(&folder);
+        ask(&task, &[0, 1, 2], &asking, journal).unwrap().unwrap().unstopped
+    };
+    assert!(unstopped(vec![0, 2], LmentryCut::Auto) && !unstopped(vec![1], LmentryCut::Auto));
+    assert!(!unstopped(vec![0, 1, 2], LmentryCut::Never) && unstopped(vec![], LmentryCut::Always));
+}
+
+#[test]
+fn options_have_no_blank_behind_a_chat_template() {
+    let (mut task, model) = (Adding::new(1), Doubling::default());
+    task.examples[0].question.options = vec![" A".into(), " B".into()];
+    let options = |chat| {
+        let asking = Asking { chat, ..asking(&model, &Words(None), GO_ON) };
+        request(&task, 0, 0, 1, "?", &asking).1.decoding.options
+    };
+    assert_eq!(
+        (options(false), options(true)),
+        (vec![" A".into(), " B".into()], vec!["A".to_owned(), "B".into()])
+    );
 }
 
 #[test]

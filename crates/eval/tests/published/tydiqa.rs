@@ -1,13 +1,13 @@
 //! TyDi QA's primary task, read as gold passages.
 
-use albacore_eval::{Task, TydiQa};
+use albacore_eval::{SuiteOptions, Task, TydiQa};
 
 use crate::data;
 
 #[test]
 fn published_lines_are_read_as_passages_with_their_answers() {
     let Some(data) = data() else { return };
-    let suite = TydiQa::open(&data, None, 1).unwrap();
+    let suite = TydiQa::open(&data, &SuiteOptions::default()).unwrap();
     // Of eleven lines, the articles of two hold a minimal answer.
     assert!(suite.examples().len() >= 2);
     for (number, example) in suite.examples().iter().enumerate() {

@@ -1,14 +1,60 @@
-//! What an evaluation leaves in its folder: `answers.jsonl` and `results.json`.
+//! What an evaluation leaves in its folder: `terms.json`, `answers.jsonl` and `results.json`.
+//!
+//! `terms.json` stands there from the beginning and says what is asked. The table comes last, so that no table
+//! is ever beside the answers or the terms of another run.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use albacore_eval::{Outcome, Results, Task};
+use albacore_eval::{Outcome, Results, Task, Terms};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::failure::Result;
+use crate::failure::{OrRefuse, Refusal, Result};
+
+/// What was asked, and how.
+const TERMS: &str = "terms.json";
+
+/// A folder whose answers are to other questions is no place for these.
+///
+/// # Errors
+/// Refused if it is one.
+pub(super) fn refuse_other_terms(folder: &Path, terms: &Terms) -> Result<()> {
+    let path = folder.join(TERMS);
+    if !path.is_file() {
+        return Ok(());
+    }
+    let place = path.display();
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read `{place}`")).or_refuse()?;
+    let before = serde_json::from_str(&text).map_err(|error| {
+        Refusal::new(format!("`{place}`: {error}"), "give this evaluation another `run.name`")
+    });
+    let differences = terms.differences(&before.or_refuse()?);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` holds an evaluation on other terms: {}",
+        folder.display(),
+        differences.join("; ")
+    );
+    let hint = "give this one a folder of its own: `--set run.name=NAME`, or delete that one";
+    Err(Refusal::new(message, hint)).or_refuse()
+}
+
+/// Says what is asked from now on; a table of before is gone until there is one again.
+pub(super) fn begin(folder: &Path, terms: &Terms) -> Result<()> {
+    for name in ["results.json", "answers.jsonl"] {
+        let path = folder.join(name);
+        if path.exists() {
+            fs::remove_file(&path)
+                .with_context(|| format!("cannot remove `{}`", path.display()))?;
+        }
+    }
+    replace(folder, TERMS, &(serde_json::to_string_pretty(terms)? + "\n"))
+}
 
 /// Every question with its answer and what that is worth, written as suites are done. The file is
 /// complete or has another name.
@@ -87,10 +133,14 @@ fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// Writes the table; what was there stays until all of it is written.
+/// Writes the table.
 pub(super) fn write_results(folder: &Path, results: &Results) -> Result<()> {
-    let (path, partial) = (folder.join("results.json"), folder.join("results.json.partial"));
-    let text = serde_json::to_string_pretty(results)? + "\n";
+    replace(folder, "results.json", &(serde_json::to_string_pretty(results)? + "\n"))
+}
+
+/// Writes a file; what was there stays until all of it is written.
+fn replace(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let (path, partial) = (folder.join(name), folder.join(format!("{name}.partial")));
     let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path));
     Ok(written.with_context(|| cannot(&path))?)
 }

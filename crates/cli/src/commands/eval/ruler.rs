@@ -20,6 +20,11 @@ pub(super) struct LocalRuler {
 }
 
 impl LocalRuler {
+    /// What turns its prompts into tokens.
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     pub(super) fn open(folder: &Path, chat: bool) -> Result<Self> {
         let shape = ModelConfig::load(folder).or_refuse()?;
         let tokenizer = tokenizer(folder, shape.vocab_size())?;

@@ -3,27 +3,20 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use albacore_eval::{Difference, Outcome, Part, Results, Row};
+use albacore_eval::{Difference, FEWEST_FOR_CLEAR, Part, Prompts, Results, Row};
 use serde_json::json;
 
 use crate::program::program;
 use crate::progress::count;
 
 /// Everything: means, differences, and what became of the questions.
-pub(super) fn table(
-    results: &Results,
-    outcomes: &[Vec<Outcome>],
-    folder: &Path,
-    as_json: bool,
-) -> String {
-    let all = || outcomes.iter().flatten();
-    let answered = || all().flat_map(|outcome| &outcome.answered);
-    let unanswered = all().map(|outcome| outcome.unanswered.len()).sum::<usize>();
-    let dropped = answered().filter(|answered| answered.dropped > 0).count();
-    let cut = answered().filter(|answered| answered.is_cut).count();
+pub(super) fn table(results: &Results, folder: &Path, as_json: bool) -> String {
+    let total = |of: fn(&Prompts) -> usize| results.prompts.iter().map(of).sum::<usize>();
+    let unanswered = total(|prompts| prompts.unanswered);
+    let (dropped, cut) = (total(|prompts| prompts.dropped), total(|prompts| prompts.cut));
     if as_json {
         return json!({
-            "run": folder, "results": results, "answers": answered().count(),
+            "run": folder, "results": results, "answers": total(|prompts| prompts.answered),
             "unanswered": unanswered, "prompts_with_dropped_exemplars": dropped, "cut_prompts": cut,
         })
         .to_string();
@@ -38,6 +31,13 @@ pub(super) fn table(
     for (number, what) in rare.into_iter().filter(|(number, _)| *number > 0) {
         let _ = writeln!(text, "{:>9}  {what}", count(number));
     }
+    let unstopped = results.prompts.iter().filter(|one| one.unstopped && one.suite == "lmentry");
+    for Prompts { model, .. } in unstopped {
+        let _ = writeln!(
+            text,
+            "lmentry: replies of `{model}` end with their first sentence, since it does not stop by itself"
+        );
+    }
     let (run, program) = (folder.display(), program());
     text + &format!(
         "\nevery prompt, answer and score: {run}/answers.jsonl\n\
@@ -45,57 +45,51 @@ pub(super) fn table(
     )
 }
 
-/// A block a suite, a line a part, a column a model.
+/// A block a suite, a line a part, a column a model, in the order asked.
 pub(super) fn means(results: &Results) -> String {
-    let mut text = String::new();
-    let mut suites: Vec<&str> = results.rows.iter().map(|row| row.suite.as_str()).collect();
-    suites.dedup();
-    let mut models: Vec<&str> = Vec::new();
-    for row in &results.rows {
-        if !models.contains(&row.model.as_str()) {
-            models.push(&row.model);
+    let suites = distinct(results.rows.iter().map(|row| row.suite.as_str()));
+    let models = distinct(results.rows.iter().map(|row| row.model.as_str()));
+    suites.into_iter().map(|suite| block(results, suite, &models)).collect()
+}
+
+fn distinct<'t>(names: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
+    let mut found = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
         }
     }
-    suites.sort_unstable();
-    suites.dedup();
-    for suite in suites {
-        let rows: Vec<_> = results.rows.iter().filter(|row| row.suite == suite).collect();
-        let _ = writeln!(text, "{suite}, {} % intervals", 100.0 * results.confidence);
-        let short = models.iter().map(|model| shortened(model, 28));
-        let names: String = short.map(|name| format!("  {name:>28}")).collect();
-        let _ = writeln!(text, "  {:<46}{names}", "");
-        let mut lines: Vec<(&Part, &str)> = Vec::new();
-        for row in rows.iter().filter(|row| is_shown(row, &rows)) {
-            if !lines.contains(&(&row.part, &row.metric)) {
-                lines.push((&row.part, &row.metric));
-            }
+    found
+}
+
+fn block(results: &Results, suite: &str, models: &[&str]) -> String {
+    let rows: Vec<_> = results.rows.iter().filter(|row| row.suite == suite).collect();
+    let mut text = format!("{suite}, {} % intervals\n", 100.0 * results.confidence);
+    let names = models.iter().map(|model| format!("  {:>28}", shortened(model, 28)));
+    let _ = writeln!(text, "  {:<46}{}", "", names.collect::<String>());
+    let mut lines: Vec<(&Part, &str)> = Vec::new();
+    for row in rows.iter().filter(|row| is_shown(row, &rows)) {
+        if !lines.contains(&(&row.part, &row.metric)) {
+            lines.push((&row.part, &row.metric));
         }
-        for (part, metric) in lines {
-            let cells = models.iter().map(|model| {
-                let of =
-                    |row: &&&Row| row.model == *model && row.part == *part && row.metric == metric;
-                rows.iter().find(of).map_or_else(|| "–".to_owned(), |row| cell(row))
-            });
-            let cells: String = cells.map(|cell| format!("  {cell:>28}")).collect();
-            let name = match part {
-                Part::Suite => "all".to_owned(),
-                Part::Category(name) | Part::Task(name) => format!("  {}", shortened(name, 30)),
-            };
-            let _ = writeln!(text, "  {name:<34}{metric:<12}{cells}");
-        }
-        let summaries = results.summaries.iter().filter(|summary| summary.suite == suite);
-        for summary in summaries {
-            let _ = writeln!(
-                text,
-                "  {:<34}{:<12}  {:>28}",
-                summary.metric,
-                "",
-                format!("{:.2}  ({})", summary.value, shortened(&summary.model, 16))
-            );
-        }
-        text.push('\n');
     }
-    text
+    for (part, metric) in lines {
+        let cells = models.iter().map(|model| {
+            let of = |row: &&&Row| row.model == *model && row.part == *part && row.metric == metric;
+            let cell = rows.iter().find(of).map_or_else(|| "–".to_owned(), |row| cell(row));
+            format!("  {cell:>28}")
+        });
+        let name = match part {
+            Part::Suite => "all".to_owned(),
+            Part::Category(name) | Part::Task(name) => format!("  {}", shortened(name, 30)),
+        };
+        let _ = writeln!(text, "  {name:<34}{metric:<12}{}", cells.collect::<String>());
+    }
+    for summary in results.summaries.iter().filter(|summary| summary.suite == suite) {
+        let value = format!("{:.2}  ({})", summary.value, shortened(&summary.model, 16));
+        let _ = writeln!(text, "  {:<34}{:<12}  {value:>28}", summary.metric, "");
+    }
+    text + "\n"
 }
 
 /// The whole in every metric; below it the categories, or the tasks where there are none, in the metric
@@ -111,15 +105,19 @@ fn is_shown(row: &Row, rows: &[&Row]) -> bool {
 
 fn cell(row: &Row) -> String {
     let left = if row.unanswered > 0 { format!(" -{}", row.unanswered) } else { String::new() };
-    format!("{:.1} [{:.1}, {:.1}] n={}{left}", row.percent, row.low, row.high, row.n)
+    format!("{} n={}{left}", row.told(), row.n)
 }
 
 /// How much better each model is than those before it, on whole suites.
 fn differences(results: &Results) -> String {
     let whole = results.differences.iter().filter(|difference| difference.part == Part::Suite);
     let lines = whole.map(|difference| {
-        let Difference { suite, metric, first, second, points, low, high, .. } = difference;
-        let clear = if difference.is_clear() { "" } else { ", which may be chance" };
+        let Difference { suite, metric, first, second, points, low, high, n, .. } = difference;
+        let clear = match difference.is_clear() {
+            true => "",
+            false if *n < FEWEST_FOR_CLEAR => ", of too few questions to be clear",
+            false => ", which may be chance",
+        };
         format!(
             "{suite} {metric}: {} is {points:+.1} [{low:+.1}, {high:+.1}] to {}{clear}\n",
             shortened(second, 40),
@@ -156,9 +154,10 @@ mod tests {
             is_headline,
             n: 10,
             unanswered: usize::from(model == "b"),
-            percent: 30.0,
-            low: 10.0,
-            high: 50.0,
+            tasks: None,
+            percent: Some(30.0),
+            low: Some(10.0),
+            high: Some(50.0),
         }
     }
 
