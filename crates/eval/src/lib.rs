@@ -20,11 +20,13 @@ mod gsm8k;
 mod held_out;
 mod interval;
 mod judge;
+mod judge_config;
 pub mod lmentry;
 mod mgsm;
 mod mmlu;
 mod paraphrase;
 mod predictions;
+mod rating;
 mod results;
 mod runner;
 mod suite;
@@ -35,11 +37,13 @@ mod text_scores;
 mod tiny;
 mod tydiqa;
 mod user_oriented;
+mod vicuna;
 
 pub use alpaca_eval::{Annotation, WinRate, read_annotations, win_rate, win_rates_by_dataset};
 pub use bbh::Bbh;
 pub use chain_of_thought::{majority, reasoned_answer};
 pub use config::{EvalConfig, Metric};
+pub use consult::{Exchange, Judge, NoOpinion};
 pub use error::{Error, Result};
 pub use evaluation_config::EvaluationConfig;
 pub use exact_match::{Answer, ExactMatch, exact_match};
@@ -47,14 +51,17 @@ pub use gsm8k::Gsm8k;
 pub use held_out::{Loss, held_out_loss};
 pub use interval::{Bootstrap, Estimate};
 pub use judge::{
-    JudgeAgreement, JudgeForm, Judgement, NoOpinion, Opinion, Orders, Pair, Review, Totals,
-    Verdict, VicunaQuestion, judge, judge_agreement, pairs, parse_scores, parse_verdict,
-    read_answers, read_questions, read_reviews, totals,
+    Agreement, AnswerOf, Contest, Contestant, Contested, JudgeAgreement, JudgeForm, Judgement,
+    Opinion, Orders, Pair, Review, Totals, Verdict, VicunaQuestion, both_verdicts, contest,
+    contests, judge, parse_scores, parse_verdict, read_contestants, read_questions, read_reviews,
+    totals,
 };
+pub use judge_config::JudgeConfig;
 pub use mgsm::Mgsm;
 pub use mmlu::Mmlu;
 pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use predictions::Predictions;
+pub use rating::{Rated, Rating, Ratings, both_ratings, rate, ratings};
 pub use results::{Difference, Part, Results, Row, Scored, Summary};
 pub use runner::{Answered, Asking, Outcome, Ruler, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
@@ -62,4 +69,5 @@ pub use super_ni::SuperNi;
 pub use task::{Example, Mean, Question, Scores, Task};
 pub use text_scores::text_scores;
 pub use tydiqa::TydiQa;
-pub use user_oriented::{Rated, Rating, UserOriented, rate};
+pub use user_oriented::UserOriented;
+pub use vicuna::Vicuna;

@@ -1,6 +1,6 @@
 //! The suites by name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::bbh::Bbh;
 use crate::gsm8k::Gsm8k;
@@ -10,6 +10,7 @@ use crate::mmlu::Mmlu;
 use crate::super_ni::SuperNi;
 use crate::tydiqa::TydiQa;
 use crate::user_oriented::UserOriented;
+use crate::vicuna::Vicuna;
 use crate::{Error, Result, Task};
 
 /// What is wanted of a suite.
@@ -19,6 +20,8 @@ pub struct SuiteOptions {
     pub shots: Option<usize>,
     /// One of its tasks. Default: all.
     pub task: Option<String>,
+    /// More wordings of each task's definition, for suites that have definitions: a file.
+    pub paraphrases: Option<PathBuf>,
     /// Every example, where the rule takes the first of each task only.
     pub whole: bool,
 }
@@ -43,7 +46,7 @@ impl SuiteOptions {
 type Open = fn(&Path, &SuiteOptions) -> Result<Box<dyn Task>>;
 
 /// Every suite, and what it asks.
-const SUITES: [(&str, &str, Open); 10] = [
+const SUITES: [(&str, &str, Open); 11] = [
     (
         "super_ni",
         "Super-NaturalInstructions: definition and 2 positive examples",
@@ -87,6 +90,9 @@ const SUITES: [(&str, &str, Open); 10] = [
             Ok(Box::new(TydiQa::open(data, options.task.as_deref(), shots)?))
         },
     ),
+    ("vicuna", "80 open questions in 9 categories, for `albacore eval judge`", |data, options| {
+        Ok(Box::new(Vicuna::open(data, options)?))
+    }),
 ];
 
 /// The suites, each with what it asks.
