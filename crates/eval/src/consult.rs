@@ -63,6 +63,7 @@ pub(crate) struct Asked {
 }
 
 /// What came of a question.
+#[derive(Clone)]
 pub(crate) struct Heard<T> {
     pub(crate) exchange: Exchange,
     pub(crate) found: Result<T, NoOpinion>,

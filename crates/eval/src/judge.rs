@@ -193,15 +193,13 @@ pub fn judge(
     };
     let heard = consult(judge, journal, asked.collect(), statistics, read)?;
     Ok(heard.map(|heard| {
-        let mut heard = heard.into_iter();
-        let judgement = |pair: &Pair| {
-            let of_pair = heard.by_ref().take(orders.len());
-            let (opinions, exchanges) =
-                of_pair.map(|Heard { exchange, found }| (found, exchange)).unzip();
-            let (id, category) = (pair.id.clone(), pair.category.clone());
-            Judgement { id, category, opinions, exchanges }
+        let judgement = |(pair, of_pair): (&Pair, &[Heard<Opinion>])| Judgement {
+            id: pair.id.clone(),
+            category: pair.category.clone(),
+            opinions: of_pair.iter().map(|heard| heard.found.clone()).collect(),
+            exchanges: of_pair.iter().map(|heard| heard.exchange.clone()).collect(),
         };
-        pairs.iter().map(judgement).collect()
+        pairs.iter().zip(heard.chunks_exact(orders.len())).map(judgement).collect()
     }))
 }
 

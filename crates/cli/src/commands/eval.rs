@@ -1,9 +1,15 @@
 //! `albacore eval`: models on the benchmarks of the papers, side by side.
 
+mod bench;
 mod files;
+mod held_out;
+mod judge;
+mod published;
+mod rate;
 mod ruler;
 mod score;
 mod told;
+mod told_judged;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -38,8 +44,14 @@ use ruler::{LocalRuler, ServerRuler};
 /// Refused if the config, a model, a suite or the run cannot be used; fails if a model answers nothing
 /// more or a file cannot be written.
 pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
-    if let Some(EvalAction::Score(options)) = &options.action {
-        return score::run(options, seed, terminal);
+    match &options.action {
+        Some(EvalAction::Score(options)) => return score::run(options, seed, terminal),
+        Some(EvalAction::Judge(options)) => return judge::run(options, seed, device, terminal),
+        Some(EvalAction::Rate(options)) => return rate::run(options, seed, device, terminal),
+        Some(EvalAction::HeldOut(options)) => {
+            return held_out::run(options, seed, device, terminal);
+        }
+        None => {}
     }
     let options = options.models.as_ref().expect("clap wants models or an action");
     let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed)?;
@@ -82,7 +94,12 @@ struct Suite {
 
 /// Opens the suites, all of them or none.
 fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
-    let wanted = SuiteOptions { shots: config.evaluation.shots, ..SuiteOptions::default() };
+    let settings = &config.evaluation;
+    let wanted = SuiteOptions {
+        shots: settings.shots,
+        paraphrases: settings.paraphrases.clone(),
+        ..SuiteOptions::default()
+    };
     let mut suites = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &options.suites {

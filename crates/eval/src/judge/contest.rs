@@ -48,10 +48,12 @@ pub fn contests(
     questions: Option<&[VicunaQuestion]>,
     limit: Option<usize>,
 ) -> Result<Vec<Contest>> {
-    let [first, others @ ..] = contestants else { return Err(few(0)) };
-    if others.is_empty() {
-        return Err(few(1));
-    }
+    let [first, _, ..] = contestants else {
+        return Err(Error::Judging {
+            message: "there are answers of one model, wanted at least two to compare".into(),
+            hint: "name a second file of answers".into(),
+        });
+    };
     for (number, contestant) in contestants.iter().enumerate() {
         if contestants[..number].iter().any(|other| other.name == contestant.name) {
             return Err(Error::Judging {
@@ -105,13 +107,6 @@ pub fn contests(
         contest
     };
     Ok(places.map(contest).collect())
-}
-
-fn few(count: usize) -> Error {
-    Error::Judging {
-        message: format!("there are answers of {count} models, wanted at least 2 to compare"),
-        hint: "name a second file of answers".into(),
-    }
 }
 
 /// A question, wherever it is written.
@@ -213,7 +208,7 @@ mod tests {
         let one = contestant("a", &[("1", Some("x")), ("2", Some("x"))]);
         assert_eq!(
             told(&[one.clone()]),
-            "there are answers of 1 models, wanted at least 2 to compare"
+            "there are answers of one model, wanted at least two to compare"
         );
         assert_eq!(told(&[one.clone(), one.clone()]), "two files hold answers of `a`");
         let other = contestant("b", &[("3", Some("x"))]);
