@@ -3,6 +3,7 @@
 mod config;
 mod data;
 mod eval;
+mod judge;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,7 +16,8 @@ pub use config::{ConfigOf, ShowConfig};
 pub use data::{
     Bootstrap, CheckSeeds, Drawn, Filter, Mixture, Rank, Report, Seeds, SeedsAction, Stage, Tuna,
 };
-pub use eval::{Eval, EvalAction, EvalModels, ScorePredictions};
+pub use eval::{Eval, EvalAction, EvalModels, HeldOutRecords, ScorePredictions};
+pub use judge::{JudgeAnswers, JudgedBy, RateAnswers};
 
 /// Everything that was typed after `albacore`.
 #[derive(Debug, Parser)]

@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod evaluation;
+mod judging;
 mod load;
 mod model;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{Bootstrap, WriterConfig};
 pub use evaluation::Evaluation;
+pub use judging::Judging;
 pub use load::Settings;
 pub use model::{Init, ModelConfig};
 pub use rank::Rank;

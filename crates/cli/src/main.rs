@@ -17,6 +17,7 @@ mod diagnose;
 mod evaluator;
 mod failure;
 mod hub;
+mod judged;
 mod loaded;
 mod local_model;
 mod model_folder;

@@ -15,6 +15,7 @@ pub mod data_run;
 pub mod evaluation;
 mod histogram;
 mod intervals;
+pub mod judging;
 mod lines;
 mod samples;
 mod sunburst;

@@ -91,6 +91,14 @@ pub enum Error {
         /// What is missing, what is too much, what stands there twice.
         problems: Vec<String>,
     },
+    /// Answers cannot be judged.
+    #[error("{message}")]
+    Judging {
+        /// What was found and wanted.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// The model can answer nothing more.
     #[error("`{model}` answers no more: {reason}")]
     Stopped {
@@ -117,6 +125,7 @@ impl Error {
             Self::Predictions { .. } => Some(
                 "a line is {\"id\", \"prediction\"}, one for every example and no other".into(),
             ),
+            Self::Judging { hint, .. } => Some(hint.clone()),
             Self::Stopped { hint, .. } => hint.clone(),
             Self::Data(error) => error.hint(),
             Self::Model(error) => error.hint(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Unexpected, Visitor};
@@ -106,6 +107,10 @@ pub struct EvaluationConfig {
     /// Questions that run together. Default 16 on the CPU, 64 on a GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
+    /// `super_ni`: a file of more wordings of each task's definition, lines `{task, definitions}`. Each instance is
+    /// asked under all of them, and how far the scores spread is told. Default: its own definition only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paraphrases: Option<PathBuf>,
     /// Times that the questions are drawn anew for the intervals. Default 1,000. More make their ends
     /// steadier.
     pub resamples: usize,
@@ -123,6 +128,7 @@ impl Default for EvaluationConfig {
             max_new_tokens: None,
             lmentry_cut: LmentryCut::Auto,
             concurrency: None,
+            paraphrases: None,
             resamples: 1000,
             confidence: 0.95,
         }

@@ -12,21 +12,25 @@
 //! - A request that failed and a reply without a verdict are counted, and are no judgement.
 
 mod agreement;
+mod contest;
+mod contestants;
 mod prompts;
 mod reply;
 mod totals;
 mod vicuna;
 
-use albacore_data::{Journal, LanguageModel, NoCompletion};
+use albacore_data::{Journal, Statistics};
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{JudgeAgreement, judge_agreement};
+pub use agreement::{Agreement, JudgeAgreement, both_verdicts};
+pub use contest::{Contest, Contested, contest, contests};
+pub use contestants::{AnswerOf, Contestant, read_contestants};
 pub use reply::{parse_scores, parse_verdict};
 pub use totals::{Totals, totals};
-pub use vicuna::{Review, VicunaQuestion, pairs, read_answers, read_questions, read_reviews};
+pub use vicuna::{Review, VicunaQuestion, read_questions, read_reviews};
 
 use crate::Result;
-use crate::consult::{consult, question};
+use crate::consult::{Asked, Exchange, Heard, Judge, NoOpinion, consult};
 
 /// A question and two answers to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +122,6 @@ pub struct Opinion {
     pub scores: Option<[f64; 2]>,
 }
 
-/// Why there is no opinion.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NoOpinion {
-    /// The judge did not answer.
-    Failed(NoCompletion),
-    /// The reply holds no verdict.
-    Unclear(String),
-}
-
 /// What a judge said of one pair, order by order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
@@ -136,13 +131,15 @@ pub struct Judgement {
     pub category: String,
     /// One or two.
     pub opinions: Vec<std::result::Result<Opinion, NoOpinion>>,
+    /// What was said, order by order; nothing for what stands in a published review.
+    pub exchanges: Vec<Exchange>,
 }
 
 impl Judgement {
     /// From scores that stand in a published review.
     pub fn from_scores(id: String, category: String, scores: [f64; 2]) -> Self {
         let opinion = Opinion { verdict: Verdict::of(scores), scores: Some(scores) };
-        Self { id, category, opinions: vec![Ok(opinion)] }
+        Self { id, category, opinions: vec![Ok(opinion)], exchanges: Vec::new() }
     }
 
     /// Which answer is better, all in all. `None` where an opinion is missing.
@@ -170,40 +167,50 @@ impl Judgement {
     }
 }
 
-/// Has a judge compare the answers of every pair; what `journal` knows is not asked again.
+/// Has a judge compare the answers of every pair; what `journal` knows is not asked again. `None` if it was
+/// stopped before the end.
 ///
 /// # Errors
-/// If the journal cannot be used, or has other pairs judged.
+/// If the journal cannot be used, or the judge can answer nothing more.
 pub fn judge(
-    judge: &dyn LanguageModel,
+    judge: &Judge<'_>,
     journal: &mut Journal,
+    name: &str,
     pairs: &[Pair],
-    form: JudgeForm,
-    orders: Orders,
-) -> Result<Vec<Judgement>> {
-    let exchanged: &[bool] = match orders {
-        Orders::Both => &[false, true],
-        Orders::One => &[false],
-    };
-    let shown = pairs.iter().flat_map(|pair| exchanged.iter().map(move |&order| (pair, order)));
-    let requests = shown.clone().map(|(pair, is_exchanged)| {
-        let order = if is_exchanged { "exchanged" } else { "as it is" };
+    statistics: &mut Statistics,
+) -> Result<Option<Vec<Judgement>>> {
+    let (form, orders) = (judge.config.form, judge.config.orders.shown());
+    let shown = pairs.iter().flat_map(|pair| orders.iter().map(move |&order| (pair, order)));
+    let asked = shown.map(|(pair, is_exchanged)| {
+        let order = if is_exchanged { "exchanged" } else { "as_it_is" };
         let (system, user) = prompts::prompt(pair, form, is_exchanged);
-        (format!("{} {order}", pair.id), question(system, user))
+        Asked { key: format!("{name}/{}/{order}", pair.id), system, user }
     });
-    let replies = consult(judge, journal, requests.collect())?;
-    let opinions = shown.zip(replies).map(|((_, is_exchanged), reply)| {
-        let text = reply.map_err(NoOpinion::Failed)?.text;
-        let opinion = reply::opinion(&text, form).ok_or(NoOpinion::Unclear(text))?;
-        Ok(if is_exchanged { opinion.exchanged() } else { opinion })
-    });
-    let mut opinions = opinions;
-    let judgement = |pair: &Pair| Judgement {
-        id: pair.id.clone(),
-        category: pair.category.clone(),
-        opinions: opinions.by_ref().take(exchanged.len()).collect(),
+    let read = |number: usize, reply: &str| {
+        let opinion = reply::opinion(reply, form)?;
+        let is_exchanged = orders[number % orders.len()];
+        Some(if is_exchanged { opinion.exchanged() } else { opinion })
     };
-    Ok(pairs.iter().map(judgement).collect())
+    let heard = consult(judge, journal, asked.collect(), statistics, read)?;
+    Ok(heard.map(|heard| {
+        let judgement = |(pair, of_pair): (&Pair, &[Heard<Opinion>])| Judgement {
+            id: pair.id.clone(),
+            category: pair.category.clone(),
+            opinions: of_pair.iter().map(|heard| heard.found.clone()).collect(),
+            exchanges: of_pair.iter().map(|heard| heard.exchange.clone()).collect(),
+        };
+        pairs.iter().zip(heard.chunks_exact(orders.len())).map(judgement).collect()
+    }))
+}
+
+impl Orders {
+    /// Whether the answers are exchanged, order by order.
+    fn shown(self) -> &'static [bool] {
+        match self {
+            Self::Both => &[false, true],
+            Self::One => &[false],
+        }
+    }
 }
 
 impl Opinion {
@@ -218,10 +225,11 @@ mod tests {
     use std::ops::ControlFlow;
 
     use albacore_data::{
-        Completion, CompletionRequest, Effort, FinishReason, OnReply, Prompt, Usage,
+        Completion, CompletionRequest, Effort, FinishReason, LanguageModel, OnReply, Prompt, Usage,
     };
 
     use super::*;
+    use crate::JudgeConfig;
 
     /// Prefers the longer answer, and between equals the one that it is shown first.
     struct ByLength;
@@ -277,7 +285,24 @@ mod tests {
             pair("2", ["Wet.", "Dry."]),
             pair("3", ["", "Drops"]),
         ];
-        judge(&ByLength, &mut journal, &pairs, JudgeForm::Scores, orders).unwrap()
+        let config = JudgeConfig { orders, ..JudgeConfig::default() };
+        let judging = Judge {
+            model: &ByLength,
+            chats: true,
+            config: &config,
+            seed: 0,
+            stop: &|| false,
+            progress: &|_, _| {},
+        };
+        let mut took = Statistics::default();
+        let judged = judge(&judging, &mut journal, "a, b", &pairs, &mut took).unwrap().unwrap();
+        let requests = if orders == Orders::Both { 6 } else { 3 };
+        // What cannot be read is asked once more.
+        assert_eq!(took.answers, requests + 1);
+        // Again: the same, and nothing is asked.
+        let again = judge(&judging, &mut journal, "a, b", &pairs, &mut took).unwrap().unwrap();
+        assert_eq!((again, journal.len() as u64), (judged.clone(), requests + 1));
+        judged
     }
 
     #[test]
@@ -290,9 +315,8 @@ mod tests {
         assert!(judged[1].depends_on_order() && !judged[0].depends_on_order());
         // Of the third one order has no verdict: there is none.
         assert_eq!((judged[2].verdict(), judged[2].scores()), (None, None));
-        assert!(
-            matches!(&judged[2].opinions[0], Err(NoOpinion::Unclear(said)) if said == "I cannot say")
-        );
+        assert_eq!(judged[2].opinions[0], Err(NoOpinion::Unclear));
+        assert_eq!(judged[2].exchanges[0].replies, ["I cannot say", "I cannot say"]);
     }
 
     #[test]

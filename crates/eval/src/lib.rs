@@ -21,11 +21,13 @@ mod gsm8k;
 mod held_out;
 mod interval;
 mod judge;
+mod judge_config;
 pub mod lmentry;
 mod mgsm;
 mod mmlu;
 mod paraphrase;
 mod predictions;
+mod rating;
 mod results;
 mod runner;
 mod suite;
@@ -37,11 +39,13 @@ mod text_scores;
 mod tiny;
 mod tydiqa;
 mod user_oriented;
+mod vicuna;
 
 pub use alpaca_eval::{Annotation, WinRate, read_annotations, win_rate, win_rates_by_dataset};
 pub use bbh::Bbh;
 pub use chain_of_thought::{majority, reasoned_answer};
 pub use config::{EvalConfig, Metric};
+pub use consult::{Exchange, Judge, NoOpinion};
 pub use error::{Error, Result};
 pub use evaluation_config::{EvaluationConfig, LmentryCut, Shots};
 pub use exact_match::{Answer, ExactMatch, exact_match};
@@ -49,14 +53,17 @@ pub use gsm8k::Gsm8k;
 pub use held_out::{Loss, held_out_loss};
 pub use interval::{Bootstrap, Estimate, FEWEST_FOR_CLEAR};
 pub use judge::{
-    JudgeAgreement, JudgeForm, Judgement, NoOpinion, Opinion, Orders, Pair, Review, Totals,
-    Verdict, VicunaQuestion, judge, judge_agreement, pairs, parse_scores, parse_verdict,
-    read_answers, read_questions, read_reviews, totals,
+    Agreement, AnswerOf, Contest, Contestant, Contested, JudgeAgreement, JudgeForm, Judgement,
+    Opinion, Orders, Pair, Review, Totals, Verdict, VicunaQuestion, both_verdicts, contest,
+    contests, judge, parse_scores, parse_verdict, read_contestants, read_questions, read_reviews,
+    totals,
 };
+pub use judge_config::JudgeConfig;
 pub use mgsm::Mgsm;
 pub use mmlu::Mmlu;
 pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use predictions::Predictions;
+pub use rating::{Rated, Rating, Ratings, both_ratings, rate, ratings};
 pub use results::{Difference, Part, Prompts, Results, Row, Scored, Summary};
 pub use runner::{Answered, Asking, Outcome, Ruler, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
@@ -65,4 +72,5 @@ pub use task::{Example, Mean, Question, Scores, Task};
 pub use terms::{SuiteTerms, Terms};
 pub use text_scores::text_scores;
 pub use tydiqa::TydiQa;
-pub use user_oriented::{Rated, Rating, UserOriented, rate};
+pub use user_oriented::UserOriented;
+pub use vicuna::Vicuna;

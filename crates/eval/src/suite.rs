@@ -1,7 +1,7 @@
 //! The suites by name.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::bbh::Bbh;
 use crate::gsm8k::Gsm8k;
@@ -11,6 +11,7 @@ use crate::mmlu::Mmlu;
 use crate::super_ni::SuperNi;
 use crate::tydiqa::TydiQa;
 use crate::user_oriented::UserOriented;
+use crate::vicuna::Vicuna;
 use crate::{Error, Example, Result, Task};
 
 /// What is wanted of a suite.
@@ -20,6 +21,8 @@ pub struct SuiteOptions {
     pub shots: Option<usize>,
     /// Some of its tasks. Default: all.
     pub tasks: Vec<String>,
+    /// More wordings of each task's definition, for suites that have definitions: a file.
+    pub paraphrases: Option<PathBuf>,
     /// Every example, where the rule takes the first of each task only.
     pub whole: bool,
 }
@@ -47,7 +50,7 @@ impl SuiteOptions {
 type Open = fn(&Path, &SuiteOptions) -> Result<Box<dyn Task>>;
 
 /// Every suite, and what it asks.
-const SUITES: [(&str, &str, Open); 10] = [
+const SUITES: [(&str, &str, Open); 11] = [
     (
         "super_ni",
         "Super-NaturalInstructions: definition and 2 positive examples",
@@ -88,6 +91,9 @@ const SUITES: [(&str, &str, Open); 10] = [
         "TyDi QA, gold passages in 8 languages, 1 exemplar; English by `tydiqa/english`",
         |data, options| Ok(Box::new(TydiQa::open(data, options)?)),
     ),
+    ("vicuna", "80 open questions in 9 categories, for `albacore eval judge`", |data, options| {
+        Ok(Box::new(Vicuna::open(data, options)?))
+    }),
 ];
 
 /// The suites, each with what it asks.

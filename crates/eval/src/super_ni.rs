@@ -8,8 +8,12 @@
 //!   positive examples, as far as all fits 1,024 tokens; what is longer without any is cut.
 //! - Score: the best over the references. Exact match after lower case, without punctuation, blanks
 //!   collapsed; F of ROUGE-L with stemming. The suite's number is the mean of its instances.
+//! - With `evaluation.paraphrases`, each instance is asked under several wordings of its definition.
 //! - A category is told by one of the two: see [`headline`](Task::headline).
 
+mod paraphrases;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +55,8 @@ const EXACT: [&str; 6] = [
 #[derive(Debug)]
 pub struct SuperNi {
     examples: Vec<Example>,
+    /// Under which wording of its definition each is asked, from 0.
+    wordings: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -91,11 +97,15 @@ impl SuperNi {
     /// If files are missing or malformed, or an instance has no answer.
     pub fn open(data: &Path, options: &SuiteOptions) -> Result<Self> {
         let (folder, tasks) = tasks(data)?;
-        let mut examples = Vec::new();
+        let paraphrases = options.paraphrases.as_deref().map(paraphrases::read).transpose()?;
+        let (mut examples, mut wordings, mut reworded) = (Vec::new(), Vec::new(), 0);
         for task in options.chosen("super_ni", &folder, tasks)? {
             let path = folder.join(format!("{task}.json"));
             let file: File = json(&path)?;
-            let head = definition(&file.definition);
+            let more =
+                paraphrases.as_ref().map(|all| all.get(&task).map_or(&[][..], Vec::as_slice));
+            reworded += usize::from(more.is_some_and(|more| !more.is_empty()));
+            let heads = definitions(&file.definition, more);
             let shots = file.positive.iter().take(options.shots.unwrap_or(2));
             let shots: Arc<[_]> =
                 (1..).zip(shots).map(|(number, shot)| positive(number, shot)).collect();
@@ -106,17 +116,25 @@ impl SuperNi {
                     return Err(Error::malformed(path.display(), message));
                 }
                 let tail = format!("{}Output: ", asked(&input));
-                let (head, shots) = (head.clone(), shots.clone());
-                examples.push(Example {
-                    id,
-                    task: task.clone(),
-                    category: file.categories.first().cloned().unwrap_or_default(),
-                    question: Question { head, shots, tail, options: Vec::new() },
-                    references: output,
-                });
+                for (wording, head) in heads.iter().enumerate() {
+                    let (head, shots, tail) = (head.clone(), shots.clone(), tail.clone());
+                    wordings.push(wording);
+                    examples.push(Example {
+                        id: paraphrases::id(&id, wording),
+                        task: task.clone(),
+                        category: file.categories.first().cloned().unwrap_or_default(),
+                        question: Question { head, shots, tail, options: Vec::new() },
+                        references: output.clone(),
+                    });
+                }
             }
         }
-        Ok(Self { examples })
+        match &options.paraphrases {
+            Some(path) if reworded == 0 => {
+                Err(Error::malformed(path.display(), "it rewords none of the tasks that are asked"))
+            }
+            _ => Ok(Self { examples, wordings }),
+        }
     }
 }
 
@@ -156,12 +174,16 @@ fn ended(text: String) -> String {
     if text.ends_with(|last: char| last.is_ascii_punctuation()) { text } else { text + "." }
 }
 
-fn definition(definition: &Definition) -> String {
-    let text = match definition {
-        Definition::One(text) => text.as_str(),
-        Definition::Several(texts) => texts.first().map_or("", String::as_str),
+/// The task's definition as it is asked; with `more` wordings, all that the task has and these.
+fn definitions(own: &Definition, more: Option<&[String]>) -> Vec<String> {
+    let own = match own {
+        Definition::One(text) => std::slice::from_ref(text),
+        Definition::Several(texts) => texts.as_slice(),
     };
-    ended(format!("Definition: {}", text.trim())) + "\n\n"
+    let first = own.first().map_or("", String::as_str);
+    let others = more.map(|more| own.iter().skip(1).chain(more).map(String::as_str));
+    let all = std::iter::once(first).chain(others.into_iter().flatten());
+    all.map(|text| ended(format!("Definition: {}", text.trim())) + "\n\n").collect()
 }
 
 fn positive(number: usize, Positive { input, output }: &Positive) -> String {
@@ -197,6 +219,11 @@ impl Task for SuperNi {
 
     fn most_prompt_tokens(&self) -> Option<usize> {
         Some(1024)
+    }
+
+    fn summary(&self, scored: &BTreeMap<usize, Scores>) -> BTreeMap<String, f64> {
+        let headline = |category: &str| self.headline(category);
+        paraphrases::robustness(&self.examples, &self.wordings, scored, headline)
     }
 }
 
@@ -244,6 +271,36 @@ mod tests {
         assert_eq!(open(&SuiteOptions::default()).examples().len(), 102);
         let whole = SuiteOptions { whole: true, ..SuiteOptions::default() };
         assert_eq!(open(&whole).examples().len(), 105);
+    }
+
+    #[test]
+    fn each_instance_is_asked_under_every_wording_of_its_definition() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "{\"task\": \"task2_who\", \"definitions\": [\"Name it\"]}\n")
+            .unwrap();
+        let paraphrases = Some(file.path().to_owned());
+        let suite = open(&SuiteOptions { paraphrases, ..SuiteOptions::default() });
+        let last: Vec<_> = suite.examples()[100..].iter().collect();
+        let ids: Vec<_> = last.iter().map(|example| &*example.id).collect();
+        assert_eq!(ids, ["t-0", "t-0 wording 2", "t-1", "t-1 wording 2"]);
+        assert_eq!(last[1].question.head, "Definition: Name it.\n\n");
+        assert_eq!(
+            (&last[1].question.tail, &last[1].references),
+            (&last[0].question.tail, &last[0].references)
+        );
+        let right =
+            |number: usize| (number, suite.score(number, if number == 103 { "" } else { "dogs" }));
+        let summary = suite.summary(&(100..104).map(right).collect());
+        // Two instances, of which the second is right under one of two wordings.
+        assert_eq!([summary["wordings_mean"], summary["wordings_steady"]], [75.0, 50.0]);
+        fs::write(file.path(), "{\"task\": \"task3\", \"definitions\": [\"Name it\"]}\n").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("task1_what.json"), task(1)).unwrap();
+        let paraphrases = Some(file.path().to_owned());
+        let error =
+            SuperNi::open(folder.path(), &SuiteOptions { paraphrases, ..SuiteOptions::default() });
+        let error = error.unwrap_err().to_string();
+        assert!(error.ends_with("it rewords none of the tasks that are asked"), "{error}");
     }
 
     #[test]

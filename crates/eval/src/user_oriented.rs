@@ -1,20 +1,19 @@
-//! The 252 user-oriented tasks of Self-Instruct: ROUGE-L, and ratings from A to D by a judge.
+//! The 252 user-oriented tasks of Self-Instruct, by ROUGE-L.
 //!
 //! - Layout: `user_oriented_instructions.jsonl`, a line `{id, motivation_app, instruction, instances: [{input,
 //!   output}]}`. The category is the application that a task was thought of for.
 //! - Asked, as published: the instruction; below a blank line `Input: ` and the input, where there is one;
 //!   `Output:` on a line of its own.
 //! - Score: the F of ROUGE-L over stems; the published study has people rate the answers instead, by
-//!   four letters. A judge is asked for one of these letters.
+//!   four letters: [`rate`](crate::rate) asks a judge for them.
 //!
 //! The authors ask that these tasks never be trained on.
 
 use std::path::Path;
 
-use albacore_data::{Decoding, Journal, LanguageModel, NoCompletion};
+use albacore_data::Decoding;
 use serde::Deserialize;
 
-use crate::consult::{consult, question};
 use crate::folder::{Home, json_lines};
 use crate::{Error, Example, Question, Result, Scores, Task, text_scores};
 
@@ -104,83 +103,6 @@ impl Task for UserOriented {
     }
 }
 
-/// How good an answer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rating {
-    /// Correct and satisfying.
-    A,
-    /// Acceptable, with minor errors.
-    B,
-    /// Understands the task, but has significant errors.
-    C,
-    /// Irrelevant or invalid.
-    D,
-}
-
-impl Rating {
-    /// All of them, the best first.
-    pub const ALL: [Self; 4] = [Self::A, Self::B, Self::C, Self::D];
-
-    /// The rating that a judge's reply gives: the letter that follows the last `Rating`, else the last one that
-    /// stands by itself.
-    ///
-    /// ```
-    /// use albacore_eval::Rating;
-    /// assert_eq!(Rating::parse("A good start, but: Rating: C."), Some(Rating::C));
-    /// assert_eq!(Rating::parse("Rating: B. A good answer."), Some(Rating::B));
-    /// assert_eq!(Rating::parse("Bad"), None);
-    /// ```
-    pub fn parse(reply: &str) -> Option<Self> {
-        let is_it = |word: &str| Self::ALL.into_iter().find(|rating| word == rating.letter());
-        let words = |text: &'_ str| text.split(|c: char| !c.is_alphanumeric()).map(is_it).collect();
-        let behind = reply.rfind("Rating").map(|at| &reply[at..]);
-        let behind: Vec<Option<Self>> = behind.map(words).unwrap_or_default();
-        let all: Vec<Option<Self>> = words(reply);
-        behind.into_iter().flatten().next().or_else(|| all.into_iter().flatten().next_back())
-    }
-
-    fn letter(self) -> &'static str {
-        ["A", "B", "C", "D"][self as usize]
-    }
-}
-
-/// What a judge says of one answer: a rating, a reply that holds none, or no reply at all.
-pub type Rated = std::result::Result<Option<Rating>, NoCompletion>;
-
-/// Has a judge rate one answer to each example; what `journal` knows is not asked again.
-///
-/// # Errors
-/// If the journal cannot be used, or has other answers rated.
-pub fn rate(
-    judge: &dyn LanguageModel,
-    journal: &mut Journal,
-    answered: &[(&Example, &str)],
-) -> Result<Vec<Rated>> {
-    let request = |(example, answer): &(&Example, &str)| {
-        (example.id.clone(), question(SYSTEM, rating_prompt(example, answer)))
-    };
-    let replies = consult(judge, journal, answered.iter().map(request).collect())?;
-    Ok(replies.into_iter().map(|reply| Ok(Rating::parse(&reply?.text))).collect())
-}
-
-const SYSTEM: &str =
-    "You grade how well an assistant carries out instructions. You are strict and fair.";
-
-fn rating_prompt(example: &Example, answer: &str) -> String {
-    let question = example.question.text(0);
-    let reference = example.references.first().map_or("", String::as_str);
-    format!(
-        "[Instruction]\n{question}\n\n[One acceptable answer]\n{reference}\n\n[The assistant's \
-         answer]\n{answer}\n\n\
-         Grade the assistant's answer with one letter.\n\
-         A: it is correct and satisfying.\n\
-         B: it is acceptable, with minor errors or imperfections.\n\
-         C: it takes up the instruction, but has significant errors.\n\
-         D: it is irrelevant or invalid.\n\
-         Give a short reason first, and the letter on a last line of its own, as in `Rating: B`."
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -213,13 +135,5 @@ mod tests {
             error.ends_with("`u1` has no instance, wanted one with input and output"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn the_last_letter_by_itself_is_the_rating() {
-        assert_eq!(Rating::parse("Rating: A"), Some(Rating::A));
-        assert_eq!(Rating::parse("It could be A.\n**D**\n"), Some(Rating::D));
-        assert_eq!(Rating::parse("a b c d"), None);
-        assert!(Rating::A < Rating::D);
     }
 }

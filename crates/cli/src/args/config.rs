@@ -19,6 +19,8 @@ pub enum ConfigOf {
     Tuna,
     /// `eval`.
     Eval,
+    /// `eval judge` and `eval rate`.
+    Judge,
 }
 
 /// `albacore config`.
@@ -29,7 +31,7 @@ pub struct ShowConfig {
     /// The command whose config it is
     #[arg(
         long = "for",
-        value_name = "train|bootstrap|sample|rank|tuna|eval",
+        value_name = "train|bootstrap|sample|rank|tuna|eval|judge",
         default_value = "train",
         hide_possible_values = true
     )]

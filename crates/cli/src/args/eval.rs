@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::PromptStyle;
+use super::judge::{JUDGE_HELP, JudgeAnswers, RATE_HELP, RateAnswers};
+
 /// What the help of `albacore eval` ends with.
 pub(super) const HELP: &str = "Example:\n  albacore eval models/base runs/tuned --suite mmlu,bbh --data benchmarks --limit 50\n  \
         albacore eval score --task gsm8k --data benchmarks --predictions mine.jsonl\n\n\
@@ -17,7 +20,8 @@ pub(super) const HELP: &str = "Example:\n  albacore eval models/base runs/tuned 
         mgsm       the same in 10 languages, reasoned out in each; English is `mgsm/en`\n  \
         lmentry    25 elementary tasks, by patterns; robustness with all 41 files\n  \
         tydiqa     gold passages in 8 languages, 1 exemplar; English is `tydiqa/english`\n  \
-        user_oriented  252 tasks of users (Self-Instruct), by ROUGE-L\n\n\
+        user_oriented  252 tasks of users (Self-Instruct), by ROUGE-L; `eval rate` has a judge rate them\n  \
+        vicuna     80 open questions in 9 categories, for `eval judge`\n\n\
         RUN/answers.jsonl has every prompt, answer and score, RUN/results.json the table; RUN is runs/eval, or as\n\
         the config says. Run the same command again after a stop: it goes on after the last answer.";
 
@@ -40,9 +44,24 @@ pub enum EvalAction {
         after_help = "Example:\n  albacore eval score --task bbh/word_sorting --data benchmarks --predictions mine.jsonl\n\n\
         A line of the predictions is {\"id\", \"prediction\"}, one for every example: the id is its index from 0\n\
         (BBH, GSM8K, MGSM), `subject/index` (MMLU) or the instance's own (Super-NaturalInstructions).\n\
-        Of a suite whose tasks share ids it is `task/id`."
+        Of a suite whose tasks share ids it is `task/id`.\n\
+        Two tasks are judged already and need no --data: `alpaca_eval`, whose annotations give the win rate, and\n\
+        `vicuna`, whose reviews give the totals (by category, if --data holds the questions)."
     )]
     Score(ScorePredictions),
+    /// Have a judge compare the answers of models, two by two
+    #[command(after_help = JUDGE_HELP)]
+    Judge(JudgeAnswers),
+    /// Have a judge rate answers from A to D
+    #[command(after_help = RATE_HELP)]
+    Rate(RateAnswers),
+    /// Loss and perplexity of models on records, and how far they rank answers as their scores do
+    #[command(
+        after_help = "Example:\n  albacore eval held-out models/base runs/tuned --input held_out.jsonl --template alpaca\n\n\
+        The records are as for training; what is learned there is what is measured here, as `[eval]` does during a\n\
+        run. Of `tuna` and `preference` records all answers are read, and pairs whose scores differ are compared."
+    )]
+    HeldOut(HeldOutRecords),
 }
 
 /// Models and what they are asked.
@@ -68,6 +87,20 @@ pub struct EvalModels {
     pub set: Vec<String>,
 }
 
+/// `albacore eval held-out`.
+#[derive(Args, Clone, Debug)]
+pub struct HeldOutRecords {
+    /// Model folders, run folders or hub ids `org/name[@revision]`
+    #[arg(value_name = "MODEL", required = true)]
+    pub models: Vec<String>,
+    /// Records, in any format that training reads; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub input: Vec<PathBuf>,
+    /// How prompts are wrapped [default: chat if the model has a chat template, else none]
+    #[arg(long, value_enum, value_name = "chat|alpaca|none", hide_possible_values = true)]
+    pub template: Option<PromptStyle>,
+}
+
 /// `albacore eval score`.
 #[derive(Args, Clone, Debug)]
 pub struct ScorePredictions {
@@ -76,7 +109,7 @@ pub struct ScorePredictions {
     pub task: String,
     /// The folder with the benchmarks as they are published, or one of them
     #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
     /// The predictions, JSON lines
     #[arg(long, value_name = "F.jsonl")]
     pub predictions: PathBuf,

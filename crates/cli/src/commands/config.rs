@@ -6,7 +6,7 @@ use std::path::Path;
 use albacore_data::FamilyCard;
 
 use crate::args::{ConfigOf, Configured, ShowConfig};
-use crate::config::{Bootstrap, Config, Evaluation, Rank, Recipe, Sample, Settings};
+use crate::config::{Bootstrap, Config, Evaluation, Judging, Rank, Recipe, Sample, Settings};
 use crate::failure::{Failure, Outcome, Refusal, Result};
 use crate::program::program;
 use crate::terminal::Terminal;
@@ -31,6 +31,7 @@ pub fn run(options: &ShowConfig, seed: Option<u64>, terminal: &Terminal) -> Resu
         ConfigOf::Rank => show::<Rank>(options, seed, terminal),
         ConfigOf::Tuna => show::<Recipe>(options, seed, terminal),
         ConfigOf::Eval => show::<Evaluation>(options, seed, terminal),
+        ConfigOf::Judge => show::<Judging>(options, seed, terminal),
     }
 }
 
@@ -60,28 +61,30 @@ fn show<S: Settings>(options: &ShowConfig, seed: Option<u64>, terminal: &Termina
     Ok(Outcome::Done)
 }
 
-/// Commands that their configs have a table of.
-const TABLES: [(&str, ConfigOf); 4] = [
-    ("evaluation", ConfigOf::Eval),
-    ("bootstrap", ConfigOf::Bootstrap),
-    ("sample", ConfigOf::Sample),
-    ("rank", ConfigOf::Rank),
+/// Tables that one kind of config alone has, and what `--for` calls it.
+const TABLES: [(&str, &str, ConfigOf); 5] = [
+    ("evaluation", "eval", ConfigOf::Eval),
+    ("judge", "judge", ConfigOf::Judge),
+    ("bootstrap", "bootstrap", ConfigOf::Bootstrap),
+    ("sample", "sample", ConfigOf::Sample),
+    ("rank", "rank", ConfigOf::Rank),
 ];
 
 /// Says so, if the file is a config of another command than it was read for.
 fn named(failure: Failure, file: &Path, of: ConfigOf) -> Failure {
     let text = fs::read_to_string(file).unwrap_or_default();
     let tables = text.parse::<toml::Table>().unwrap_or_default();
-    let other = TABLES.iter().find(|(table, _)| tables.contains_key(*table));
+    let other = TABLES.iter().find(|(table, ..)| tables.contains_key(*table));
     let (mut problems, other) = match (failure, other) {
         (Failure::Problems(problems), Some(other)) => (problems, other),
         (failure, _) => return failure,
     };
-    let (command, its) = other;
+    let (table, kind, its) = other;
     if *its != of {
         let file = file.display();
-        let message = format!("{file}: a table `{command}` is of a config of `albacore {command}`");
-        let hint = format!("`{} config --for {command} {file}` reads it as one", program());
+        let command = if *its == ConfigOf::Judge { "eval judge" } else { kind };
+        let message = format!("{file}: a table `{table}` is of a config of `albacore {command}`");
+        let hint = format!("`{} config --for {kind} {file}` reads it as one", program());
         problems.push(Refusal::new(message, hint).into());
     }
     Failure::Problems(problems)

@@ -1,11 +1,17 @@
 //! `albacore eval`: models on the benchmarks of the papers, side by side.
 
+mod bench;
 mod files;
+mod held_out;
+mod judge;
 mod models;
+mod published;
+mod rate;
 mod ruler;
 mod score;
 mod suites;
 mod told;
+mod told_judged;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +44,14 @@ use suites::Suite;
 /// nothing is then asked. Fails if a model answers nothing more, after the others were asked and the table is
 /// written, or if a file cannot be written.
 pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Terminal) -> Result {
-    if let Some(EvalAction::Score(options)) = &options.action {
-        return score::run(options, seed, terminal);
+    match &options.action {
+        Some(EvalAction::Score(options)) => return score::run(options, seed, terminal),
+        Some(EvalAction::Judge(options)) => return judge::run(options, seed, device, terminal),
+        Some(EvalAction::Rate(options)) => return rate::run(options, seed, device, terminal),
+        Some(EvalAction::HeldOut(options)) => {
+            return held_out::run(options, seed, device, terminal);
+        }
+        None => {}
     }
     let options = options.models.as_ref().expect("clap wants models or an action");
     let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed)?;

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::report::card::{self, card};
 use crate::report::data_run::{DataRun, page};
 use crate::report::evaluation::{self, EvaluationRun};
+use crate::report::judging::{self, JudgedRun};
 use crate::terminal::Terminal;
 
 /// Runs the command.
@@ -22,6 +23,9 @@ use crate::terminal::Terminal;
 /// fails if a file cannot be written.
 pub fn run(options: &Report, seed: Option<u64>, terminal: &Terminal) -> Result {
     let output = output(options)?;
+    if options.runs.iter().any(|run| JudgedRun::is_in(run)) {
+        return judged(options, &output, seed, terminal);
+    }
     if options.runs.iter().any(|run| EvaluationRun::is_in(run)) {
         return evaluations(options, &output, seed, terminal);
     }
@@ -56,6 +60,26 @@ fn evaluations(options: &Report, output: &Path, seed: Option<u64>, terminal: &Te
             let results: Vec<_> =
                 runs.iter().map(|run| json!({ "run": run.path, "results": run.results })).collect();
             json!({ "page": output, "runs": results }).to_string()
+        }
+        false => format!("{:<8} {}\n", "page", output.display()),
+    };
+    terminal.print(&text)?;
+    show(options, output, terminal);
+    Ok(Outcome::Done)
+}
+
+/// The page of what judges have said, which has no other files.
+fn judged(options: &Report, output: &Path, seed: Option<u64>, terminal: &Terminal) -> Result {
+    if let Some(other) = options.runs.iter().find(|run| !JudgedRun::is_in(run)) {
+        let message = format!("`{}` holds no judgements, and the others do", other.display());
+        return Err(Refusal::new(message, "make a page of each kind")).or_refuse();
+    }
+    let runs = options.runs.iter().map(|run| JudgedRun::read(run)).collect::<Result<Vec<_>>>()?;
+    replace(output, &judging::page(&runs, seed.unwrap_or_default()).html())?;
+    let text = match terminal.json {
+        true => {
+            let runs: Vec<_> = runs.iter().map(JudgedRun::json).collect();
+            json!({ "page": output, "runs": runs }).to_string()
         }
         false => format!("{:<8} {}\n", "page", output.display()),
     };

@@ -61,7 +61,12 @@ impl Settings for Evaluation {
     }
 
     fn files(&self) -> Vec<(String, PathBuf, &'static str)> {
-        Vec::new()
+        let paraphrases = self.evaluation.paraphrases.clone();
+        let file = "a file of wordings";
+        paraphrases
+            .map(|path| ("evaluation.paraphrases".to_owned(), path, file))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -79,7 +84,8 @@ mod tests {
         assert!(mismatches.is_empty(), "{mismatches:?}");
         assert_eq!(config.unwrap(), Evaluation::default());
 
-        let text = "[evaluation]\nshots = 1\nmax_new_tokens = 1\nconcurrency = 1\n";
+        let text =
+            "[evaluation]\nshots = 1\nmax_new_tokens = 1\nconcurrency = 1\nparaphrases = \"a\"\n";
         let (config, mismatches) = decode::<Evaluation>(&Tree::parse(text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");
         let known = keys(Evaluation::REFERENCE);

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Judgement, NoOpinion, Verdict};
 
 /// Verdicts and scores, summed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
     /// Pairs that the first model won.
     pub first: usize,
@@ -26,11 +26,25 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Pairs with a verdict.
+    pub fn judged(&self) -> usize {
+        self.first + self.second + self.ties
+    }
+
     /// Percentage of the pairs with a verdict that the second model wins, ties as half.
     pub fn second_win_rate(&self) -> Option<f64> {
-        let judged = self.first + self.second + self.ties;
         let won = self.second as f64 + 0.5 * self.ties as f64;
-        (judged > 0).then(|| 100.0 * won / judged as f64)
+        (self.judged() > 0).then(|| 100.0 * won / self.judged() as f64)
+    }
+
+    /// How far the win rate may be off, in points: the deviation of the pairs over the root of their number, as for
+    /// AlpacaEval. `None` of fewer than two.
+    pub fn standard_error(&self) -> Option<f64> {
+        let n = self.judged() as f64;
+        let mean = self.second_win_rate()? / 100.0;
+        let square = |count: usize, won: f64| count as f64 * (won - mean).powi(2);
+        let squares = square(self.first, 0.0) + square(self.second, 1.0) + square(self.ties, 0.5);
+        (self.judged() > 1).then(|| 100.0 * (squares / (n - 1.0) / n).sqrt())
     }
 
     fn add(&mut self, judgement: &Judgement) {
@@ -76,7 +90,7 @@ mod tests {
         let scored = |id: &str, category: &str, scores| {
             Judgement::from_scores(id.into(), category.into(), scores)
         };
-        let unclear = Err(NoOpinion::Unclear("?".into()));
+        let unclear = Err(NoOpinion::Unclear);
         let opinion = Opinion { verdict: Verdict::First, scores: Some([9.0, 1.0]) };
         let judgements = [
             scored("1", "math", [7.0, 8.5]),
@@ -86,12 +100,16 @@ mod tests {
                 id: "4".into(),
                 category: "coding".into(),
                 opinions: vec![Ok(opinion), unclear],
+                exchanges: Vec::new(),
             },
         ];
         let (all, categories) = totals(&judgements);
         assert_eq!((all.first, all.second, all.ties, all.unclear), (1, 1, 1, 1));
         assert_eq!(all.scores, [22.0, 16.5]);
         assert_eq!(all.second_win_rate(), Some(50.0));
+        // Deviations 0.5, 0, -0.5: the root of 0.5 / 2, over the root of 3.
+        assert_eq!(all.standard_error(), Some(100.0 * (0.5_f64 / 2.0 / 3.0).sqrt()));
+        assert_eq!(categories["coding"].standard_error(), None);
         assert_eq!(categories["math"].scores, [13.0, 14.5]);
         assert_eq!(categories["math"].second_win_rate(), Some(75.0));
         assert_eq!(Totals::default().second_win_rate(), None);

@@ -1,14 +1,13 @@
-//! The Vicuna questions: 80 in 9 categories, with answers and published reviews.
+//! The Vicuna questions, 80 in 9 categories, and published reviews of answers to them.
 //!
 //! - Layout: `question.jsonl`, a line `{question_id, text, category}` or, in FastChat's form, `{question_id, category,
-//!   turns}`; answers, a line `{question_id, text}`; reviews, a line `{question_id, text, score: [a, b]}`.
+//!   turns}` with answers in `reference` for some; reviews, a line `{question_id, text, score: [a, b]}`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Pair;
 use crate::folder::json_lines;
 use crate::{Error, Result};
 
@@ -21,6 +20,8 @@ pub struct VicunaQuestion {
     pub category: String,
     /// What is asked.
     pub text: String,
+    /// The right answer, where there is one.
+    pub reference: Option<String>,
 }
 
 /// A published review of two answers.
@@ -41,20 +42,27 @@ struct QuestionLine {
     text: Option<String>,
     #[serde(default)]
     turns: Vec<String>,
+    #[serde(default)]
+    reference: Vec<String>,
 }
 
 /// Reads the questions.
 ///
 /// # Errors
-/// If the file cannot be read, or a question has no text.
+/// If the file cannot be read, a question has no text, or stands there twice.
 pub fn read_questions(path: &Path) -> Result<Vec<VicunaQuestion>> {
     let lines: Vec<QuestionLine> = json_lines(path)?;
-    let question = |QuestionLine { question_id: id, category, text, turns }| {
+    let mut seen = HashSet::new();
+    let question = |QuestionLine { question_id: id, category, text, turns, reference }| {
+        if !seen.insert(id) {
+            let message = format!("question {id} stands there twice");
+            return Err(Error::malformed(path.display(), message));
+        }
         let text = text.or_else(|| turns.into_iter().next()).ok_or_else(|| {
             let message = format!("question {id} has neither `text` nor `turns`");
             Error::malformed(path.display(), message)
         })?;
-        Ok(VicunaQuestion { id, category, text })
+        Ok(VicunaQuestion { id, category, text, reference: reference.into_iter().next() })
     };
     lines.into_iter().map(question).collect()
 }
@@ -65,53 +73,6 @@ pub fn read_questions(path: &Path) -> Result<Vec<VicunaQuestion>> {
 /// If the file cannot be read or is malformed.
 pub fn read_reviews(path: &Path) -> Result<Vec<Review>> {
     json_lines(path)
-}
-
-/// Reads answers by the number of their question.
-///
-/// # Errors
-/// If the file cannot be read, is malformed, or answers a question twice.
-pub fn read_answers(path: &Path) -> Result<HashMap<u64, String>> {
-    #[derive(Deserialize)]
-    struct Line {
-        question_id: u64,
-        text: String,
-    }
-    let lines: Vec<Line> = json_lines::<Line>(path)?;
-    let mut answers = HashMap::with_capacity(lines.len());
-    for Line { question_id, text } in lines {
-        if answers.insert(question_id, text).is_some() {
-            let message = format!("question {question_id} is answered twice");
-            return Err(Error::malformed(path.display(), message));
-        }
-    }
-    Ok(answers)
-}
-
-/// The questions with the answers of two models.
-///
-/// # Errors
-/// If one of them has not answered a question; `names` are how they are called then.
-pub fn pairs(
-    questions: &[VicunaQuestion],
-    answers: [&HashMap<u64, String>; 2],
-    names: [&str; 2],
-) -> Result<Vec<Pair>> {
-    let pair = |question: &VicunaQuestion| {
-        let answer = |model: usize| {
-            answers[model].get(&question.id).cloned().ok_or_else(|| {
-                Error::malformed(names[model], format!("question {} has no answer", question.id))
-            })
-        };
-        Ok(Pair {
-            id: question.id.to_string(),
-            category: question.category.clone(),
-            question: question.text.clone(),
-            reference: None,
-            answers: [answer(0)?, answer(1)?],
-        })
-    };
-    questions.iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -132,23 +93,11 @@ mod tests {
 {"question_id": 4, "category": "math", "turns": ["2 + 2?", "And 3?"]}"#;
         let questions = read_questions(file(lines).path()).unwrap();
         assert_eq!([&*questions[0].text, &*questions[1].text], ["Why?", "2 + 2?"]);
-        let [one, two] =
-            [[(3, "So.".to_owned()), (4, "4".to_owned())].into(), [(3, "Yes".to_owned())].into()];
-        let error =
-            pairs(&questions, [&one, &two], ["a.jsonl", "b.jsonl"]).unwrap_err().to_string();
-        assert_eq!(error, "b.jsonl: question 4 has no answer");
-        let pairs = pairs(&questions[..1], [&one, &two], ["a", "b"]).unwrap();
-        assert_eq!(
-            (&*pairs[0].id, &pairs[0].answers),
-            ("3", &["So.".to_owned(), "Yes".to_owned()])
-        );
-    }
-
-    #[test]
-    fn an_answer_that_stands_twice_is_refused() {
-        let line = r#"{"question_id": 3, "text": "So."}"#;
-        let error =
-            read_answers(file(&format!("{line}\n{line}\n")).path()).unwrap_err().to_string();
-        assert!(error.ends_with("question 3 is answered twice"), "{error}");
+        assert_eq!([questions[0].id, questions[1].id], [3, 4]);
+        let twice = read_questions(file(&format!("{lines}\n{lines}")).path()).unwrap_err();
+        assert!(twice.to_string().ends_with("question 3 stands there twice"), "{twice}");
+        let bare = file("{\"question_id\": 5, \"category\": \"math\"}\n");
+        let bare = read_questions(bare.path()).unwrap_err().to_string();
+        assert!(bare.ends_with("question 5 has neither `text` nor `turns`"), "{bare}");
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use albacore_eval::{
-    Judgement, Verdict, judge_agreement, pairs, parse_scores, read_annotations, read_answers,
-    read_questions, read_reviews, totals, win_rate,
+    JudgeAgreement, Judgement, both_verdicts, contests, parse_scores, read_annotations,
+    read_contestants, read_questions, read_reviews, totals, win_rate,
 };
 
 use crate::data;
@@ -47,7 +47,8 @@ fn published_reviews_are_read_as_they_were_and_total_the_same() {
             categories["coding"].first + categories["coding"].second + categories["coding"].ties,
             7
         );
-        assert_eq!(judge_agreement(&judgements, &judgements).same, Some(1.0));
+        let twice = both_verdicts(&judgements, &judgements);
+        assert_eq!(JudgeAgreement::of(&twice).verdicts.same, Some(1.0));
         eprintln!("{file}: {all:?}");
     }
 }
@@ -60,11 +61,16 @@ fn the_published_answers_fit_the_questions() {
     let newer =
         read_questions(&data.join("vicuna-qa/fastchat_vicuna_bench_question.jsonl")).unwrap();
     assert_eq!(newer.len(), 80);
-    let answers = |name| read_answers(&blog.join("answer").join(name)).unwrap();
-    let (llama, alpaca) = (answers("answer_llama-13b.jsonl"), answers("answer_alpaca-13b.jsonl"));
-    let pairs = pairs(&questions, [&llama, &alpaca], ["llama", "alpaca"]).unwrap();
-    assert_eq!(pairs.len(), 80);
-    assert_eq!(Verdict::of([1.0, 1.0]), Verdict::Tie);
+    let answers = |name| read_contestants(&blog.join("answer").join(name), None).unwrap();
+    let models = ["answer_llama-13b.jsonl", "answer_alpaca-13b.jsonl"].map(answers).concat();
+    let contests = contests(&models, Some(&questions), None).unwrap();
+    assert_eq!((contests.len(), contests[0].pairs.len()), (1, 80));
+    // AlpacaEval's outputs tell their questions themselves.
+    let outputs = data.join("alpaca-eval/model_outputs");
+    let outputs = ["text_davinci_003.json", "alpaca-7b.json"]
+        .map(|name| read_contestants(&outputs.join(name), None).unwrap());
+    let contests = albacore_eval::contests(&outputs.concat(), None, Some(2)).unwrap();
+    assert_eq!(contests[0].pairs.len(), 10, "two of each of five sets");
 }
 
 #[test]

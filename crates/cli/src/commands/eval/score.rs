@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use albacore_eval::{Bootstrap, Part, Predictions, Results, Scored, SuiteOptions, open_suite};
 use serde_json::{Map, json};
 
-use super::told;
+use super::{published, told};
 use crate::args::ScorePredictions;
-use crate::failure::{OrRefuse, Outcome, Result};
+use crate::failure::{OrRefuse, Outcome, Refusal, Result};
 use crate::terminal::Terminal;
 
 /// Where each answer is right or wrong, these are two names of one number.
@@ -15,6 +15,13 @@ const RIGHT: [&str; 2] = ["accuracy", "exact_match"];
 
 pub(super) fn run(options: &ScorePredictions, seed: Option<u64>, terminal: &Terminal) -> Result {
     let ScorePredictions { task: name, data, predictions: path } = options;
+    if let Some(ending) = published::run(name, data.as_deref(), path, terminal) {
+        return ending;
+    }
+    let Some(data) = data else {
+        let message = format!("`--data` is missing, wanted the folder with the files of `{name}`");
+        return Err(Refusal::new(message, "it holds the benchmark as it is published")).or_refuse();
+    };
     let predictions = Predictions::read(path).or_refuse()?;
     // No exemplars: nothing is asked.
     let wanted = SuiteOptions { shots: Some(0), ..SuiteOptions::default() };

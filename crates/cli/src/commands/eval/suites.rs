@@ -37,7 +37,8 @@ pub(super) fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suit
                 names.collect::<Vec<_>>().join(",")
             }
         };
-        let wanted = SuiteOptions { shots, tasks, whole: false };
+        let paraphrases = config.evaluation.paraphrases.clone();
+        let wanted = SuiteOptions { shots, tasks, paraphrases, whole: false };
         let task = open_suite(suite, &options.data, &wanted).or_refuse()?;
         let mut counts = HashMap::new();
         let examples = task.examples().iter().enumerate().filter(|(_, example)| {

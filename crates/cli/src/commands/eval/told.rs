@@ -133,7 +133,7 @@ fn differences(results: &Results) -> String {
 }
 
 /// The end of a long name, which tells folders apart.
-fn shortened(name: &str, most: usize) -> String {
+pub(super) fn shortened(name: &str, most: usize) -> String {
     let length = name.chars().count();
     if length <= most {
         return name.to_owned();
