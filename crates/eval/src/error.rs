@@ -93,8 +93,9 @@ impl Error {
     /// What to do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoData { origin, .. } => Some(format!(
-                "`--data` names the benchmark's own folder or the one that holds it; it comes from {origin}"
+            Self::NoData { origin, suite, .. } => Some(format!(
+                "`--data` names the benchmark's own folder or the one that holds it; it comes from {origin}, and \
+                 `albacore data get {suite}` downloads it"
             )),
             Self::Predictions { .. } => Some(
                 "a line is {\"id\", \"prediction\"}, one for every example and no other".into(),

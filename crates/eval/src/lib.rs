@@ -59,7 +59,7 @@ pub use results::{Difference, Part, Results, Row, Scored, Summary};
 pub use runner::{Answered, Asking, Outcome, Ruler, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
 pub use super_ni::SuperNi;
-pub use task::{Example, Mean, Question, Scores, Task};
+pub use task::{Example, Mean, Question, Scores, Task, first_of_each_task};
 pub use text_scores::text_scores;
 pub use tydiqa::TydiQa;
 pub use user_oriented::{Rated, Rating, UserOriented, rate};

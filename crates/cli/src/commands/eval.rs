@@ -1,25 +1,27 @@
 //! `albacore eval`: models on the benchmarks of the papers, side by side.
 
-mod files;
-mod ruler;
+pub mod files;
+pub mod ruler;
 mod score;
 mod told;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::{Api, HttpModel, Journal, LanguageModel};
 use albacore_eval::{
     Asking, Bootstrap, Outcome as Asked, Results, Ruler, Scored, SuiteOptions, Task, ask,
-    open_suite,
+    first_of_each_task, open_suite,
 };
 use albacore_trainer::RunFolder;
 use candle_core::Device;
 
 use crate::args::{Eval, EvalAction, EvalModels};
+use crate::benchmarks::tell_notes;
 use crate::config::{Evaluation, WriterConfig};
+use crate::contamination::Contamination;
 use crate::data_run::{refuse_training_run, write_config};
 use crate::failure::{OrRefuse, Outcome, Refusal, Result};
 use crate::model_folder;
@@ -45,12 +47,22 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed)?;
     let models = named_models(options, &config, terminal)?;
     let suites = open(options, &config)?;
+    tell_notes(suites.iter().map(|suite| suite.task.name()), terminal)?;
+    let contamination = contamination(options, &suites)?;
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
     let mut log = RunLog::new(&folder, terminal);
     let held = RunFolder::take_bare(&folder).or_refuse()?;
     let mut journal = Journal::open(held.path().join("requests.jsonl")).or_refuse()?;
     log.open();
+    match &contamination {
+        Some(contamination) => contamination.write(held.path())?,
+        None => Contamination::remove(held.path())?,
+    }
+    if models.is_empty() {
+        terminal.print(&told::contamination(&contamination, held.path(), terminal.json))?;
+        return Ok(Outcome::Done);
+    }
     write_config(held.path(), &config)?;
     let stop = stop_flag(*terminal, "the answers that have come are kept")?;
     let mut answers = Answers::begin(held.path())?;
@@ -70,7 +82,8 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     answers.end()?;
     let results = results(&models, &suites, &outcomes, &config);
     files::write_results(held.path(), &results)?;
-    terminal.print(&told::table(&results, &outcomes, held.path(), terminal.json))?;
+    let table = told::table(&results, &outcomes, &contamination, held.path(), terminal.json);
+    terminal.print(&table)?;
     Ok(Outcome::Done)
 }
 
@@ -91,17 +104,20 @@ fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
             let message = format!("`{}` is asked twice in `--suite`", task.name());
             return Err(Refusal::new(message, "name each suite once")).or_refuse();
         }
-        let mut counts = HashMap::new();
-        let limit = options.limit.map_or(usize::MAX, |limit| limit as usize);
-        let examples = task.examples().iter().enumerate().filter(|(_, example)| {
-            let count = counts.entry(example.task.as_str()).or_insert(0);
-            *count += 1;
-            *count <= limit
-        });
-        let examples = examples.map(|(number, _)| number).collect();
+        let limit = options.limit.map(|limit| limit as usize);
+        let examples = first_of_each_task(&*task, limit);
         suites.push(Suite { task, examples });
     }
     Ok(suites)
+}
+
+/// Which of the questions that are asked stand in the training files that were named.
+fn contamination(options: &EvalModels, suites: &[Suite]) -> Result<Option<Contamination>> {
+    if options.contamination.is_empty() {
+        return Ok(None);
+    }
+    let suites = suites.iter().map(|suite| (&*suite.task, &suite.examples[..]));
+    Contamination::of(&suites.collect::<Vec<_>>(), &options.contamination).map(Some)
 }
 
 /// Who is asked.
@@ -130,7 +146,7 @@ fn named_models(
         let message = format!("the model `{}` is named twice", twice.name);
         return Err(Refusal::new(message, "name each model once")).or_refuse();
     }
-    if models.is_empty() {
+    if models.is_empty() && options.contamination.is_empty() {
         let hint = "name a model folder, a run or a hub id, or a `[server]` in the config";
         return Err(Refusal::new("there is no model to evaluate", hint)).or_refuse();
     }

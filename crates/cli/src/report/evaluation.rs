@@ -12,7 +12,11 @@ use albacore_eval::{Difference, Part, Results, Row};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, facts, paragraph};
+use super::{
+    Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, contamination, facts,
+    paragraph,
+};
+use crate::contamination::Contamination;
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::progress::count;
 
@@ -29,6 +33,7 @@ pub struct EvaluationRun {
     /// The numbers.
     pub results: Results,
     answers: Vec<Value>,
+    contamination: Option<Contamination>,
 }
 
 impl EvaluationRun {
@@ -57,7 +62,9 @@ impl EvaluationRun {
         let answers = answers.collect::<Result<_, Refusal>>().or_refuse()?;
         let real = path.canonicalize().or_refuse()?;
         let name = real.file_name().unwrap_or(real.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), name, results: results.or_refuse()?, answers })
+        let (path, results) = (path.to_owned(), results.or_refuse()?);
+        let contamination = Contamination::read(&path).or_refuse()?;
+        Ok(Self { path, name, results, answers, contamination })
     }
 
     fn sections(&self, seed: u64) -> Vec<Section> {
@@ -70,7 +77,8 @@ impl EvaluationRun {
         let suites = distinct(self.results.rows.iter().map(|row| &row.suite));
         let glance = Section::new("At a glance", first);
         let suites = suites.into_iter().map(|suite| self.suite(suite, seed));
-        std::iter::once(glance).chain(suites).collect()
+        let contamination = self.contamination.iter().map(contamination::section);
+        std::iter::once(glance).chain(contamination).chain(suites).collect()
     }
 
     fn facts(&self) -> Markup {

@@ -49,8 +49,8 @@ fn cannot(path: &Path) -> String {
     format!("cannot write `{}`", path.display())
 }
 
-/// In the order of the examples.
-fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
+/// Every question of a suite, in the order of the examples.
+pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
     let place = |number: usize| {
         let example = &task.examples()[number];
         json!({ "model": model, "suite": task.name(), "task": example.task, "id": example.id })
@@ -88,7 +88,10 @@ fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
 }
 
 /// Writes the table; what was there stays until all of it is written.
-pub(super) fn write_results(folder: &Path, results: &Results) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_results(folder: &Path, results: &Results) -> Result<()> {
     let (path, partial) = (folder.join("results.json"), folder.join("results.json.partial"));
     let text = serde_json::to_string_pretty(results)? + "\n";
     let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path));

@@ -6,6 +6,7 @@ use std::path::Path;
 use albacore_eval::{Difference, Outcome, Part, Results, Row};
 use serde_json::json;
 
+use crate::contamination::Contamination;
 use crate::program::program;
 use crate::progress::count;
 
@@ -13,6 +14,7 @@ use crate::progress::count;
 pub(super) fn table(
     results: &Results,
     outcomes: &[Vec<Outcome>],
+    found: &Option<Contamination>,
     folder: &Path,
     as_json: bool,
 ) -> String {
@@ -25,6 +27,7 @@ pub(super) fn table(
         return json!({
             "run": folder, "results": results, "answers": answered().count(),
             "unanswered": unanswered, "prompts_with_dropped_exemplars": dropped, "cut_prompts": cut,
+            "contamination": found,
         })
         .to_string();
     }
@@ -38,11 +41,27 @@ pub(super) fn table(
     for (number, what) in rare.into_iter().filter(|(number, _)| *number > 0) {
         let _ = writeln!(text, "{:>9}  {what}", count(number));
     }
+    if found.is_some() {
+        text += &format!("\n{}", contamination(found, folder, false));
+    }
     let (run, program) = (folder.display(), program());
     text + &format!(
         "\nevery prompt, answer and score: {run}/answers.jsonl\n\
          as a page:                      {program} report {run}\n"
     )
+}
+
+/// The questions that stand in the training files.
+pub(super) fn contamination(found: &Option<Contamination>, folder: &Path, as_json: bool) -> String {
+    if as_json {
+        return json!({ "run": folder, "contamination": found }).to_string();
+    }
+    let Some(found) = found else { return String::new() };
+    let mut text = found.table();
+    if !found.found.is_empty() {
+        text += &format!("each of them, with a record: {}/contamination.jsonl\n", folder.display());
+    }
+    text
 }
 
 /// A block a suite, a line a part, a column a model.
