@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use albacore_data::{Journal, Tokenizer};
+use albacore_data::{Journal, SourceConfig, Tokenizer};
 use albacore_eval::{
     Asking, Bootstrap, EvalConfig, EvaluationConfig, Outcome, Part, Results, Scored, Scores,
     SuiteOptions, Task, ask, first_of_each_task, open_suite,
@@ -29,9 +29,11 @@ use sha2::{Digest, Sha256};
 
 use crate::commands::eval::files::{lines, write_results};
 use crate::commands::eval::ruler::LocalRuler;
-use crate::failure::{OrRefuse, Result};
+use crate::contamination::Contamination;
+use crate::failure::{Failure, OrRefuse, Result};
 use crate::local_model::LocalModel;
 use crate::progress::{Progress, count};
+use crate::run_log::RunLog;
 use crate::terminal::Terminal;
 
 /// The folder inside a run.
@@ -92,6 +94,39 @@ impl Suites {
             .iter()
             .map(|suite| format!("{} of `{}`", count(suite.examples.len()), suite.task.name()));
         format!("questions each time: {}", each.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Says which of the questions stand in the training data, and writes them beside the answers. Files whose
+    /// texts cannot be looked at are named.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn look_into(&self, sources: &[SourceConfig], log: &mut RunLog) -> Result<()> {
+        let questions: Vec<_> =
+            self.suites.iter().map(|suite| (&*suite.task, &suite.examples[..])).collect();
+        let files: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
+        let found = match Contamination::of(&questions, &files) {
+            Ok(found) => found,
+            Err(Failure::Refused(error)) => {
+                log.warn(&format!(
+                    "whether the questions stand in the training data is not known: {error}"
+                ));
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make folder `{}`", self.folder.display()))?;
+        found.write(&self.folder)?;
+        match found.found.is_empty() {
+            true => log.say(&found.about()),
+            false => log.warn(&format!(
+                "{}: see `{}/contamination.jsonl`",
+                found.about(),
+                self.folder.display()
+            )),
+        }
+        Ok(())
     }
 
     /// Asks the model as it is after `step` steps, and writes what it came to. Values by name, in percent:

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -83,11 +83,15 @@ impl Questions {
                 return Ok(());
             }
         }
+        if !is_text(path) {
+            let message = "it is packed, wanted JSON, JSON lines or text";
+            return Err(Error::read(path, io::Error::new(ErrorKind::InvalidInput, message)));
+        }
         let file = File::open(path).map_err(|error| Error::read(path, error))?;
         let mut lines = BufReader::new(file).split(b'\n');
         let mut before = 0;
         loop {
-            let some = lines.by_ref().take(TOGETHER).collect::<std::io::Result<Vec<_>>>();
+            let some = lines.by_ref().take(TOGETHER).collect::<io::Result<Vec<_>>>();
             let some = some.map_err(|error| Error::read(path, error))?;
             if some.is_empty() {
                 return Ok(());
@@ -132,6 +136,12 @@ impl Questions {
             found.first.entry(question).or_insert_with(origin);
         }
     }
+}
+
+/// Whether the texts of a file stand in it as they are.
+fn is_text(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    !["parquet", "gz", "zst", "zip", "arrow"].contains(&ending.as_str())
 }
 
 /// Asks about every text of a line, until one is found: those of its JSON, or the line itself.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::{Api, HttpModel, Journal, LanguageModel};
 use albacore_eval::{
-    Asking, Bootstrap, Outcome as Asked, Results, Ruler, Scored, SuiteOptions, Task, ask,
-    first_of_each_task, open_suite,
+    Asking, Bootstrap, Outcome as Asked, Prefixed, Results, Ruler, Scored, SuiteOptions, Summary,
+    Task, ask, first_of_each_task, flan_average, open_suite, read_prefix,
 };
 use albacore_trainer::RunFolder;
 use candle_core::Device;
@@ -96,10 +96,14 @@ struct Suite {
 /// Opens the suites, all of them or none.
 fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
     let wanted = SuiteOptions { shots: config.evaluation.shots, ..SuiteOptions::default() };
+    let prefix = config.evaluation.prefix.as_deref().map(read_prefix).transpose().or_refuse()?;
     let mut suites = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &options.suites {
-        let task = open_suite(name, &options.data, &wanted).or_refuse()?;
+        let mut task = open_suite(name, &options.data, &wanted).or_refuse()?;
+        if let Some(prefix) = &prefix {
+            task = Box::new(Prefixed::new(task, prefix));
+        }
         if !seen.insert(task.name()) {
             let message = format!("`{}` is asked twice in `--suite`", task.name());
             return Err(Refusal::new(message, "name each suite once")).or_refuse();
@@ -258,6 +262,14 @@ fn results(
             unanswered,
         });
         results.add(&*suite.task, &scored.collect::<Vec<_>>());
+    }
+    for (model, outcomes) in models.iter().zip(outcomes) {
+        let scores: Vec<_> = outcomes.iter().map(Asked::scores).collect();
+        let measured = suites.iter().zip(&scores).map(|(suite, scores)| (&*suite.task, scores));
+        if let Some(value) = flan_average(&measured.collect::<Vec<_>>()) {
+            let (suite, metric) = ("flan".to_owned(), "normalised_average".to_owned());
+            results.summaries.push(Summary { model: model.name.clone(), suite, metric, value });
+        }
     }
     results
 }

@@ -161,6 +161,9 @@ impl Job<'_> {
             self.write_config(run.path())?;
         }
         let stop = stop_flag(*self.terminal, "this step is finished and saved first")?;
+        if let (0, Some(suites)) = (training.step(), &suites) {
+            suites.look_into(&self.config.data.sources, &mut log)?;
+        }
         let held_out = HeldOut::new(
             &self.config.eval,
             tokenizer,

@@ -61,7 +61,9 @@ impl Settings for Evaluation {
     }
 
     fn files(&self) -> Vec<(String, PathBuf, &'static str)> {
-        Vec::new()
+        let prefix = self.evaluation.prefix.clone();
+        let prefix = prefix.map(|path| ("evaluation.prefix".to_owned(), path, "a file"));
+        prefix.into_iter().collect()
     }
 }
 
@@ -79,7 +81,7 @@ mod tests {
         assert!(mismatches.is_empty(), "{mismatches:?}");
         assert_eq!(config.unwrap(), Evaluation::default());
 
-        let text = "[evaluation]\nshots = 1\nmax_new_tokens = 1\nconcurrency = 1\n";
+        let text = "[evaluation]\nshots = 1\nprefix = \"a\"\nmax_new_tokens = 1\nconcurrency = 1\n";
         let (config, mismatches) = decode::<Evaluation>(&Tree::parse(text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");
         let known = keys(Evaluation::REFERENCE);

@@ -75,6 +75,18 @@ impl EvaluationRun {
             );
         }
         let suites = distinct(self.results.rows.iter().map(|row| &row.suite));
+        let of_all = self.results.summaries.iter();
+        let of_all = of_all.filter(|summary| !suites.contains(&summary.suite.as_str()));
+        let mut together = Table::new("All suites together", &["", "model", "value"]);
+        together.rows = of_all
+            .map(|summary| {
+                let name = format!("{} {}", summary.suite, summary.metric.replace('_', " "));
+                vec![Cell::text(name), Cell::text(&summary.model), Cell::Number(summary.value, 1)]
+            })
+            .collect();
+        if !together.rows.is_empty() {
+            first.push(together.markup());
+        }
         let glance = Section::new("At a glance", first);
         let suites = suites.into_iter().map(|suite| self.suite(suite, seed));
         let contamination = self.contamination.iter().map(contamination::section);

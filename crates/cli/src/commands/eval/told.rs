@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use albacore_eval::{Difference, Outcome, Part, Results, Row};
+use albacore_eval::{Difference, Outcome, Part, Results, Row, Summary};
 use serde_json::json;
 
 use crate::contamination::Contamination;
@@ -114,7 +114,18 @@ pub(super) fn means(results: &Results) -> String {
         }
         text.push('\n');
     }
-    text
+    text + &of_all_suites(results)
+}
+
+/// What the suites come to together: the Flan normalised average.
+fn of_all_suites(results: &Results) -> String {
+    let of_one = |suite: &str| results.rows.iter().any(|row| row.suite == suite);
+    let lines = results.summaries.iter().filter(|summary| !of_one(&summary.suite)).map(|summary| {
+        let Summary { model, suite, metric, value } = summary;
+        format!("{suite} {metric}: {value:.1}  ({})\n", shortened(model, 40))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { lines + "\n" }
 }
 
 /// The whole in every metric; below it the categories, or the tasks where there are none, in the metric
