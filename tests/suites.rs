@@ -140,8 +140,6 @@ fn questions_that_stand_in_training_files_are_counted_and_named() {
     // With a model the page has it too.
     let asked = ["model", "--limit", "1", "--set", "evaluation.max_new_tokens=2"];
     let run = place.run(&[&eval[..], &asked].concat());
-    assert_eq!(run.code, 2, "a model behind `--contamination` is a file: {}", run.stdout);
-    let run = place.run(&[&["eval"], &asked[..], &eval[1..]].concat());
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(run.stdout.contains("1 of 1 questions share 13 words"), "{}", run.stdout);
     assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
@@ -155,7 +153,7 @@ fn questions_that_stand_in_training_files_are_counted_and_named() {
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     assert!(place.path("runs/tiny/evaluation/contamination.jsonl").exists());
     // And what was not asked for is not shown.
-    let run = place.run(&[&["eval"], &asked[..], &eval[1..5]].concat());
+    let run = place.run(&[&eval[..5], &asked].concat());
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!place.path("runs/eval/contamination.json").exists());
 }

@@ -62,7 +62,7 @@ pub struct EvalModels {
     pub limit: Option<u64>,
     /// Count the questions that stand in these training files (JSON, JSON lines or text): 13 words in a row. Without a
     /// MODEL that is all that is done
-    #[arg(long, value_name = "TRAIN.jsonl", num_args = 1..)]
+    #[arg(long, value_name = "FILE[,FILE]", value_delimiter = ',')]
     pub contamination: Vec<PathBuf>,
     /// How they are asked, a TOML file; `albacore config --for eval` prints every key
     #[arg(long, value_name = "C")]

@@ -49,6 +49,7 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     let suites = open(options, &config)?;
     tell_notes(suites.iter().map(|suite| suite.task.name()), terminal)?;
     let contamination = contamination(options, &suites)?;
+    let suites = prefixed(suites, &config)?;
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
     let mut log = RunLog::new(&folder, terminal);
@@ -96,14 +97,10 @@ struct Suite {
 /// Opens the suites, all of them or none.
 fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
     let wanted = SuiteOptions { shots: config.evaluation.shots, ..SuiteOptions::default() };
-    let prefix = config.evaluation.prefix.as_deref().map(read_prefix).transpose().or_refuse()?;
     let mut suites = Vec::new();
     let mut seen = BTreeSet::new();
     for name in &options.suites {
-        let mut task = open_suite(name, &options.data, &wanted).or_refuse()?;
-        if let Some(prefix) = &prefix {
-            task = Box::new(Prefixed::new(task, prefix));
-        }
+        let task = open_suite(name, &options.data, &wanted).or_refuse()?;
         if !seen.insert(task.name()) {
             let message = format!("`{}` is asked twice in `--suite`", task.name());
             return Err(Refusal::new(message, "name each suite once")).or_refuse();
@@ -113,6 +110,17 @@ fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
         suites.push(Suite { task, examples });
     }
     Ok(suites)
+}
+
+/// The suites with the config's prefix before every question, if it names one.
+fn prefixed(suites: Vec<Suite>, config: &Evaluation) -> Result<Vec<Suite>> {
+    let Some(path) = &config.evaluation.prefix else { return Ok(suites) };
+    let prefix = read_prefix(path).or_refuse()?;
+    let suites = suites.into_iter().map(|Suite { task, examples }| Suite {
+        task: Box::new(Prefixed::new(task, &prefix)),
+        examples,
+    });
+    Ok(suites.collect())
 }
 
 /// Which of the questions that are asked stand in the training files that were named.
