@@ -297,3 +297,28 @@ fn several_tasks_of_a_suite_and_exemplars_by_suite() {
     assert_eq!(told(0), (Some("bbh/third,bbh/first"), Some(2), Some(0)));
     assert_eq!(told(1), (Some("gsm8k"), Some(6), Some(1)));
 }
+
+#[test]
+fn a_prefix_stands_before_every_prompt_and_gives_way_where_nothing_else_can() {
+    let place = place();
+    place.write(
+        "prefix.json",
+        "{\"demo\": [\"Input: 1\\nOutput: one\", \"Input: 2\\nOutput: two\"]}",
+    );
+    let prefix = ["--set", "evaluation.prefix=prefix.json", "--set", "evaluation.shots=0"];
+    let prompts = |more: &[&str]| -> Vec<String> {
+        let run = place.run(&[&EVAL[..], &prefix, more].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let answers = place.read("runs/eval/answers.jsonl");
+        let lines = answers.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        lines.map(|line: Value| line["prompt"].as_str().expect("a text").to_owned()).collect()
+    };
+    let all = prompts(&["--set", "evaluation.max_new_tokens=8"]);
+    assert_eq!(all[3], "Input: 1\nOutput: one\n\nInput: 2\nOutput: two\n\nQuestion: 3?\nAnswer:");
+    // Of the 128 tokens that the model reads, this leaves room for one demonstration.
+    let fewer = prompts(&["--set", "evaluation.max_new_tokens=70"]);
+    assert_eq!(fewer[3], "Input: 1\nOutput: one\n\nQuestion: 3?\nAnswer:");
+    let run = place.run(&[&EVAL[..], &["--set", "evaluation.prefix=nowhere"]].concat());
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("`evaluation.prefix` is `nowhere`, which does not exist"));
+}

@@ -258,3 +258,28 @@ fn span_corruption_refuses_records_that_are_no_text_and_windows_that_are_too_lon
         refused.stderr
     );
 }
+
+#[test]
+fn an_encoder_decoder_in_training_is_asked_suites_as_its_checkpoint_is() {
+    let place = place();
+    fs::create_dir_all(place.path("gsm8k")).expect("a folder");
+    let line = |number: usize| json!({ "question": format!("{number}?"), "answer": "#### 1" });
+    let lines: String = (0..8).map(|number| format!("{}\n", line(number))).collect();
+    place.write("gsm8k/test.jsonl", &lines);
+    place.write("gsm8k/train.jsonl", &lines);
+    let eval = "[eval]\nsuites = [\"gsm8k\"]\ndata = \"gsm8k\"\nlimit = 2\n";
+    place.write("config.toml", &(place.read("config.toml") + eval));
+    let run = place.train(&[]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let asked = ["eval", LAST, "--suite", "gsm8k", "--data", "gsm8k", "--limit", "2"];
+    let run = place.run(&[&asked[..], &["--threads", "1"]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let answers = |name: &str| -> Vec<Value> {
+        let lines = place.read(name);
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.filter(|line| line["model"] != "step 0").map(|line| line["answer"].clone()).collect()
+    };
+    let alone = answers("runs/eval/answers.jsonl");
+    assert_eq!(answers("runs/tiny/evaluation/answers.jsonl"), alone);
+    assert!(alone.len() == 2 && alone[0].is_string());
+}

@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use config::{ConfigOf, ShowConfig};
 pub use data::{
-    Bootstrap, CheckSeeds, Drawn, Filter, Mixture, Rank, Report, Seeds, SeedsAction, Stage, Tuna,
+    Bootstrap, CheckSeeds, Data, DataAction, Drawn, Filter, GetData, Mixture, Rank, Report, Seeds,
+    SeedsAction, Stage, Tuna,
 };
 pub use eval::{Eval, EvalAction, EvalModels, HeldOutRecords, ScorePredictions};
 pub use judge::{JudgeAnswers, JudgedBy, RateAnswers};
@@ -187,6 +188,11 @@ pub enum Command {
         --rouge-l comes last: a text is compared with those of --against and with all that were kept."
     )]
     Filter(Filter),
+    /// Get benchmarks from where they are published
+    #[command(
+        after_help = "Example:\n  albacore data list\n  albacore data get bbh --data benchmarks"
+    )]
+    Data(Data),
     /// Show what a data run has come to: a page, a data card, Parquet files
     #[command(after_help = "Example:\n  albacore report runs/data --parquet\n  \
         albacore report runs/small runs/large --output compared.html\n\n\

@@ -101,7 +101,11 @@ impl Settings for Config {
         };
         let template = template
             .map(|path| ("data.template".to_owned(), path, "`chat`, `alpaca`, `none` or a file"));
-        sources.chain(families).chain(template).collect()
+        let suites = !self.eval.suites.is_empty();
+        let suites = suites.then(|| {
+            ("eval.data".to_owned(), self.eval.data.clone(), "the folder with the suites' files")
+        });
+        sources.chain(families).chain(template).chain(suites).collect()
     }
 }
 
@@ -151,7 +155,8 @@ mod tests {
             option_style = \"random\", shots = \"both\", shot_tokens = 1 }";
         let group = "{ weight = 1, cap = 1, temperature = 1, group = \"h\" }";
         let text = format!(
-            "data.sources = [{source}]\ndata.groups.g = {group}\ntrain = {{ steps = 1, epochs = 1, groups_per_step = 1 }}\n"
+            "data.sources = [{source}]\ndata.groups.g = {group}\ntrain = {{ steps = 1, epochs = 1, groups_per_step = 1 }}\n\
+             eval = {{ limit = 1, suites_every = 1 }}\n"
         );
         let (config, mismatches) = decode::<Config>(&Tree::parse(&text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");

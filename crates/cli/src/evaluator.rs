@@ -1,7 +1,8 @@
-//! What is measured on the held-out examples while a run goes on.
+//! What is measured while a run goes on: on the held-out examples, and by suites.
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use albacore_data::{Encoded, Tokenizer};
 use albacore_eval::{Answer, EvalConfig, ExactMatch, Metric, exact_match, held_out_loss};
@@ -9,7 +10,9 @@ use albacore_kernels::unprofiled;
 use albacore_model::Model;
 use albacore_trainer::{Evaluator, Named, When};
 
+use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::suites::Suites;
 use crate::terminal::Terminal;
 
 /// Held-out examples between two signs of life.
@@ -83,13 +86,63 @@ impl<'a> HeldOut<'a> {
     }
 }
 
-impl Evaluator for HeldOut<'_> {
+/// Measures a model in training.
+pub struct Measures<'a> {
+    /// On the held-out examples.
+    pub held_out: HeldOut<'a>,
+    /// By suites, if any are named.
+    pub suites: Option<Suites>,
+    /// Becomes true when the run is to stop.
+    pub stop: Arc<AtomicBool>,
+    /// Why the suites could not be asked: the run was then stopped, so that nothing is lost.
+    pub failure: Option<Failure>,
+}
+
+impl Measures<'_> {
+    /// Whether there is nothing to measure.
+    pub fn is_idle(&self) -> bool {
+        self.held_out.examples.is_empty() && self.suites.is_none()
+    }
+
+    /// What the suites say; `None` if they were stopped, or have failed.
+    fn ask(&mut self, model: &Model, step: u64) -> Option<Named> {
+        let Some(suites) = &self.suites else { return Some(Named::new()) };
+        let HeldOut { tokenizer, terminal, .. } = self.held_out;
+        match suites.measure(model, tokenizer, step, &self.stop, terminal) {
+            Ok(values) => values,
+            Err(failure) => {
+                self.failure = Some(failure);
+                None
+            }
+        }
+    }
+}
+
+impl Evaluator for Measures<'_> {
+    fn is_due(&self, step: u64) -> bool {
+        self.held_out.config.asks_suites(step)
+    }
+
     fn evaluate(
         &mut self,
         model: &Model,
         when: When,
-    ) -> Result<Named, Box<dyn Error + Send + Sync>> {
-        // A profile is of training's steps.
-        unprofiled(model.device(), || self.measure(model, when))?
+        step: u64,
+    ) -> Result<Option<Named>, Box<dyn Error + Send + Sync>> {
+        let config = self.held_out.config;
+        let is_end = when != When::During;
+        let mut named = Named::new();
+        // The suites first: they may be stopped, and then all is measured again.
+        let by_suites = match is_end || config.asks_suites(step) {
+            // A profile is of training's steps.
+            true => unprofiled(model.device(), || self.ask(model, step))?,
+            false => Some(Named::new()),
+        };
+        let Some(by_suites) = by_suites else { return Ok(None) };
+        if !self.held_out.examples.is_empty() && (is_end || config.is_due(step)) {
+            named = unprofiled(model.device(), || self.held_out.measure(model, when))??;
+        }
+        named.extend(by_suites);
+        Ok(Some(named))
     }
 }

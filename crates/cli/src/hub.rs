@@ -11,18 +11,15 @@
 
 use std::env;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde::Deserialize;
-use ureq::Agent;
-use ureq::http::{Response, StatusCode};
+use ureq::http::StatusCode;
 
 use crate::companions::is_companion;
-use crate::failure::{Failure, OrRefuse, Refusal, Result};
-use crate::progress::{Progress, size};
+use crate::download::{Downloads, set};
+use crate::failure::{OrRefuse, Refusal, Result};
 use crate::terminal::Terminal;
 
 /// The folder of a model of the hub, downloaded if it is not in the cache.
@@ -146,23 +143,16 @@ struct Sibling {
 }
 
 struct Hub {
-    agent: Agent,
+    downloads: Downloads,
     endpoint: String,
-    token: Option<String>,
 }
 
 impl Hub {
     fn new() -> Self {
-        let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_resolve(Some(Duration::from_secs(5)))
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .build();
+        let hint = "run the same command again to go on; or download the model elsewhere and name its folder";
         Self {
-            agent: agent.into(),
+            downloads: Downloads::new(set("HF_TOKEN"), hint),
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
-            token: set("HF_TOKEN"),
         }
     }
 
@@ -177,7 +167,7 @@ impl Hub {
             return refuse("it is not among those downloaded".into(), hint);
         }
         let address = format!("{}/api/models/{id}/revision/{revision}", self.endpoint);
-        let mut response = match self.get(&address, 0) {
+        let mut response = match self.downloads.get(&address, 0) {
             Ok(response) => response,
             Err(error) => {
                 let hint = "name a folder; a model can be downloaded elsewhere and copied here";
@@ -203,7 +193,7 @@ impl Hub {
         Ok(info)
     }
 
-    /// Downloads a file, going on where an interrupted download ended.
+    /// Downloads a file into a snapshot.
     fn download(
         &self,
         id: &str,
@@ -213,64 +203,9 @@ impl Hub {
         terminal: &Terminal,
     ) -> Result<()> {
         let address = format!("{}/{id}/resolve/{commit}/{file}", self.endpoint);
-        let partial = snapshot.join(format!("{file}.partial"));
-        let begun = partial.metadata().map_or(0, |found| found.len());
-        let response = self.get(&address, begun).map_err(|error| broken(&address, error))?;
-        let (mut out, begun) = match response.status() {
-            StatusCode::PARTIAL_CONTENT => (File::options().append(true).open(&partial)?, begun),
-            StatusCode::OK => (File::create(&partial)?, 0),
-            other => return Err(anyhow!("`{address}` answers {other}").into()),
-        };
-        let left = response.body().content_length();
-        let whole = begun + left.unwrap_or(0);
-        terminal.note(&format!("downloading {file} of {id}, {}", size(whole)));
-        let progress = Progress::new(terminal, "downloading MiB", begun >> 20, whole >> 20);
-        let copied = copy(response.into_body().into_reader(), &mut out, |copied| {
-            progress.set((begun + copied) >> 20, "");
-        });
-        let copied = copied.map_err(|error| broken(&address, error))?;
-        if left.is_some_and(|left| left != copied) {
-            let found = size(begun + copied);
-            let error =
-                io::Error::other(format!("the connection ended after {found} of {}", size(whole)));
-            return Err(broken(&address, error));
-        }
-        out.sync_all()?;
-        Ok(fs::rename(&partial, snapshot.join(file))?)
+        let what = format!("{file} of {id}");
+        self.downloads.file(&address, &snapshot.join(file), &what, terminal, |_| Ok(()))
     }
-
-    fn get(&self, address: &str, from: u64) -> Result<Response<ureq::Body>, ureq::Error> {
-        let mut request = self.agent.get(address);
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        if from > 0 {
-            request = request.header("range", format!("bytes={from}-"));
-        }
-        request.call()
-    }
-}
-
-/// Copies all there is; returns how many bytes.
-fn copy(mut from: impl Read, to: &mut impl Write, mut tell: impl FnMut(u64)) -> io::Result<u64> {
-    let (mut buffer, mut copied) = (vec![0; 1 << 20], 0);
-    loop {
-        let read = from.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(copied);
-        }
-        to.write_all(&buffer[..read])?;
-        copied += read as u64;
-        tell(copied);
-    }
-}
-
-fn broken(address: &str, error: impl Into<anyhow::Error>) -> Failure {
-    let refusal = Refusal::new(
-        format!("cannot download `{address}`"),
-        "run the same command again to go on; or download the model elsewhere and name its folder",
-    );
-    Failure::Failed(error.into().context(refusal))
 }
 
 #[cfg(test)]

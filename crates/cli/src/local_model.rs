@@ -12,7 +12,9 @@ use albacore_data::{
     Message, NoCompletion, OnReply, Prompt, Reply, Template, TemplateChoice, TokenLogprob,
     Tokenizer, Usage,
 };
-use albacore_model::{Capacity, Event, Finish, Generated, Generator, Limits, Request, Sampling};
+use albacore_model::{
+    Capacity, Event, Finish, Generated, Generator, Limits, Model, Request, Sampling,
+};
 
 use crate::answer::Answer;
 use crate::failure::{OrRefuse, Refusal, Result};
@@ -27,7 +29,9 @@ pub struct LocalModel<'m> {
     identity: String,
     /// Whether text prompts are messages of the user.
     answers: bool,
-    loaded: &'m Loaded,
+    tokenizer: &'m Tokenizer,
+    /// The longest sequence that the model was made for.
+    context: usize,
     /// For conversations, if the model has a chat template.
     chat: Option<Encoder<'m>>,
     generator: RefCell<Generator<'m>>,
@@ -41,7 +45,19 @@ impl<'m> LocalModel<'m> {
     /// # Errors
     /// Refused if its chat template cannot be read.
     pub fn new(name: &str, loaded: &'m Loaded, capacity: Capacity) -> Result<Self> {
-        let tokenizer = &loaded.tokenizer;
+        Self::over(name, &loaded.model, &loaded.tokenizer, capacity)
+    }
+
+    /// As [`new`](Self::new), for a model and a tokenizer that others hold.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn over(
+        name: &str,
+        model: &'m Model,
+        tokenizer: &'m Tokenizer,
+        capacity: Capacity,
+    ) -> Result<Self> {
         let chat = match tokenizer.chat_templates() {
             [] => None,
             _ => {
@@ -50,10 +66,11 @@ impl<'m> LocalModel<'m> {
                 Some(Encoder::new(tokenizer, template, Learn::Answers))
             }
         };
-        let generator = RefCell::new(Generator::new(&loaded.model, capacity));
+        let context = model.config().context();
+        let generator = RefCell::new(Generator::new(model, capacity));
         let (identity, answers) = (name.to_owned(), false);
         let (name, stop) = (name.to_owned(), Arc::default());
-        Ok(Self { name, identity, answers, loaded, chat, generator, stop })
+        Ok(Self { name, identity, answers, tokenizer, context, chat, generator, stop })
     }
 
     /// Gives up what it is writing as soon as `stop` becomes true: an answer may take long.
@@ -83,7 +100,7 @@ impl<'m> LocalModel<'m> {
 
     /// What the generator is to do for a request, or why there is no answer to it.
     fn prepare(&self, request: &CompletionRequest) -> Result<Request, NoCompletion> {
-        let tokenizer = &self.loaded.tokenizer;
+        let tokenizer = self.tokenizer;
         let refused = untokenizable;
         let problems = request.decoding.problems();
         if !problems.is_empty() {
@@ -101,7 +118,7 @@ impl<'m> LocalModel<'m> {
                 return Err(no_completion(found.into(), Some(hint.into()), true));
             }
         };
-        let context = self.loaded.model.config().context();
+        let context = self.context;
         if prompt.is_empty() {
             let found = "the prompt has no tokens, wanted at least one";
             return Err(no_completion(found.into(), None, false));
@@ -187,7 +204,7 @@ impl LanguageModel for LocalModel<'_> {
 
     fn count_tokens(&self, text: &str) -> usize {
         // What cannot be tokenized is refused when it is asked: here any number does.
-        self.loaded.tokenizer.encode(text).map_or(text.len(), |ids| ids.len())
+        self.tokenizer.encode(text).map_or(text.len(), |ids| ids.len())
     }
 }
 
@@ -249,7 +266,7 @@ impl Desk<'_, '_> {
         self.taken += 1;
         match self.model.prepare(request) {
             Ok(prepared) => {
-                let stream = self.model.loaded.tokenizer.stream(true);
+                let stream = self.model.tokenizer.stream(true);
                 let open = Open {
                     number,
                     answer: Answer::new(stream, &request.decoding.stop),

@@ -7,13 +7,16 @@
 
 mod answer;
 mod args;
+mod benchmarks;
 mod commands;
 mod companions;
 mod config;
+mod contamination;
 mod data_run;
 mod decode;
 mod device;
 mod diagnose;
+mod download;
 mod evaluator;
 mod failure;
 mod hub;
@@ -29,6 +32,7 @@ mod report;
 mod run_log;
 mod scoring;
 mod signals;
+mod suites;
 mod summary;
 mod terminal;
 mod tree;
@@ -86,6 +90,7 @@ fn run(arguments: &Arguments, terminal: &Terminal) -> Result {
         Command::Sample(options) => commands::sample::run(options, seed, device, terminal),
         Command::Rank(options) => commands::rank::run(options, seed, device, terminal),
         Command::Tuna(options) => commands::tuna::run(options, seed, device, terminal),
+        Command::Data(options) => commands::data::run(options, terminal),
         Command::Seeds(options) => commands::seeds::run(options, terminal),
         Command::Filter(options) => commands::filter::run(options, terminal),
         Command::Report(options) => commands::report::run(options, seed, terminal),

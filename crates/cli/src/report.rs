@@ -11,6 +11,7 @@
 
 mod bars;
 pub mod card;
+mod contamination;
 pub mod data_run;
 pub mod evaluation;
 mod histogram;

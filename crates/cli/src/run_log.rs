@@ -154,5 +154,6 @@ pub fn named(values: &Named) -> String {
 
 /// A measured value, with its unit.
 pub fn shown(name: &str, value: f64) -> String {
-    if name.ends_with("exact_match") { format!("{value:.1} %") } else { format!("{value:.4}") }
+    let is_percent = name.ends_with("exact_match") || name.starts_with("suite_");
+    if is_percent { format!("{value:.1} %") } else { format!("{value:.4}") }
 }

@@ -57,23 +57,31 @@ impl Summary<'_> {
         }
     }
 
-    /// A table of what was measured before and after.
+    /// A table of what was measured before and after: on the held-out examples, then by suites.
     fn measured(&self) -> String {
+        let tables = [("held out", "held_out_"), ("suites", "suite_")];
+        let tables = tables.map(|(title, prefix)| self.table(title, prefix));
+        tables.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The values whose names begin alike.
+    fn table(&self, title: &str, prefix: &str) -> String {
         let Outcome { before, after, .. } = self.outcome;
-        let longest = after.iter().map(|(name, _)| name.trim_start_matches("held_out_").len());
-        let width = longest.max().unwrap_or(0).max(12);
-        let rows = after.iter().map(|(name, value)| {
+        let mut rows = vec![[title.to_owned(), "before".into(), "after".into()]];
+        for (name, value) in after {
+            let Some(short) = name.strip_prefix(prefix) else { continue };
             let base = before.iter().find(|(known, _)| known == name);
             let base = base.map_or("-".into(), |(_, value)| shown(name, *value));
-            let name = name.trim_start_matches("held_out_").replace('_', " ");
-            let after = shown(&name.replace(' ', "_"), *value);
-            format!("{name:<width$} {base:>9} {after:>9}")
-        });
-        let rows: Vec<_> = rows.collect();
-        if rows.is_empty() {
+            rows.push([short.replace('_', " "), base, shown(name, *value)]);
+        }
+        if rows.len() == 1 {
             return String::new();
         }
-        format!("{:<width$} {:>9} {:>9}\n{}", "held out", "before", "after", rows.join("\n"))
+        let width = rows[1..].iter().map(|[name, ..]| name.len()).max().unwrap_or(0).max(12);
+        let rows = rows
+            .iter()
+            .map(|[name, before, after]| format!("{name:<width$} {before:>9} {after:>9}"));
+        rows.collect::<Vec<_>>().join("\n")
     }
 
     /// The sample answers.
@@ -106,7 +114,13 @@ impl Summary<'_> {
 
     fn use_it(&self) -> String {
         let (run, name, albacore) = (self.run.display(), &self.config.run.name, program());
-        format!("  {albacore} complete {run} --prompt \"…\"\n  {albacore} export {run} out/{name}")
+        let page = match self.config.eval.suites.is_empty() {
+            true => String::new(),
+            false => format!("\n  {albacore} report {run}/evaluation"),
+        };
+        format!(
+            "  {albacore} complete {run} --prompt \"…\"\n  {albacore} export {run} out/{name}{page}"
+        )
     }
 
     /// What to add to the command of a finished run, and what that does.

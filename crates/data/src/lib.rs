@@ -32,6 +32,7 @@ mod language_model;
 mod lines;
 mod mixture;
 mod novelty;
+mod overlap;
 mod pack;
 mod preview;
 mod random;
@@ -75,6 +76,7 @@ pub use mixture::{
     StreamTally, TaskRate, Weight, rates,
 };
 pub use novelty::{Likeness, Novelty, Scores};
+pub use overlap::{Overlapping, Questions, RUN_WORDS};
 pub use pack::{Batch, Packing, Plan, UNRIVALLED};
 pub use preview::{PreviewToken, preview};
 pub use random::{Random, shuffled};

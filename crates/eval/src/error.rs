@@ -115,8 +115,9 @@ impl Error {
     /// What to do about it, if that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoData { place, origin, .. } => Some(format!(
-                "put it at `{}`, or let `--data` name the folder that holds the benchmark; it comes from {origin}",
+            Self::NoData { place, origin, suite, .. } => Some(format!(
+                "put it at `{}`, or let `--data` name the folder that holds the benchmark; it comes from {origin}, and \
+                 `albacore data get {suite}` downloads it",
                 place.display()
             )),
             Self::Twice { .. } => {

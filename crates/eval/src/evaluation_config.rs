@@ -90,6 +90,11 @@ pub struct EvaluationConfig {
     /// faster, and another measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shots: Option<Shots>,
+    /// A file whose text stands before every prompt, the same for all tasks: TAPP's demonstrations as they
+    /// are published, or any text. Default none. With `shots = 0` demonstrations are left out from the end
+    /// until a prompt fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<PathBuf>,
     /// Whether prompts are asked as messages of the user, in the chat template of a model here. Default
     /// false: models go on with the text, as the papers have them do.
     pub chat: bool,
@@ -122,6 +127,7 @@ impl Default for EvaluationConfig {
     fn default() -> Self {
         Self {
             shots: None,
+            prefix: None,
             chat: false,
             samples: 1,
             temperature: 0.7,

@@ -175,7 +175,11 @@ mod tests {
         }
         let open = |tasks: &[&str]| {
             let tasks = tasks.iter().map(|&task| task.to_owned()).collect();
-            open_suite("mmlu", folder.path(), &SuiteOptions { tasks, shots: Some(0), ..SuiteOptions::default() })
+            open_suite(
+                "mmlu",
+                folder.path(),
+                &SuiteOptions { tasks, shots: Some(0), ..SuiteOptions::default() },
+            )
         };
         let both = open(&["virology", "anatomy"]).unwrap();
         let ids: Vec<_> = both.examples().iter().map(|example| &*example.id).collect();

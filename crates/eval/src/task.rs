@@ -133,6 +133,18 @@ pub trait Task {
     }
 }
 
+/// The examples to ask if only so many of each task are wanted, the first; all without a limit.
+pub fn first_of_each_task(task: &dyn Task, limit: Option<usize>) -> Vec<usize> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut counts = BTreeMap::new();
+    let wanted = task.examples().iter().enumerate().filter(|(_, example)| {
+        let count = counts.entry(example.task.as_str()).or_insert(0);
+        *count += 1;
+        *count <= limit
+    });
+    wanted.map(|(number, _)| number).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

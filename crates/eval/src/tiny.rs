@@ -24,7 +24,7 @@ pub(crate) fn model() -> Model {
 }
 
 /// A suite that asks for `N + N`, in one task or several.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Adding {
     pub(crate) examples: Vec<Example>,
     pub(crate) mean: Mean,

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use albacore_model::Model;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Line, Named};
 use crate::writer::Saved;
 
 /// When in a run an evaluation takes place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
     /// Before the first step: the base.
     Before,
@@ -21,7 +23,13 @@ pub enum When {
 
 /// Measures a model during its training.
 pub trait Evaluator {
-    /// Values by name, as they are to stand in `metrics.jsonl`: `held_out_loss`, ….
+    /// Whether it wants to measure after this step too, beside those of `Options::evaluate_every`.
+    fn is_due(&self, _step: u64) -> bool {
+        false
+    }
+
+    /// Values by name, as they are to stand in `metrics.jsonl`: `held_out_loss`, …. `step` steps have been
+    /// made. `None` if it was stopped before it had them all: it is asked again when the run goes on.
     ///
     /// # Errors
     /// Whatever keeps it from measuring; the run stops.
@@ -29,7 +37,8 @@ pub trait Evaluator {
         &mut self,
         model: &Model,
         when: When,
-    ) -> Result<Named, Box<dyn std::error::Error + Send + Sync>>;
+        step: u64,
+    ) -> Result<Option<Named>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// What happens in a run, as it happens.

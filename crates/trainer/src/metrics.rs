@@ -11,7 +11,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::tensorboard::Events;
@@ -24,7 +24,7 @@ pub const METRICS: &str = "metrics.jsonl";
 pub type Named = Vec<(String, f64)>;
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The step, from 1.
     pub step: u64,
@@ -45,15 +45,14 @@ pub struct Line {
     /// Seconds of training since the run began, those before a stop included.
     pub elapsed_s: f64,
     /// The objective's own terms, and `held_out_*` where an evaluation was due.
-    #[serde(flatten, serialize_with = "named::serialize")]
+    #[serde(flatten, with = "named")]
     pub more: Named,
 }
 
 /// Named numbers as an object.
 pub(crate) mod named {
-    use std::collections::BTreeMap;
-
     use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::{Map, Value};
 
     use super::Named;
 
@@ -63,8 +62,11 @@ pub(crate) mod named {
 
     /// What is not finite was written as `null`.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Named, D::Error> {
-        let named = BTreeMap::<String, Option<f64>>::deserialize(from)?;
-        Ok(named.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+        let named = Map::<String, Value>::deserialize(from)?;
+        Ok(named
+            .into_iter()
+            .map(|(name, value)| (name, value.as_f64().unwrap_or(f64::NAN)))
+            .collect())
     }
 }
 
@@ -75,6 +77,8 @@ pub(crate) struct Metrics {
     /// The curves, as long as they can be drawn.
     events: Option<Events>,
     warning: Option<String>,
+    /// The newest step that has a line; 0 before the first.
+    last_step: u64,
 }
 
 impl Metrics {
@@ -95,7 +99,8 @@ impl Metrics {
         cut.map_err(Error::file("write", &path))?;
 
         let began = SystemTime::now() - elapsed;
-        let mut metrics = Self { file, path, events: None, warning: None };
+        let last_step = lines.last().and_then(step_of).unwrap_or(0);
+        let mut metrics = Self { file, path, events: None, warning: None, last_step };
         match Events::create(run) {
             Ok(events) => metrics.events = Some(events),
             Err(error) => metrics.warn(&error),
@@ -124,6 +129,7 @@ impl Metrics {
         let object = serde_json::from_str(&text).expect("a line is an object");
         text.push('\n');
         self.file.write_all(text.as_bytes()).map_err(Error::file("write", &self.path))?;
+        self.last_step = line.step;
         self.curve(&object, SystemTime::now());
         self.draw(Events::flush);
         Ok(())
@@ -132,6 +138,11 @@ impl Metrics {
     /// What has gone wrong with the curves, once.
     pub(crate) fn warning(&mut self) -> Option<String> {
         self.warning.take()
+    }
+
+    /// The newest step that has a line; 0 before the first.
+    pub(crate) fn last_step(&self) -> u64 {
+        self.last_step
     }
 
     /// Returns when everything so far is on the disk.

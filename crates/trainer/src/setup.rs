@@ -1,6 +1,7 @@
 //! A run before its first step: everything that can be found wrong is found here, and nothing is
 //! written.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +20,13 @@ use crate::optimizer::{OptimConfig, Optimizer};
 use crate::reference::{self, Of, References};
 use crate::run::RunFolder;
 use crate::schedule::{Schedule, ScheduleConfig};
+use crate::train::UNMEASURED;
 use crate::train_config::{Precision, TrainConfig};
 use crate::writer::SmallFiles;
 use crate::{Error, Result};
+
+/// What an evaluator has come to in a run's folder, beside the answers that it keeps for another start.
+const EVALUATED: [&str; 2] = ["evaluation/answers.jsonl", "evaluation/results.json"];
 
 /// The configuration of a training, composed.
 #[derive(Clone, Debug, Default)]
@@ -203,7 +208,14 @@ impl<'a> Training<'a> {
         // A run that is wound back keeps the lines of the steps before: the others get a copy of all.
         let mut copied = Vec::new();
         let lines = if goes_on { &mut copied } else { &mut inside };
-        lines.push(PathBuf::from(METRICS));
+        let has_lines = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+        if has_lines(&self.run.path().join(METRICS)) {
+            lines.push(PathBuf::from(METRICS));
+            lines.extend(EVALUATED.map(PathBuf::from));
+        }
+        if !goes_on {
+            inside.push(PathBuf::from(UNMEASURED));
+        }
         self.run.set_aside(&inside, &copied)
     }
 }

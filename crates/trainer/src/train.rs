@@ -9,7 +9,10 @@
 //! for the host: a step is logged one step late there, or where it is evaluated or saved.
 //!
 //! The line of a step carries what was measured after it, so the evaluation comes before the log;
-//! and what a checkpoint seals has been logged, so that a resumed run has its lines.
+//! and what a checkpoint seals has been logged, so that a resumed run has its lines. An evaluation may be
+//! stopped: the line of its step then waits beside the checkpoint until the run goes on.
+
+mod unmeasured;
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,9 @@ use crate::step::{Accumulated, Aim, accumulate};
 use crate::writer::{Contents, Writer};
 use crate::{Error, Result};
 
+pub(crate) use unmeasured::UNMEASURED;
+use unmeasured::Unmeasured;
+
 /// What a running loop holds.
 struct Loop<'t, 'r> {
     training: Training<'t>,
@@ -42,6 +48,8 @@ struct Loop<'t, 'r> {
     /// Seconds of training before that.
     before_s: f64,
     after: Named,
+    /// Whether an evaluation was stopped before its end: the newest step waits for it, unlogged.
+    unmeasured: bool,
 }
 
 /// What a run begins as.
@@ -77,25 +85,26 @@ impl<'t> Training<'t> {
         stop: &dyn Fn() -> bool,
         report: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
-        if self.is_finished() {
+        if self.is_finished() && !Unmeasured::is_in(self.run.path(), self.state.step) {
             return Ok(self.outcome(End::AlreadyFinished, Named::new()));
         }
         let mut this = match self.begin(stop, report)? {
             Begun::Loop(this) => *this,
             Begun::Stopped(outcome) => return Ok(outcome),
         };
-        if this.training.state.step == 0 {
-            this.evaluate_base(&mut evaluator)?;
+        this.measure_first(&mut evaluator)?;
+        if this.unmeasured {
+            return Ok(this.stopped_before_a_step());
         }
         while !this.training.is_finished() {
             if let Err(error) = this.step() {
                 return Err(this.leave(error));
             }
-            let evaluation = this.training.evaluation_due();
+            let evaluation = this.training.evaluation_due(evaluator.as_deref());
             if evaluation.is_some() || this.training.options.gpu.is_none() {
                 this.log(&mut evaluator, evaluation)?;
             }
-            let stopping = stop();
+            let stopping = stop() || this.unmeasured;
             if stopping || this.training.checkpoint_due() {
                 this.log(&mut evaluator, None)?;
                 this.save()?;
@@ -105,7 +114,8 @@ impl<'t> Training<'t> {
             }
         }
         this.wait_for_writer()?;
-        let end = if this.training.is_finished() { End::Finished } else { End::Stopped };
+        let finished = this.training.is_finished() && !this.unmeasured;
+        let end = if finished { End::Finished } else { End::Stopped };
         Ok(this.training.outcome(end, this.after))
     }
 
@@ -138,6 +148,7 @@ impl<'t> Training<'t> {
             since: Instant::now(),
             before_s: elapsed_s,
             after: Named::new(),
+            unmeasured: false,
             report,
             training: self,
         })))
@@ -189,20 +200,6 @@ impl Loop<'_, '_> {
         Ok(Unread { began, step, epoch, learning_rate, batches, accumulated, norm })
     }
 
-    /// Logs the newest step if that has not been done, with what an evaluation measures after it.
-    fn log(
-        &mut self,
-        evaluator: &mut Option<&mut dyn Evaluator>,
-        evaluation: Option<When>,
-    ) -> Result<()> {
-        let Some(unread) = self.unread.take() else { return Ok(()) };
-        let mut line = self.read(unread)?;
-        if let Some(when) = evaluation {
-            line.more.extend(self.evaluate(evaluator, when)?);
-        }
-        self.write(&line)
-    }
-
     /// Waits for the numbers of a step.
     fn read(&mut self, unread: Unread) -> Result<Line> {
         let Unread { began, step, epoch, learning_rate, batches, accumulated, norm } = unread;
@@ -236,33 +233,11 @@ impl Loop<'_, '_> {
         })
     }
 
-    /// Measures the model before its first step.
-    fn evaluate_base(&mut self, evaluator: &mut Option<&mut dyn Evaluator>) -> Result<()> {
-        let values = self.evaluate(evaluator, When::Before)?;
-        self.metrics.baseline(&values, std::time::SystemTime::now());
-        self.training.state.baseline = values;
-        Ok(())
-    }
-
-    fn evaluate(
-        &mut self,
-        evaluator: &mut Option<&mut dyn Evaluator>,
-        when: When,
-    ) -> Result<Named> {
-        let (since, step) = (Instant::now(), self.training.state.step);
-        let mut values = self.training.held_out_terms()?;
-        if let Some(evaluator) = evaluator {
-            let more = evaluator.evaluate(self.training.model, when);
-            values.extend(more.map_err(|source| Error::Evaluation { step, source })?);
-        }
-        if values.is_empty() {
-            return Ok(values);
-        }
-        (self.report)(Event::Evaluated { step, values: &values, took: since.elapsed() });
-        if when == When::After {
-            self.after.clone_from(&values);
-        }
-        Ok(values)
+    /// Where a run stands that is stopped before it makes a step more.
+    fn stopped_before_a_step(self) -> Outcome {
+        let place = self.training.resumed.clone();
+        let checkpoint = place.unwrap_or_else(|| self.training.run.path().to_owned());
+        Outcome { checkpoint, ..self.training.outcome(End::Stopped, Named::new()) }
     }
 
     fn write(&mut self, line: &Line) -> Result<()> {
@@ -386,10 +361,15 @@ impl Training<'_> {
         self.state.step >= self.state.steps
     }
 
-    fn evaluation_due(&self) -> Option<When> {
+    fn evaluation_due(&self, evaluator: Option<&dyn Evaluator>) -> Option<When> {
+        let step = self.state.step;
+        let is_wanted = || evaluator.is_some_and(|evaluator| evaluator.is_due(step));
         match self.is_finished() {
             true => Some(When::After),
-            false => self.is_due(self.options.evaluate_every).then_some(When::During),
+            false => {
+                let is_due = self.is_due(self.options.evaluate_every) || is_wanted();
+                is_due.then_some(When::During)
+            }
         }
     }
 

@@ -21,6 +21,52 @@ pub struct Mixture {
     pub check: bool,
 }
 
+/// `albacore data`.
+#[derive(Args, Debug)]
+pub struct Data {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub action: DataAction,
+}
+
+/// What `data` does.
+#[derive(Debug, Subcommand)]
+pub enum DataAction {
+    /// Show which benchmarks can be had, with size and licence
+    #[command(after_help = "Example:\n  albacore data list")]
+    List(ListData),
+    /// Download benchmarks, after showing size, licence, checksums and what not to train on
+    #[command(after_help = "Example:\n  albacore data get gsm8k mgsm --data benchmarks\n\n\
+        Run the same command again after a stop: it goes on where the download ended. A file whose\n\
+        checksum is wrong is not kept.")]
+    Get(GetData),
+}
+
+/// `albacore data list`.
+#[derive(Args, Debug)]
+pub struct ListData {
+    /// Another list, a TOML file: of mirrors, say
+    #[arg(long, value_name = "FILE")]
+    pub registry: Option<PathBuf>,
+}
+
+/// `albacore data get`.
+#[derive(Args, Debug)]
+pub struct GetData {
+    /// Benchmarks, by the names of `albacore data list`
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// The folder with all benchmarks, as `albacore eval --data` reads it
+    #[arg(long, value_name = "DIR", default_value = "benchmarks")]
+    pub data: PathBuf,
+    /// Ask nothing: download
+    #[arg(long)]
+    pub yes: bool,
+    /// Another list, a TOML file: of mirrors, say
+    #[arg(long, value_name = "FILE")]
+    pub registry: Option<PathBuf>,
+}
+
 /// `albacore bootstrap`.
 #[derive(Args, Debug)]
 pub struct Bootstrap {

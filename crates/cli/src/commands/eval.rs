@@ -1,13 +1,13 @@
 //! `albacore eval`: models on the benchmarks of the papers, side by side.
 
 mod bench;
-mod files;
+pub mod files;
 mod held_out;
 mod judge;
 mod models;
 mod published;
 mod rate;
-mod ruler;
+pub mod ruler;
 mod score;
 mod suites;
 mod told;
@@ -19,13 +19,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use albacore_data::{Journal, LanguageModel};
 use albacore_eval::{
-    Asking, Bootstrap, Outcome as Asked, Prompts, Results, Ruler, Scored, Scores, Terms, ask,
+    Asking, Bootstrap, Outcome as Asked, Prompts, Results, Ruler, Scored, Scores, Summary, Terms,
+    ask, flan_average,
 };
 use albacore_trainer::RunFolder;
 use candle_core::Device;
 
-use crate::args::{Eval, EvalAction};
+use crate::args::{Eval, EvalAction, EvalModels};
+use crate::benchmarks::tell_notes;
 use crate::config::Evaluation;
+use crate::contamination::Contamination;
 use crate::data_run::{refuse_training_run, write_config};
 use crate::failure::{Failure, OrRefuse, Outcome, Refusal, Result};
 use crate::progress::Progress;
@@ -60,6 +63,8 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     for model in &models {
         model.check(&suites, &config, terminal)?;
     }
+    tell_notes(suites.iter().map(|suite| suite.task.name()), terminal)?;
+    let contamination = contamination(options, &suites)?;
     let terms = suites::terms(options, &config, &suites);
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
@@ -68,6 +73,14 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     let held = RunFolder::take_bare(&folder).or_refuse()?;
     let mut journal = Journal::open(held.path().join("requests.jsonl")).or_refuse()?;
     log.open();
+    match &contamination {
+        Some(contamination) => contamination.write(held.path())?,
+        None => Contamination::remove(held.path())?,
+    }
+    if models.is_empty() {
+        terminal.print(&told::contamination(&contamination, held.path(), terminal.json))?;
+        return Ok(Outcome::Done);
+    }
     write_config(held.path(), &config)?;
     files::begin(held.path(), &terms)?;
     let stop = stop_flag(*terminal, "the answers that have come are kept")?;
@@ -101,7 +114,8 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     answers.end()?;
     let results = results(&models, &suites, &kept, &config, terms, &failures);
     files::write_results(held.path(), &results)?;
-    terminal.print(&told::table(&results, held.path(), terminal.json))?;
+    let table = told::table(&results, &contamination, held.path(), terminal.json);
+    terminal.print(&table)?;
     unless_failed(failures, models.len())
 }
 
@@ -116,6 +130,15 @@ fn unless_failed(failures: BTreeMap<String, Failure>, models: usize) -> Result {
         format!("{} of {models} models have not been asked all: {}", told.len(), told.join("; "));
     let hint = "the same command goes on with what is missing";
     Err(Failure::Failed(Refusal::new(message, hint).into()))
+}
+
+/// Which of the questions that are asked stand in the training files that were named.
+fn contamination(options: &EvalModels, suites: &[Suite]) -> Result<Option<Contamination>> {
+    if options.contamination.is_empty() {
+        return Ok(None);
+    }
+    let suites = suites.iter().map(|suite| (&*suite.task, &suite.examples[..]));
+    Contamination::of(&suites.collect::<Vec<_>>(), &options.contamination).map(Some)
 }
 
 /// What is needed of a model's answers to a suite, once they are written.
@@ -225,6 +248,13 @@ fn results(
             Some(Scored { model: &model.name, scores, unanswered })
         });
         results.add(&*suite.task, &scored.collect::<Vec<_>>());
+    }
+    for (model, kept) in models.iter().zip(kept) {
+        let measured = suites.iter().zip(kept).map(|(suite, kept)| (&*suite.task, &kept.scores));
+        if let Some(value) = flan_average(&measured.collect::<Vec<_>>()) {
+            let (suite, metric) = ("flan".to_owned(), "normalised_average".to_owned());
+            results.summaries.push(Summary { model: model.name.clone(), suite, metric, value });
+        }
     }
     results
 }

@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod complete;
 pub mod config;
+pub mod data;
 pub mod dry_run;
 pub mod eval;
 pub mod export;

@@ -9,25 +9,27 @@ use albacore_data::{MixtureSource, Packing, TemplateChoice};
 use albacore_eval::{EvalConfig, Metric};
 use albacore_model::Model;
 use albacore_trainer::{
-    Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunFolder, State, Training,
-    TrainingData, find, idle_examples, suits,
+    Checkpoint, End, Evaluator, Found, METRICS, Named, Options, RunConfig, RunFolder, State,
+    Training, TrainingData, find, idle_examples, suits,
 };
 use anyhow::Context;
 use candle_core::Device;
 use serde_json::{Map, Value};
 
 use crate::args::Train;
+use crate::benchmarks::tell_notes;
 use crate::commands::dry_run;
 use crate::companions;
 use crate::config::{Config, Init, Settings};
 use crate::device;
-use crate::evaluator::HeldOut;
+use crate::evaluator::{HeldOut, Measures};
 use crate::failure::{Failure, OrRefuse, Outcome, Result};
 use crate::prepared::Prepared;
 use crate::profile::Profile;
 use crate::progress::count;
 use crate::run_log::RunLog;
 use crate::signals::stop_flag;
+use crate::suites::Suites;
 use crate::summary::Summary;
 use crate::terminal::Terminal;
 
@@ -94,9 +96,15 @@ impl Job<'_> {
         let options = self.trainer_options()?;
         let mut log = RunLog::new(run.path(), self.terminal);
         self.prepared.losses().iter().for_each(|loss| log.warn(loss));
-        if self.prepared.dataset.held_out.is_empty() && self.config.eval != EvalConfig::default() {
+        let held_out_only = self.config.eval.suites.is_empty();
+        let is_set = held_out_only && self.config.eval != EvalConfig::default();
+        if self.prepared.dataset.held_out.is_empty() && is_set {
             log.warn("`[eval]` is set, but nothing is held out: set `data.held_out`");
         }
+        let Config { eval, run: RunConfig { seed, .. }, .. } = self.config;
+        let suites = Suites::open(eval, run.path(), &self.prepared.folder, *seed)?;
+        suites.iter().for_each(|suites| log.say(&suites.told()));
+        tell_notes(eval.suites.iter().map(String::as_str), self.terminal)?;
         let objective = self.config.objective.build();
         let problems = suits(objective.as_ref(), &self.prepared.dataset.train);
         if !problems.is_empty() {
@@ -153,7 +161,10 @@ impl Job<'_> {
             self.write_config(run.path())?;
         }
         let stop = stop_flag(*self.terminal, "this step is finished and saved first")?;
-        let mut evaluator = HeldOut::new(
+        if let (0, Some(suites)) = (training.step(), &suites) {
+            suites.look_into(&self.config.data.sources, &mut log)?;
+        }
+        let held_out = HeldOut::new(
             &self.config.eval,
             tokenizer,
             &dataset.held_out,
@@ -161,8 +172,9 @@ impl Job<'_> {
             objective.needs_groups(),
             self.terminal,
         );
+        let mut evaluator = Measures { held_out, suites, stop: stop.clone(), failure: None };
         let measures: Option<&mut dyn Evaluator> =
-            if dataset.held_out.is_empty() { None } else { Some(&mut evaluator) };
+            if evaluator.is_idle() { None } else { Some(&mut evaluator) };
         let since = Instant::now();
         let mut profiled = Ok(());
         let mut outcome =
@@ -173,11 +185,14 @@ impl Job<'_> {
                 }
             })?;
         log.close();
+        if let Some(failure) = evaluator.failure {
+            return Err(failure);
+        }
         if outcome.end == End::AlreadyFinished {
             outcome.after = last_measured(run.path());
         }
 
-        let samples = evaluator.samples;
+        let samples = evaluator.held_out.samples;
         let summary = Summary {
             run: run.path(),
             config: self.config,
@@ -294,13 +309,14 @@ impl Job<'_> {
     }
 }
 
-/// What the last step of a run's metrics says about the held-out examples.
+/// What the last step of a run's metrics says about the held-out examples and the suites.
 pub fn last_measured(run: &Path) -> Named {
     let text = fs::read_to_string(run.join(METRICS)).unwrap_or_default();
     let last =
         text.lines().last().and_then(|line| serde_json::from_str::<Map<_, Value>>(line).ok());
-    let held_out = last.into_iter().flatten().filter(|(name, _)| name.starts_with("held_out_"));
-    held_out.filter_map(|(name, value)| Some((name, value.as_f64()?))).collect()
+    let is_measured = |name: &str| name.starts_with("held_out_") || name.starts_with("suite_");
+    let measured = last.into_iter().flatten().filter(|(name, _)| is_measured(name));
+    measured.filter_map(|(name, value)| Some((name, value.as_f64()?))).collect()
 }
 
 /// Removes what was made for nothing. A folder that is not empty stays, and one that cannot be

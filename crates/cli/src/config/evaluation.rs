@@ -61,12 +61,15 @@ impl Settings for Evaluation {
     }
 
     fn files(&self) -> Vec<(String, PathBuf, &'static str)> {
-        let paraphrases = self.evaluation.paraphrases.clone();
-        let file = "a file of wordings";
-        paraphrases
-            .map(|path| ("evaluation.paraphrases".to_owned(), path, file))
-            .into_iter()
-            .collect()
+        let Self { evaluation: EvaluationConfig { paraphrases, prefix, .. }, .. } = self;
+        let named = [
+            ("evaluation.paraphrases", paraphrases, "a file of wordings"),
+            ("evaluation.prefix", prefix, "a file"),
+        ];
+        let given = named.into_iter().filter_map(|(key, path, what)| {
+            path.as_ref().map(|path| (key.to_owned(), path.clone(), what))
+        });
+        given.collect()
     }
 }
 
@@ -84,8 +87,7 @@ mod tests {
         assert!(mismatches.is_empty(), "{mismatches:?}");
         assert_eq!(config.unwrap(), Evaluation::default());
 
-        let text =
-            "[evaluation]\nshots = 1\nmax_new_tokens = 1\nconcurrency = 1\nparaphrases = \"a\"\n";
+        let text = "[evaluation]\nshots = 1\nprefix = \"a\"\nmax_new_tokens = 1\nconcurrency = 1\nparaphrases = \"a\"\n";
         let (config, mismatches) = decode::<Evaluation>(&Tree::parse(text).unwrap());
         assert!(mismatches.is_empty(), "{mismatches:?}");
         let known = keys(Evaluation::REFERENCE);

@@ -16,8 +16,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, facts, notice, paragraph,
+    Cell, Interval, Intervals, Page, Sample, Samples, Section, Table, contamination, facts, notice,
+    paragraph,
 };
+use crate::contamination::Contamination;
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::progress::count;
 
@@ -40,6 +42,7 @@ pub struct EvaluationRun {
     lines: BTreeMap<String, Vec<(usize, u64)>>,
     /// Prompts without some exemplars.
     dropped: usize,
+    contamination: Option<Contamination>,
 }
 
 /// What is read of every answer: the few that are shown are read again.
@@ -71,7 +74,9 @@ impl EvaluationRun {
         let (lines, dropped) = heads(&answers)?;
         let real = path.canonicalize().or_refuse()?;
         let name = real.file_name().unwrap_or(real.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), name, results: results.or_refuse()?, lines, dropped })
+        let (path, results) = (path.to_owned(), results.or_refuse()?);
+        let contamination = Contamination::read(&path).or_refuse()?;
+        Ok(Self { path, name, results, lines, dropped, contamination })
     }
 
     fn sections(&self, seed: u64) -> Result<Vec<Section>> {
@@ -88,9 +93,22 @@ impl EvaluationRun {
             );
         }
         let suites = distinct(self.results.rows.iter().map(|row| &row.suite));
+        let of_all = self.results.summaries.iter();
+        let of_all = of_all.filter(|summary| !suites.contains(&summary.suite.as_str()));
+        let mut together = Table::new("All suites together", &["", "model", "value"]);
+        together.rows = of_all
+            .map(|summary| {
+                let name = format!("{} {}", summary.suite, summary.metric.replace('_', " "));
+                vec![Cell::text(name), Cell::text(&summary.model), Cell::Number(summary.value, 1)]
+            })
+            .collect();
+        if !together.rows.is_empty() {
+            first.push(together.markup());
+        }
         let glance = Section::new("At a glance", first);
         let suites = suites.into_iter().map(|suite| self.suite(suite, seed));
-        std::iter::once(Ok(glance)).chain(suites).collect()
+        let contamination = self.contamination.iter().map(contamination::section).map(Ok);
+        std::iter::once(Ok(glance)).chain(contamination).chain(suites).collect()
     }
 
     fn facts(&self) -> Markup {

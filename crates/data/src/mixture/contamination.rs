@@ -1,21 +1,20 @@
 //! Contamination: records that share a run of 13 words with the texts that a model will be tested on.
 //!
-//! Words are runs of letters and digits, in lower case. Every text of a record counts by itself; one of
+//! What a run of words is stands in [`crate::overlap`]. Every text of a record counts by itself; one of
 //! fewer than 13 words overlaps with nothing. What a task says around each record (the definition and the
 //! positive examples of Super-NI) counts for all of them, whatever a template shows of it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::overlap::{for_each_run, strings, texts};
 use crate::task::{Raw, Task, expand, is_parquet, objects};
 use crate::{Error, Mixture, Origin, Result};
 
-/// Words of a run.
-const WORDS: usize = 13;
 /// Records that are named of each task.
 const SHOWN: usize = 3;
 
@@ -148,50 +147,6 @@ fn texts_of(raw: Raw, ask: &mut dyn FnMut(&str) -> bool) -> bool {
         Raw::Bytes(bytes) => texts(&bytes, ask),
         Raw::Object(object) => strings(&Value::Object(object), ask),
     }
-}
-
-/// Asks about every text of a line, until one is found: those of its JSON, or the line itself.
-fn texts(line: &[u8], ask: &mut dyn FnMut(&str) -> bool) -> bool {
-    match serde_json::from_slice::<Value>(line) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => strings(&value, ask),
-        // The public chain-of-thought files have a line break as two characters.
-        _ => ask(&String::from_utf8_lossy(line).replace("\\n", "\n")),
-    }
-}
-
-/// Asks about every string of a value, until one is found.
-fn strings(value: &Value, ask: &mut dyn FnMut(&str) -> bool) -> bool {
-    match value {
-        Value::String(text) => ask(text),
-        Value::Array(list) => list.iter().any(|item| strings(item, ask)),
-        Value::Object(object) => object.values().any(|item| strings(item, ask)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-/// Tells the hash of every run of words of a text, until one is taken.
-fn for_each_run(text: &str, take: &mut dyn FnMut(u64) -> bool) -> bool {
-    let mut words: VecDeque<u64> = VecDeque::with_capacity(WORDS);
-    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-        if words.len() == WORDS {
-            words.pop_front();
-        }
-        words.push_back(
-            word.chars().flat_map(char::to_lowercase).fold(0, |hash, c| mix(hash, c.into())),
-        );
-        let run = || words.iter().fold(1, |hash, word| mix(hash, *word));
-        if words.len() == WORDS && take(run()) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Two numbers as one, thoroughly mixed.
-fn mix(hash: u64, next: u64) -> u64 {
-    let z = (hash ^ next).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-    z ^ (z >> 29)
 }
 
 #[cfg(test)]

@@ -36,6 +36,37 @@ fn a_run_evaluates_logs_and_saves_when_due() {
     assert_eq!(saved.collect::<Vec<_>>(), wanted);
 }
 
+#[test]
+fn an_evaluation_that_is_stopped_is_made_up_for_and_no_byte_tells_of_it() {
+    let whole = Tiny { options: evaluating(), ..Tiny::default() };
+    whole.run().unwrap();
+    // Before the first step, between two, after the last; so many evaluations were made before.
+    for (stopped_at, counted) in [(0, 0.0), (3, 1.0), (8, 3.0)] {
+        let stopped = Tiny {
+            options: evaluating(),
+            evaluation_stopped_at: Some(stopped_at),
+            ..Tiny::default()
+        };
+        let outcome = stopped.run().unwrap();
+        assert_eq!((outcome.end, outcome.step), (End::Stopped, stopped_at));
+        assert_eq!(stopped.lines()[..], whole.lines()[..stopped_at.saturating_sub(1) as usize]);
+        // Stopped there once more, it stands where it stood.
+        assert_eq!(stopped.run().unwrap().step, stopped_at);
+        let gone_on = Tiny { evaluation_stopped_at: None, counted, ..stopped };
+        let outcome = gone_on.run().unwrap();
+        assert_eq!((outcome.end, outcome.after.len()), (End::Finished, 1), "{stopped_at}");
+        assert_eq!(gone_on.lines(), whole.lines(), "{stopped_at}");
+        assert!(gone_on.bytes(8) == whole.bytes(8), "{stopped_at}");
+        assert_eq!(gone_on.run().unwrap().end, End::AlreadyFinished);
+        assert!(!gone_on.folder.path().join("unmeasured.json").exists());
+        assert!(!gone_on.folder.path().join("previous-1").exists(), "{stopped_at}");
+    }
+}
+
+fn evaluating() -> Options {
+    Options { evaluate_every: 3, ..Tiny::default().options }
+}
+
 /// What a GPU run does (here on the CPU): a step is logged while the next one runs.
 #[test]
 fn numbers_that_are_read_one_step_late_are_the_same_numbers() {

@@ -97,6 +97,10 @@ pub(crate) struct Tiny {
     pub(crate) stop_after: Option<u64>,
     /// Makes the model that a run starts from.
     pub(crate) model: fn() -> Model,
+    /// Evaluations of processes before this one.
+    pub(crate) counted: f64,
+    /// The step at which an evaluation is stopped before it has measured anything.
+    pub(crate) evaluation_stopped_at: Option<u64>,
     /// Changes the model before it is trained.
     pub(crate) prepare: fn(&Model),
     /// What the run has told.
@@ -132,6 +136,8 @@ impl Default for Tiny {
             objective: Box::new(Sft::default()),
             resume: Resume::Auto,
             stop_after: None,
+            counted: 0.0,
+            evaluation_stopped_at: None,
             model,
             prepare: |_| {},
             told: RefCell::default(),
@@ -139,17 +145,24 @@ impl Default for Tiny {
     }
 }
 
-/// Counts its calls, and measures that.
-struct Counting(Cell<f64>);
+/// Counts its calls, and measures that; at one step it is stopped instead.
+struct Counting {
+    counted: Cell<f64>,
+    stopped_at: Option<u64>,
+}
 
 impl Evaluator for Counting {
     fn evaluate(
         &mut self,
         _: &Model,
         when: When,
-    ) -> std::result::Result<Named, Box<dyn std::error::Error + Send + Sync>> {
-        self.0.set(self.0.get() + if when == When::After { 100.0 } else { 1.0 });
-        Ok(vec![("held_out_loss".into(), self.0.get())])
+        step: u64,
+    ) -> std::result::Result<Option<Named>, Box<dyn std::error::Error + Send + Sync>> {
+        if self.stopped_at == Some(step) {
+            return Ok(None);
+        }
+        self.counted.set(self.counted.get() + if when == When::After { 100.0 } else { 1.0 });
+        Ok(Some(vec![("held_out_loss".into(), self.counted.get())]))
     }
 }
 
@@ -200,7 +213,9 @@ impl Tiny {
                 Event::Warning(text) => Told::Warning(text.to_owned()),
             });
         };
-        training.run(Some(&mut Counting(Cell::new(0.0))), &stop, &mut tell)
+        let mut counting =
+            Counting { counted: Cell::new(self.counted), stopped_at: self.evaluation_stopped_at };
+        training.run(Some(&mut counting), &stop, &mut tell)
     }
 
     /// Its options, with the configuration that they make up.

@@ -95,8 +95,8 @@ fn cannot(path: &Path) -> String {
     format!("cannot write `{}`", path.display())
 }
 
-/// In the order of the examples.
-fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
+/// Every question of a suite, in the order of the examples.
+pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
     let place = |number: usize| {
         let example = &task.examples()[number];
         json!({ "model": model, "suite": task.name(), "task": example.task, "id": example.id })
@@ -134,7 +134,10 @@ fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
 }
 
 /// Writes the table.
-pub(super) fn write_results(folder: &Path, results: &Results) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_results(folder: &Path, results: &Results) -> Result<()> {
     replace(folder, "results.json", &(serde_json::to_string_pretty(results)? + "\n"))
 }
 

@@ -44,7 +44,7 @@ pub(super) fn named(
         let message = format!("the model `{}` is named twice", twice.name);
         return Err(Refusal::new(message, "name each model once")).or_refuse();
     }
-    if models.is_empty() {
+    if models.is_empty() && options.contamination.is_empty() {
         let hint = "name a model folder, a run or a hub id, or a `[server]` in the config";
         return Err(Refusal::new("there is no model to evaluate", hint)).or_refuse();
     }

@@ -12,7 +12,7 @@ use crate::failure::{OrRefuse, Result};
 use crate::prepared::tokenizer;
 
 /// A model here: its tokenizer, and the most that it was made for.
-pub(super) struct LocalRuler {
+pub struct LocalRuler {
     tokenizer: Tokenizer,
     context: usize,
     /// Tokens that the chat template puts about a message.
@@ -25,7 +25,11 @@ impl LocalRuler {
         &self.tokenizer
     }
 
-    pub(super) fn open(folder: &Path, chat: bool) -> Result<Self> {
+    /// Reads the tokenizer of the model in `folder`; `chat` says whether it is asked by its template.
+    ///
+    /// # Errors
+    /// Refused if it cannot be used.
+    pub fn open(folder: &Path, chat: bool) -> Result<Self> {
         let shape = ModelConfig::load(folder).or_refuse()?;
         let tokenizer = tokenizer(folder, shape.vocab_size())?;
         let around = if chat { around(&tokenizer)? } else { 0 };

@@ -1,8 +1,9 @@
 //! What is asked: the suites of the command line, opened, and the terms of it all.
 
-use std::collections::HashMap;
-
-use albacore_eval::{Question, SuiteOptions, SuiteTerms, Task, Terms, open_suite};
+use albacore_eval::{
+    Prefixed, Question, SuiteOptions, SuiteTerms, Task, Terms, first_of_each_task, open_suite,
+    read_prefix,
+};
 
 use crate::args::EvalModels;
 use crate::config::Evaluation;
@@ -27,7 +28,7 @@ impl Suite {
 
 /// Opens the suites, all of them or none.
 pub(super) fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suite>> {
-    let limit = options.limit.map_or(usize::MAX, |limit| limit as usize);
+    let prefix = config.evaluation.prefix.as_deref().map(read_prefix).transpose().or_refuse()?;
     let open = |(suite, tasks): (&str, Vec<String>)| {
         let shots = config.evaluation.shots.as_ref().and_then(|shots| shots.of(suite));
         let name = match tasks.is_empty() {
@@ -40,13 +41,11 @@ pub(super) fn open(options: &EvalModels, config: &Evaluation) -> Result<Vec<Suit
         let paraphrases = config.evaluation.paraphrases.clone();
         let wanted = SuiteOptions { shots, tasks, paraphrases, whole: false };
         let task = open_suite(suite, &options.data, &wanted).or_refuse()?;
-        let mut counts = HashMap::new();
-        let examples = task.examples().iter().enumerate().filter(|(_, example)| {
-            let count = counts.entry(example.task.as_str()).or_insert(0);
-            *count += 1;
-            *count <= limit
-        });
-        let examples = examples.map(|(number, _)| number).collect();
+        let task = match &prefix {
+            Some(prefix) => Box::new(Prefixed::new(task, prefix)),
+            None => task,
+        };
+        let examples = first_of_each_task(&*task, options.limit.map(|limit| limit as usize));
         Ok(Suite { name, task, examples })
     };
     named(&options.suites)?.into_iter().map(open).collect()

@@ -3,14 +3,20 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use albacore_eval::{Difference, FEWEST_FOR_CLEAR, Part, Prompts, Results, Row};
+use albacore_eval::{Difference, FEWEST_FOR_CLEAR, Part, Prompts, Results, Row, Summary};
 use serde_json::json;
 
+use crate::contamination::Contamination;
 use crate::program::program;
 use crate::progress::count;
 
 /// Everything: means, differences, and what became of the questions.
-pub(super) fn table(results: &Results, folder: &Path, as_json: bool) -> String {
+pub(super) fn table(
+    results: &Results,
+    found: &Option<Contamination>,
+    folder: &Path,
+    as_json: bool,
+) -> String {
     let total = |of: fn(&Prompts) -> usize| results.prompts.iter().map(of).sum::<usize>();
     let unanswered = total(|prompts| prompts.unanswered);
     let (dropped, cut) = (total(|prompts| prompts.dropped), total(|prompts| prompts.cut));
@@ -18,6 +24,7 @@ pub(super) fn table(results: &Results, folder: &Path, as_json: bool) -> String {
         return json!({
             "run": folder, "results": results, "answers": total(|prompts| prompts.answered),
             "unanswered": unanswered, "prompts_with_dropped_exemplars": dropped, "cut_prompts": cut,
+            "contamination": found,
         })
         .to_string();
     }
@@ -38,6 +45,9 @@ pub(super) fn table(results: &Results, folder: &Path, as_json: bool) -> String {
             "lmentry: replies of `{model}` end with their first sentence, since it does not stop by itself"
         );
     }
+    if found.is_some() {
+        text += &format!("\n{}", contamination(found, folder, false));
+    }
     let (run, program) = (folder.display(), program());
     text + &format!(
         "\nevery prompt, answer and score: {run}/answers.jsonl\n\
@@ -45,11 +55,25 @@ pub(super) fn table(results: &Results, folder: &Path, as_json: bool) -> String {
     )
 }
 
-/// A block a suite, a line a part, a column a model, in the order asked.
+/// The questions that stand in the training files.
+pub(super) fn contamination(found: &Option<Contamination>, folder: &Path, as_json: bool) -> String {
+    if as_json {
+        return json!({ "run": folder, "contamination": found }).to_string();
+    }
+    let Some(found) = found else { return String::new() };
+    let mut text = found.table();
+    if !found.found.is_empty() {
+        text += &format!("each of them, with a record: {}/contamination.jsonl\n", folder.display());
+    }
+    text
+}
+
+/// A block a suite, a line a part, a column a model, in the order asked; below, what they come to together.
 pub(super) fn means(results: &Results) -> String {
     let suites = distinct(results.rows.iter().map(|row| row.suite.as_str()));
     let models = distinct(results.rows.iter().map(|row| row.model.as_str()));
-    suites.into_iter().map(|suite| block(results, suite, &models)).collect()
+    let blocks = suites.into_iter().map(|suite| block(results, suite, &models));
+    blocks.chain([of_all_suites(results)]).collect()
 }
 
 fn distinct<'t>(names: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
@@ -90,6 +114,17 @@ fn block(results: &Results, suite: &str, models: &[&str]) -> String {
         let _ = writeln!(text, "  {:<34}{:<12}  {value:>28}", summary.metric, "");
     }
     text + "\n"
+}
+
+/// What the suites come to together: the Flan normalised average.
+fn of_all_suites(results: &Results) -> String {
+    let of_one = |suite: &str| results.rows.iter().any(|row| row.suite == suite);
+    let lines = results.summaries.iter().filter(|summary| !of_one(&summary.suite)).map(|summary| {
+        let Summary { model, suite, metric, value } = summary;
+        format!("{suite} {metric}: {value:.1}  ({})\n", shortened(model, 40))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { lines } else { lines + "\n" }
 }
 
 /// The whole in every metric; below it the categories, or the tasks where there are none, in the metric
