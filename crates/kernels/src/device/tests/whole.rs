@@ -80,7 +80,8 @@ fn adafactor_on_a_gpu_is_the_cpus_and_takes_over_its_state() {
             theirs.overwrite(StateNumbers::F32(&wanted)).unwrap();
         }
     }
-    [&cpu, &gpu].map(|tensors| update(tensors, 4));
+    let [wanted, found] = [&cpu, &gpu].map(|tensors| update(tensors, 4));
+    assert!((found / wanted - 1.0).abs() < 1e-5, "norm {found}, wanted {wanted}");
     for (cpu, gpu) in cpu.iter().zip(&gpu) {
         let (found, wanted) = (on_cpu(&gpu.weights), floats(&cpu.weights));
         assert_twin("whole adafactor resumed", &found, &wanted, Compute::F32);
