@@ -1,9 +1,12 @@
 //! What becomes of a record: an example, shortened or not, or none.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::report::Fate;
 use crate::{
-    BadRecord, DataConfig, Defect, Drawn, Encoded, Encoder, Origin, Preparation, Record, Spans,
-    TooLong,
+    BadRecord, DataConfig, Defect, Drawn, Encoded, Encoder, Error, Origin, Preparation, Record,
+    SourceConfig, Spans, StreamTally, TooLong,
 };
 
 impl Preparation<'_> {
@@ -103,6 +106,37 @@ pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, records: &[Record]) 
         fates.extend(its.map(|(_, window)| Fate::Window(window)));
     }
     fates
+}
+
+/// The tasks of a source, each a file, of which nothing is left.
+pub(super) fn tasks_without_examples(source: &SourceConfig, fates: &[Fate]) -> Vec<Error> {
+    let mut tallies: BTreeMap<&Path, StreamTally> = BTreeMap::new();
+    for fate in fates {
+        let Some(origin) = fate.origin() else { continue };
+        let tally = tallies.entry(&origin.file).or_default();
+        tally.drawn += 1;
+        match fate.loss() {
+            Some((reason, origin)) => tally.drop(reason, origin),
+            None => tally.kept += 1,
+        }
+    }
+    let empty = tallies.into_iter().filter(|(_, tally)| tally.kept == 0);
+    let error = |(file, tally): (&Path, StreamTally)| {
+        let its = fates.iter().filter(|fate| fate.origin().is_some_and(|at| *at.file == *file));
+        let long = its.filter_map(|fate| match fate {
+            Fate::TooLong(_, tokens) => Some(*tokens),
+            _ => None,
+        });
+        Error::NothingOfTask {
+            name: source.name_of(file),
+            tried: tally.drawn,
+            examples: tally.drawn,
+            found: tally.losses(),
+            shortest: long.min(),
+            cure: None,
+        }
+    };
+    empty.map(error).collect()
 }
 
 fn bad(record: &Record, defect: Defect) -> Fate {

@@ -113,6 +113,30 @@ fn tasks_of_which_no_example_is_left_are_refused_by_name() {
 }
 
 #[test]
+fn a_task_without_an_example_is_refused_outside_a_mixture_too() {
+    let mut room = Room::new();
+    let folder = room.folder.path().join("tasks");
+    std::fs::create_dir(&folder).unwrap();
+    let task = |input: &str| {
+        format!(
+            r#"{{"Definition": ["D."], "Instances": [{{"id": "1", "input": "{input}", "output": ["b"]}}, {{"id": "2", "input": "{input}{input}", "output": ["b"]}}]}}"#
+        )
+    };
+    std::fs::write(folder.join("short.json"), task("a")).unwrap();
+    let path = folder.join("long.json");
+    std::fs::write(&path, task(&"a".repeat(100))).unwrap();
+    let source = SourceConfig { format: Some(Format::SuperNi), ..SourceConfig::new(&folder) };
+    (room.config.sources, room.config.max_tokens) = (vec![source], 60);
+    let error = room.preparation(3).run().unwrap_err();
+    insta::assert_snapshot!(told(&error), @"
+    the task `long` has no example left: none of 2 can be used, 2 too long
+    hint: set `data.max_tokens` to 107 or more, the tokens of the shortest, or take the task out (of several files, with `exclude` of its source)
+    ");
+    std::fs::write(&path, task("b")).unwrap();
+    assert_eq!(room.preparation(3).run().unwrap().train.len(), 4);
+}
+
+#[test]
 fn file_order_and_a_cap_of_what_is_never_drawn_are_refused_in_a_mixture() {
     let mut room = Room::new();
     room.config.shuffle = false;
