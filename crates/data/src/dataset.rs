@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use self::fates::{tasks_without_examples, windows};
+use self::fates::{allowed_for, tasks_without_examples, windows};
 use crate::cache::{CacheFile, Example, hex};
 use crate::random::{Random, shuffled};
 use crate::read::Records;
@@ -159,7 +159,7 @@ impl Preparation<'_> {
         for (source, records) in self.config.sources.iter().zip(sources) {
             let bad = records.bad.into_iter().map(Fate::Bad);
             let no_room = records.too_long.into_iter();
-            let no_room = no_room.map(|(origin, tokens)| Fate::NoRoom(origin, tokens));
+            let no_room = no_room.map(|(origin, tokens)| Fate::NoRoom(origin, allowed_for(tokens)));
             let mut fates: Vec<Fate> = bad.chain(no_room).collect();
             let advance = || self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
             fates.extend(match spans {

@@ -89,7 +89,7 @@ pub(crate) enum Fate {
     Fewer(Encoded),
     /// With how many tokens it has.
     TooLong(Origin, usize),
-    /// Not one exemplar fits beside it, and so many tokens are needed for the first.
+    /// Not one exemplar fits beside it unless an example may have so many tokens.
     NoRoom(Origin, usize),
     /// With how many tokens it had.
     TruncatedToNothing(Origin, usize),

@@ -15,7 +15,7 @@ impl Preparation<'_> {
         match drawn {
             Drawn::Record(record) => self.encode(encoder, &record),
             Drawn::Bad(bad) => Fate::Bad(bad),
-            Drawn::NoRoom(origin, tokens) => Fate::NoRoom(origin, tokens),
+            Drawn::NoRoom(origin, tokens) => Fate::NoRoom(origin, allowed_for(tokens)),
         }
     }
 
@@ -76,6 +76,11 @@ impl Preparation<'_> {
             _ => Fate::Truncated(example),
         }
     }
+}
+
+/// The `max_tokens` that leaves so many tokens to an input and its exemplars: 15 of 16, unless a source says it.
+pub(super) fn allowed_for(tokens: usize) -> usize {
+    tokens + tokens.saturating_sub(1) / 15
 }
 
 /// What becomes of texts that are joined and cut into windows: the first window that begins in a text stands

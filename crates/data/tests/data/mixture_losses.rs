@@ -84,6 +84,32 @@ fn too_long_records_of_a_mixture_are_counted_before_the_first_step_where_they_ar
 }
 
 #[test]
+fn a_query_beside_which_no_exemplar_fits_is_told_with_what_would_have_to_be_allowed() {
+    let mut room = Room::new();
+    let path = room.folder.path().join("mine.toml");
+    std::fs::write(&path, family("{question}", "")).unwrap();
+    let question = |n| format!(r#"{{"question": "{n}{}", "answer": "a"}}"#, "x".repeat(74));
+    let lines: Vec<String> = (0..5).map(question).collect();
+    std::fs::write(room.folder.path().join("odd.jsonl"), lines.join("\n")).unwrap();
+    room.config.sources.truncate(1);
+    room.config.sources[0].family = Some(path.display().to_string());
+    (room.config.max_tokens, room.config.too_long) = (140, TooLong::Error);
+    let wanted = match room.preparation(3).run() {
+        Err(Error::TooLong { long, longest, .. }) => {
+            assert_eq!(long, 5);
+            longest
+        }
+        other => panic!("{other:?}"),
+    };
+    // One less is refused, and so many are not for want of room.
+    room.config.max_tokens = wanted - 1;
+    assert!(room.preparation(3).run().is_err());
+    room.config.max_tokens = wanted;
+    let kept = room.preparation(3).run().map(|dataset| dataset.train.len());
+    assert_eq!(kept.unwrap(), 5);
+}
+
+#[test]
 fn tasks_of_which_no_example_is_left_are_refused_by_name() {
     let mut room = Room::new();
     let write = |name: &str, lines: Vec<String>| {
