@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use self::fates::windows;
+use self::fates::{allowed_for, tasks_without_examples, windows};
 use crate::cache::{CacheFile, Example, hex};
 use crate::random::{Random, shuffled};
 use crate::read::Records;
@@ -153,25 +153,23 @@ impl Preparation<'_> {
         spans: Option<&Spans>,
     ) -> Result<(Vec<Example>, Report)> {
         let mut tally = Tally::default();
-        let mut examples: Vec<Example> = Vec::new();
+        let (mut examples, mut empty): (Vec<Example>, Vec<Error>) = Default::default();
         let total = sources.iter().map(|source| source.good.len()).sum();
         let done = AtomicUsize::new(0);
         for (source, records) in self.config.sources.iter().zip(sources) {
-            for bad in records.bad {
-                tally.add(Fate::Bad(bad));
-            }
-            for (origin, tokens) in records.too_long {
-                tally.add(Fate::TooLong(origin, tokens));
-            }
+            let bad = records.bad.into_iter().map(Fate::Bad);
+            let no_room = records.too_long.into_iter();
+            let no_room = no_room.map(|(origin, tokens)| Fate::NoRoom(origin, allowed_for(tokens)));
+            let mut fates: Vec<Fate> = bad.chain(no_room).collect();
             let advance = || self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-            let fates: Vec<Fate> = match spans {
+            fates.extend(match spans {
                 Some(spans) => {
                     let texts = records.good.par_chunks(spans.joined());
                     let fates = texts.flat_map_iter(|texts| {
                         texts.iter().for_each(|_| advance());
                         windows(encoder, spans, texts)
                     });
-                    fates.collect()
+                    fates.collect::<Vec<_>>()
                 }
                 None => {
                     let fates = records.good.par_iter().flat_map_iter(|record| {
@@ -182,13 +180,18 @@ impl Preparation<'_> {
                     });
                     fates.collect()
                 }
-            };
+            });
+            if source.is_task_each() {
+                empty.extend(tasks_without_examples(source, &fates));
+            }
             let kept = fates.into_iter().filter_map(|fate| tally.add(fate));
             // What is held out as a whole is in no epoch.
             let repeat = if source.held_out { 0 } else { source.repeat };
             examples.extend(kept.map(|example| (Arc::new(example), repeat)));
         }
-        Ok((examples, tally.finish(self.config)?))
+        let report = tally.finish(self.config)?;
+        Error::all(empty)?;
+        Ok((examples, report))
     }
 
     /// Where the encoded records lie, if a cache is wanted and all files can be read: its name is

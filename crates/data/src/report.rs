@@ -89,7 +89,7 @@ pub(crate) enum Fate {
     Fewer(Encoded),
     /// With how many tokens it has.
     TooLong(Origin, usize),
-    /// Not one exemplar fits beside it, and so many tokens are needed for the first.
+    /// Not one exemplar fits beside it unless an example may have so many tokens.
     NoRoom(Origin, usize),
     /// With how many tokens it had.
     TruncatedToNothing(Origin, usize),
@@ -97,6 +97,16 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
+    /// The record, unless what it was part of begins in another.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Kept(it) | Self::Window(it) | Self::Truncated(it) | Self::Fewer(it) => {
+                Some(&it.origin)
+            }
+            _ => self.loss().map(|(_, origin)| origin),
+        }
+    }
+
     /// Why there is no example, and of which record.
     pub(crate) fn loss(&self) -> Option<(&'static str, &Origin)> {
         match self {

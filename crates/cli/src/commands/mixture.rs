@@ -215,7 +215,7 @@ fn excluded_table(excluded: &[Excluded]) -> String {
         let each = rules.iter().map(|of| format!("`{}` {}", of.rule, count(of.files)));
         let (each, of) = (each.collect::<Vec<_>>().join(", "), &rules[0]);
         let (all, path) = (count(all), of.path.display());
-        format!("left out of `{path}` by `{}`: {all} files ({each})\n", of.key)
+        format!("files left out of `{path}` by `{}`: {all} ({each})\n", of.key)
     };
     by_key(excluded).map(line).collect()
 }
@@ -312,9 +312,9 @@ mod tests {
             of(1, "exclude_categories", "Word Analogy", 1),
         ];
         insta::assert_snapshot!(excluded_table(&excluded), @"
-        left out of `tasks` by `exclude`: 2 files (`task1*` 2, `task2*` 0)
-        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
-        left out of `tasks` by `exclude_categories`: 1 files (`Word Analogy` 1)
+        files left out of `tasks` by `exclude`: 2 (`task1*` 2, `task2*` 0)
+        files left out of `tasks` by `exclude_categories`: 1 (`Word Analogy` 1)
+        files left out of `tasks` by `exclude_categories`: 1 (`Word Analogy` 1)
         ");
     }
 }

@@ -1,9 +1,12 @@
 //! What becomes of a record: an example, shortened or not, or none.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::report::Fate;
 use crate::{
-    BadRecord, DataConfig, Defect, Drawn, Encoded, Encoder, Origin, Preparation, Record, Spans,
-    TooLong,
+    BadRecord, DataConfig, Defect, Drawn, Encoded, Encoder, Error, Origin, Preparation, Record,
+    SourceConfig, Spans, StreamTally, TooLong,
 };
 
 impl Preparation<'_> {
@@ -12,7 +15,7 @@ impl Preparation<'_> {
         match drawn {
             Drawn::Record(record) => self.encode(encoder, &record),
             Drawn::Bad(bad) => Fate::Bad(bad),
-            Drawn::NoRoom(origin, tokens) => Fate::NoRoom(origin, tokens),
+            Drawn::NoRoom(origin, tokens) => Fate::NoRoom(origin, allowed_for(tokens)),
         }
     }
 
@@ -75,6 +78,11 @@ impl Preparation<'_> {
     }
 }
 
+/// The `max_tokens` that leaves so many tokens to an input and its exemplars: 15 of 16, unless a source says it.
+pub(super) fn allowed_for(tokens: usize) -> usize {
+    tokens + tokens.saturating_sub(1) / 15
+}
+
 /// What becomes of texts that are joined and cut into windows: the first window that begins in a text stands
 /// for its record.
 pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, records: &[Record]) -> Vec<Fate> {
@@ -103,6 +111,37 @@ pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, records: &[Record]) 
         fates.extend(its.map(|(_, window)| Fate::Window(window)));
     }
     fates
+}
+
+/// The tasks of a source, each a file, of which nothing is left.
+pub(super) fn tasks_without_examples(source: &SourceConfig, fates: &[Fate]) -> Vec<Error> {
+    let mut tallies: BTreeMap<&Path, StreamTally> = BTreeMap::new();
+    for fate in fates {
+        let Some(origin) = fate.origin() else { continue };
+        let tally = tallies.entry(&origin.file).or_default();
+        tally.drawn += 1;
+        match fate.loss() {
+            Some((reason, origin)) => tally.drop(reason, origin),
+            None => tally.kept += 1,
+        }
+    }
+    let empty = tallies.into_iter().filter(|(_, tally)| tally.kept == 0);
+    let error = |(file, tally): (&Path, StreamTally)| {
+        let its = fates.iter().filter(|fate| fate.origin().is_some_and(|at| *at.file == *file));
+        let long = its.filter_map(|fate| match fate {
+            Fate::TooLong(_, tokens) => Some(*tokens),
+            _ => None,
+        });
+        Error::NothingOfTask {
+            name: source.name_of(file),
+            tried: tally.drawn,
+            examples: tally.drawn,
+            found: tally.losses(),
+            shortest: long.min(),
+            cure: None,
+        }
+    };
+    empty.map(error).collect()
 }
 
 fn bad(record: &Record, defect: Defect) -> Fate {

@@ -102,7 +102,7 @@ impl Preparation<'_> {
         let fate = match (encoder, drawn) {
             (None, Drawn::Record(_)) => return Ok(None),
             (None, Drawn::Bad(bad)) => Fate::Bad(bad),
-            (None, Drawn::NoRoom(origin, tokens)) => Fate::NoRoom(origin, tokens),
+            (None, Drawn::NoRoom(..)) => return Ok(None),
             (Some(encoder), drawn) => self.fate(encoder, drawn),
         };
         let loss = fate.loss().map(|(reason, origin)| (reason, origin.clone()));

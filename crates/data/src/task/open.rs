@@ -53,21 +53,16 @@ pub(crate) fn open(
     let tasks = if source.is_task_each() {
         found
             .into_iter()
-            .map(|(file, opened)| (stem(&file), opened.reader, vec![opened.shard]))
+            .map(|(file, opened)| (source.name_of(&file), opened.reader, vec![opened.shard]))
             .collect()
     } else {
         let reader = found.first().map(|(_, opened)| opened.reader.clone());
         let shards = found.into_iter().map(|(_, opened)| opened.shard).collect();
-        vec![(stem(&source.path), reader.unwrap_or(Reader::Objects), shards)]
+        vec![(source.name_of(&source.path), reader.unwrap_or(Reader::Objects), shards)]
     };
     let tasks: Vec<_> = tasks
         .into_iter()
-        .map(|(stem, reader, shards): (String, Reader, Vec<Shard>)| {
-            let name = match (&source.name, source.is_task_each()) {
-                (Some(name), false) => name.clone(),
-                (Some(name), true) => format!("{name}/{stem}"),
-                (None, _) => stem,
-            };
+        .map(|(name, reader, shards): (String, Reader, Vec<Shard>)| {
             let templates =
                 family.clone().map(|family| templates(source, config.max_tokens, family, reader));
             let key = Random::new(seed, &format!("task {name}"), index as u64).next();
@@ -165,6 +160,17 @@ fn excluded_by(source: &SourceConfig, name: &str) -> Option<usize> {
 
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl SourceConfig {
+    /// What the task of a file is called; of several files as one task, of the path.
+    pub(crate) fn name_of(&self, file: &Path) -> String {
+        match (&self.name, self.is_task_each()) {
+            (Some(name), false) => name.clone(),
+            (Some(name), true) => format!("{name}/{}", stem(file)),
+            (None, _) => stem(file),
+        }
+    }
 }
 
 fn check(source: &SourceConfig, index: usize, family: &Family) -> Result<()> {

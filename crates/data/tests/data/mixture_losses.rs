@@ -84,6 +84,32 @@ fn too_long_records_of_a_mixture_are_counted_before_the_first_step_where_they_ar
 }
 
 #[test]
+fn a_query_beside_which_no_exemplar_fits_is_told_with_what_would_have_to_be_allowed() {
+    let mut room = Room::new();
+    let path = room.folder.path().join("mine.toml");
+    std::fs::write(&path, family("{question}", "")).unwrap();
+    let question = |n| format!(r#"{{"question": "{n}{}", "answer": "a"}}"#, "x".repeat(74));
+    let lines: Vec<String> = (0..5).map(question).collect();
+    std::fs::write(room.folder.path().join("odd.jsonl"), lines.join("\n")).unwrap();
+    room.config.sources.truncate(1);
+    room.config.sources[0].family = Some(path.display().to_string());
+    (room.config.max_tokens, room.config.too_long) = (140, TooLong::Error);
+    let wanted = match room.preparation(3).run() {
+        Err(Error::TooLong { long, longest, .. }) => {
+            assert_eq!(long, 5);
+            longest
+        }
+        other => panic!("{other:?}"),
+    };
+    // One less is refused, and so many are not for want of room.
+    room.config.max_tokens = wanted - 1;
+    assert!(room.preparation(3).run().is_err());
+    room.config.max_tokens = wanted;
+    let kept = room.preparation(3).run().map(|dataset| dataset.train.len());
+    assert_eq!(kept.unwrap(), 5);
+}
+
+#[test]
 fn tasks_of_which_no_example_is_left_are_refused_by_name() {
     let mut room = Room::new();
     let write = |name: &str, lines: Vec<String>| {
@@ -110,6 +136,30 @@ fn tasks_of_which_no_example_is_left_are_refused_by_name() {
     the task `text-*` has no example left: none of 5 can be used, 5 too long
     hint: set `data.max_tokens` to 303 or more, the tokens of the shortest, or take the task out (of several files, with `exclude` of its source)
     ");
+}
+
+#[test]
+fn a_task_without_an_example_is_refused_outside_a_mixture_too() {
+    let mut room = Room::new();
+    let folder = room.folder.path().join("tasks");
+    std::fs::create_dir(&folder).unwrap();
+    let task = |input: &str| {
+        format!(
+            r#"{{"Definition": ["D."], "Instances": [{{"id": "1", "input": "{input}", "output": ["b"]}}, {{"id": "2", "input": "{input}{input}", "output": ["b"]}}]}}"#
+        )
+    };
+    std::fs::write(folder.join("short.json"), task("a")).unwrap();
+    let path = folder.join("long.json");
+    std::fs::write(&path, task(&"a".repeat(100))).unwrap();
+    let source = SourceConfig { format: Some(Format::SuperNi), ..SourceConfig::new(&folder) };
+    (room.config.sources, room.config.max_tokens) = (vec![source], 60);
+    let error = room.preparation(3).run().unwrap_err();
+    insta::assert_snapshot!(told(&error), @"
+    the task `long` has no example left: none of 2 can be used, 2 too long
+    hint: set `data.max_tokens` to 107 or more, the tokens of the shortest, or take the task out (of several files, with `exclude` of its source)
+    ");
+    std::fs::write(&path, task("b")).unwrap();
+    assert_eq!(room.preparation(3).run().unwrap().train.len(), 4);
 }
 
 #[test]
