@@ -16,6 +16,7 @@ mod open;
 mod options;
 mod pattern;
 mod reader;
+mod rows;
 mod shards;
 mod shots;
 
@@ -37,6 +38,7 @@ use crate::{
 use family::Template;
 use item::Item;
 use reader::Reader;
+pub(crate) use rows::HELD;
 pub(crate) use shards::Raw;
 use shards::Shard;
 use shots::Shot;
@@ -221,6 +223,11 @@ impl Task {
         let groups =
             starts.flat_map(|(shard, start)| shard.groups().map(move |group| start + group));
         groups.filter(|first| *first < self.drawn_from()).collect()
+    }
+
+    /// Bytes of the row groups that it reads from at once: of each of its files one.
+    pub(crate) fn row_groups(&self) -> u64 {
+        self.shards.iter().map(Shard::largest_group).sum()
     }
 
     /// How many records its files have.

@@ -1,6 +1,8 @@
 //! The tokenizer of a model folder, and what its files say about special tokens.
 
 mod cuts;
+#[cfg(test)]
+mod same_ids_tests;
 pub(crate) mod seen;
 mod settings;
 mod words;

@@ -8,7 +8,7 @@ use crate::cache::hex;
 use crate::defect::Defect;
 use crate::mixture::draw::Draw;
 use crate::mixture::rates::{Member, rates};
-use crate::task::{Task, open};
+use crate::task::{HELD, Task, open};
 use crate::{BadRecord, DataConfig, Drawn, Error, HeldOut, Origin, Result};
 
 /// Draws of each task that are tried when it is opened: as many as a family has templates.
@@ -146,6 +146,14 @@ impl Mixture {
             task.hashes().for_each(|file| hash.update(file));
         }
         hex(&hash.finalize())
+    }
+
+    /// Bytes of the Parquet row groups that are read from at once, and how many of them can be held in memory,
+    /// about; `None` if all of them can.
+    pub fn too_large_row_groups(&self) -> Option<(u64, u64)> {
+        // Held compressed: text is a fourth then, and Parquet says its size with words that are repeated left out.
+        let (groups, held) = (self.tasks.iter().map(Task::row_groups).sum(), 3 * HELD as u64);
+        (groups > held).then_some((groups, held))
     }
 
     /// Puts every record that is drawn from, of all tasks, through its templates, and counts those that

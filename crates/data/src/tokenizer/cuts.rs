@@ -3,10 +3,10 @@
 //! Cuts lie only in and around a run of spaces and line breaks between two characters of plain ASCII, and only
 //! for tokenizers of which it is known that no token reaches over them, whatever else the text holds:
 //!
-//! | splits by | cut in `x· ·y` (a run of `n`, `·` and a line break) |
+//! | what splits a text | where such a run is cut |
 //! | --- | --- |
 //! | the expression of GPT-2 | before the run, before its last, and behind it if that is a line break |
-//! | that of GPT-4, LLaMA 3 or Qwen2 | before it, unless it begins with a line break behind punctuation; behind its last line break |
+//! | that of LLaMA 3 or Qwen2, after GPT-4's | before it, unless it begins with a line break behind punctuation; behind its last line break |
 //! | words that begin with `▁` | before it, if all of it becomes spaces |
 //! | nothing, but no piece has `▁` behind another character | before a run of spaces |
 //!
@@ -15,7 +15,7 @@
 use serde_json::Value;
 use tokenizers::{ModelWrapper, NormalizedString, Normalizer};
 
-/// What `tokenizers` calls the expression of LLaMA 3, and that of Qwen2: they differ in how many digits stay together.
+/// The expressions of LLaMA 3 and of Qwen2: they differ in how many digits stay together.
 pub(super) const GPT4: [&str; 2] = [
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",

@@ -7,13 +7,9 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::cuts::Cuts;
 use super::words::Words;
-use crate::{
-    DataConfig, Format, Mixture, MixtureSource, MixtureStream, Preparation, Random, Shots,
-    SourceConfig, TemplateChoice, Weight,
-};
 
 /// What texts are made of here: all that decides where a splitter splits.
-const PARTS: [&str; 40] = [
+pub(super) const PARTS: [&str; 40] = [
     "a",
     "the",
     "The",
@@ -94,7 +90,7 @@ fn merges(
     model
 }
 
-fn of_bytes(normalizer: Value, splitter: Value) -> Inner {
+pub(super) fn of_bytes(normalizer: Value, splitter: Value) -> Inner {
     // `Ġ` is a space, `Ċ` a line break.
     let merged = [
         ("t", "h"),
@@ -212,11 +208,11 @@ fn spaces(scheme: &str, split: bool) -> Value {
     json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split})
 }
 
-fn bytes(prefix: bool, regex: bool) -> Value {
+pub(super) fn bytes(prefix: bool, regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex})
 }
 
-fn sequence(steps: &[Value]) -> Value {
+pub(super) fn sequence(steps: &[Value]) -> Value {
     json!({"type": "Sequence", "pretokenizers": steps})
 }
 
@@ -321,59 +317,4 @@ proptest! {
             Ok(())
         })?;
     }
-}
-
-#[test]
-fn a_mixture_is_the_same_bytes_as_without_what_was_seen() {
-    let folder = tempfile::tempdir().unwrap();
-    let (tasks, model) = (folder.path().join("tasks"), folder.path().join("model"));
-    [&tasks, &model].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
-    let mut random = Random::new(0, "records", 0);
-    for task in 0..3 {
-        let mut lines = String::new();
-        for _ in 0..40 {
-            let mut text = || {
-                let parts = (0..random.below(30)).map(|_| PARTS[random.below(PARTS.len())]);
-                parts.map(|part| format!("{part} ")).collect::<String>() + "end"
-            };
-            let record = json!({"premise": text(), "hypothesis": text(), "answer": task % 2});
-            lines += &format!("{record}\n");
-        }
-        std::fs::write(tasks.join(format!("{task}.jsonl")), lines).unwrap();
-    }
-    let digits = json!({"type": "Digits", "individual_digits": true});
-    let inner = of_bytes(Value::Null, sequence(&[digits, bytes(false, true)]));
-    inner.save(model.join("tokenizer.json"), false).unwrap();
-    let says = json!({"eos_token": "<e>"});
-    std::fs::write(model.join("tokenizer_config.json"), says.to_string()).unwrap();
-    let config = DataConfig {
-        sources: vec![SourceConfig {
-            format: Some(Format::Task),
-            family: Some("nli".into()),
-            options: ["yes", "no"].map(String::from).to_vec(),
-            weight: Some(Weight::Proportional),
-            task_each: Some(true),
-            shots: Shots::Both,
-            ..SourceConfig::new(tasks)
-        }],
-        template: TemplateChoice::None,
-        // Some rows of exemplars are trimmed, and some examples are too long.
-        max_tokens: 700,
-        ..DataConfig::default()
-    };
-    let mixture = Mixture::open(&config, 0).unwrap();
-    let batches = |tokenizer: &crate::Tokenizer| {
-        let (seed, cache, progress) = (0, None, None);
-        let preparation = Preparation { config: &config, tokenizer, seed, cache, progress };
-        let encoder = preparation.encoder().unwrap();
-        let source = MixtureSource { mixture: &mixture, preparation, encoder: &encoder };
-        let mut stream = MixtureStream::new(source);
-        let batches: Vec<_> = (0..60).map(|_| stream.batch(usize::MAX).unwrap()).collect();
-        (batches, stream.tally().clone())
-    };
-    let mut tokenizer = crate::Tokenizer::load(&model).unwrap();
-    let fast = batches(&tokenizer);
-    assert!(tokenizer.words.take().is_some());
-    assert_eq!(fast, batches(&tokenizer));
-    assert!(!fast.1.dropped.is_empty() && fast.1.kept > 100, "{:?}", fast.1);
 }
