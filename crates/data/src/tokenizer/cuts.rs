@@ -50,7 +50,7 @@ impl Cuts {
             steps(serde_json::to_value(tokenizer.get_normalizer()).ok()?, "normalizers");
         let splitters =
             steps(serde_json::to_value(tokenizer.get_pre_tokenizer()).ok()?, "pretokenizers");
-        let kinds: Vec<_> = splitters.iter().map(|splitter| kind(splitter)).collect();
+        let kinds: Vec<_> = splitters.iter().map(kind).collect();
         let is_local = normalizers.iter().all(|step| LOCAL.contains(&kind(step)));
         let gpt2 = |splitter: &Value, digits| {
             let prefixes = splitter["add_prefix_space"] == true;

@@ -12,8 +12,11 @@ const TRIED: usize = 4;
 /// Bytes of the longest word that is kept.
 const LONGEST: usize = 48;
 
+/// A place in the table: a word and its value, once it is taken.
+type Slot<V> = OnceLock<(Box<[u8]>, V)>;
+
 /// Words, and of each a value.
-pub(crate) struct Seen<V>(Box<[OnceLock<(Box<[u8]>, V)>]>);
+pub(crate) struct Seen<V>(Box<[Slot<V>]>);
 
 /// A word in the table, or where it may be put.
 pub(crate) enum Place<'a, V> {
@@ -23,7 +26,7 @@ pub(crate) enum Place<'a, V> {
 }
 
 /// Where a word may be put.
-pub(crate) struct Free<'a, V>(&'a OnceLock<(Box<[u8]>, V)>);
+pub(crate) struct Free<'a, V>(&'a Slot<V>);
 
 impl<V> Seen<V> {
     pub(crate) fn new() -> Self {
