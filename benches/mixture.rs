@@ -2,10 +2,13 @@
 //!
 //! ```sh
 //! cargo bench -p albacore-data --bench mixture -- --tokenizer models/smollm2 --threads 2
+//! cargo bench -p albacore-data --bench mixture -- --tokenizer models/smollm2 --records flan/cot_data --family cot
 //! ```
 //!
 //! Tasks are made up, in JSON lines of four families: natural language inference, sentiment, topics and
-//! questions, with a few dozen to a few hundred records each and texts of 5 to 40 words.
+//! questions, with a few dozen to a few hundred records each and texts of 5 to 40 words; or they are the
+//! files of a folder: Flan's chains of thought for the family `cot`, else JSON lines or Parquet with the
+//! fields of the family. Three mixtures of them: without exemplars, half without and half with them as the recipes are, and with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,9 @@ use albacore_data::{
 /// What can be said after `--`.
 struct Options {
     tokenizer: PathBuf,
+    /// Files to take instead of tasks that are made up, and what they are.
+    records: Option<PathBuf>,
+    family: String,
     tasks: usize,
     examples: usize,
     threads: usize,
@@ -32,11 +38,17 @@ fn main() {
         .build_global()
         .expect("threads can be started");
     let folder = tempfile::tempdir().expect("a folder");
-    let records = write_tasks(folder.path(), options.tasks);
-    println!("{} tasks with {records} records", options.tasks);
+    if options.records.is_none() {
+        let records = write_tasks(folder.path(), options.tasks);
+        println!("{} tasks with {records} records", options.tasks);
+    }
     let tokenizer = Tokenizer::load(&options.tokenizer).expect("a tokenizer");
-    for shots in [Shots::Zero, Shots::Both] {
-        let config = config(folder.path(), shots);
+    for (name, shots) in [
+        ("none", &[Shots::Zero][..]),
+        ("in half", &[Shots::Zero, Shots::Both]),
+        ("in all", &[Shots::Both]),
+    ] {
+        let config = config(&options, folder.path(), shots);
         let mut opened = Vec::new();
         let mut speeds = Vec::new();
         let (mut tokens, mut fill, mut cpu) = (0, 0.0, 0.0f64);
@@ -73,7 +85,7 @@ fn main() {
         let all: Vec<_> = speeds.iter().map(|speed| format!("{speed:.0}")).collect();
         let open = opened.iter().copied().fold(f64::INFINITY, f64::min);
         println!(
-            "shots {shots:?}: opened in {open:.2} s; best {best:.0} examples/s (all {}), {cpu:.0} per second \
+            "exemplars {name}: opened in {open:.2} s; best {best:.0} examples/s (all {}), {cpu:.0} per second \
              of CPU time, last {tokens} tokens/s, {fill:.1} examples a batch",
             all.join("/")
         );
@@ -86,6 +98,8 @@ fn main() {
 fn options() -> Options {
     let mut options = Options {
         tokenizer: PathBuf::from("models/smollm2"),
+        records: None,
+        family: "cot".to_owned(),
         tasks: 1800,
         examples: 100_000,
         threads: 2,
@@ -97,13 +111,15 @@ fn options() -> Options {
         let number = || value.parse().expect("a whole number");
         match name.as_str() {
             "--tokenizer" => options.tokenizer = value.into(),
+            "--records" => options.records = Some(value.into()),
+            "--family" => options.family = value,
             "--tasks" => options.tasks = number(),
             "--examples" => options.examples = number(),
             "--threads" => options.threads = number(),
             "--rounds" => options.rounds = number(),
-            _ => {
-                panic!("`--tokenizer`, `--tasks`, `--examples`, `--threads`, `--rounds` are known")
-            }
+            _ => panic!(
+                "`--tokenizer`, `--records`, `--family`, `--tasks`, `--examples`, `--threads`, `--rounds` are known"
+            ),
         }
     }
     options
@@ -117,20 +133,35 @@ const FAMILIES: [(&str, &[&str]); 4] = [
     ("closed_book", &[]),
 ];
 
-fn config(folder: &Path, shots: Shots) -> DataConfig {
-    let source = |(family, options): (&str, &[&str])| SourceConfig {
-        format: Some(Format::Task),
-        family: Some(family.to_owned()),
-        options: options.iter().map(|option| (*option).to_owned()).collect(),
-        option_style: OptionStyle::Random,
+/// As many sources of each kind as there are ways to have exemplars, all weighed alike.
+fn config(options: &Options, folder: &Path, shots: &[Shots]) -> DataConfig {
+    let source = |path: PathBuf, shots| SourceConfig {
         weight: Some(Weight::Proportional),
         task_each: Some(true),
         cap: Some(300),
         shots,
-        ..SourceConfig::new(folder.join(family))
+        ..SourceConfig::new(path)
+    };
+    let made_up = |(family, options): (&str, &[&str]), shots| SourceConfig {
+        format: Some(Format::Task),
+        family: Some(family.to_owned()),
+        options: options.iter().map(|option| (*option).to_owned()).collect(),
+        option_style: OptionStyle::Random,
+        ..source(folder.join(family), shots)
+    };
+    let all = |shots: &Shots| match &options.records {
+        Some(records) => {
+            let format = if options.family == "cot" { Format::Cot } else { Format::Task };
+            vec![SourceConfig {
+                format: Some(format),
+                family: Some(options.family.clone()),
+                ..source(records.clone(), *shots)
+            }]
+        }
+        None => FAMILIES.iter().map(|family| made_up(*family, *shots)).collect(),
     };
     DataConfig {
-        sources: FAMILIES.map(source).to_vec(),
+        sources: shots.iter().flat_map(all).collect(),
         template: TemplateChoice::None,
         ..DataConfig::default()
     }

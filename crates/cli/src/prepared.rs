@@ -241,6 +241,16 @@ fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<Strin
             group.origin
         ));
     }
+    let row_groups = dataset.mixture.as_ref().and_then(data::Mixture::too_large_row_groups);
+    if let Some((groups, held)) = row_groups {
+        surprises.push(format!(
+            "the Parquet files are read by row groups, one of each file at a time: {} MiB, of which about {} MiB can \
+             be held in memory; an example may wait for a group to be read again\nhint: write the files with smaller \
+             row groups (`row_group_size=1000`), or as JSON lines",
+            count((groups >> 20) as usize),
+            count((held >> 20) as usize)
+        ));
+    }
     if let Some(error) = &dataset.cache_failure {
         surprises.push(format!("the encoded records could not be kept for a restart: {error}"));
     }

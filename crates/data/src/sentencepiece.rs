@@ -13,13 +13,13 @@ mod model;
 mod normalizer;
 #[cfg(test)]
 mod tests;
-
-use std::collections::HashMap;
+mod unigram;
 
 use serde_json::{Value, json};
 
 use model::{Kind, Model};
 use normalizer::Normalizer;
+use unigram::Unigram;
 
 /// Stands for a space inside of pieces: U+2581.
 const SPACE: &str = "▁";
@@ -32,10 +32,7 @@ const EXTRA: u64 = 100;
 #[derive(Debug)]
 pub(crate) struct SentencePiece {
     normalizer: Normalizer,
-    trie: Trie,
-    scores: Vec<f32>,
-    /// The score of a character that no piece has, and the id that stands for it.
-    unknown: (f32, u32),
+    unigram: Unigram,
     /// How many sentinels there are, the last of which has the first id behind the pieces.
     extra: u32,
 }
@@ -52,11 +49,10 @@ impl SentencePiece {
         let extra = extra.min(1 << 16) as u32;
         let unknown = model.pieces.iter().position(|piece| piece.kind == Kind::Unknown);
         let unknown = unknown.ok_or("it has no piece for what is unknown")? as u32;
-        let mut trie = Trie::default();
-        let mut lowest = f32::INFINITY;
+        let (mut spelled, mut lowest) = (Vec::new(), f32::INFINITY);
         for (id, piece) in model.pieces.iter().enumerate() {
             match piece.kind {
-                Kind::Normal | Kind::Defined => trie.insert(piece.text.as_bytes(), id as u32),
+                Kind::Normal | Kind::Defined => spelled.push((piece.text.as_str(), id as u32)),
                 Kind::Unknown | Kind::Control | Kind::Unused => {}
                 Kind::Byte => return Err("it falls back to bytes, wanted a T5's".to_owned()),
             }
@@ -71,20 +67,20 @@ impl SentencePiece {
             _ => piece.score,
         });
         let unknown = (lowest - UNKNOWN_PENALTY, unknown);
-        let scores = scores.collect();
+        let unigram = Unigram::new(spelled.into_iter(), scores.collect(), unknown);
         let normalizer = Normalizer::new(model.normalizer)?;
-        Ok((Self { normalizer, trie, scores, unknown, extra }, json))
+        Ok((Self { normalizer, unigram, extra }, json))
     }
 
     /// The ids of a text; a sentinel that it spells becomes its id.
     pub(crate) fn encode(&self, text: &str) -> Vec<u32> {
         let (mut ids, mut rest) = (Vec::new(), text);
         while let Some((before, id, after)) = self.next_sentinel(rest) {
-            self.encode_plain(before, &mut ids);
+            self.unigram.encode(&self.normalizer.normalize(before), &mut ids);
             ids.push(id);
             rest = after;
         }
-        self.encode_plain(rest, &mut ids);
+        self.unigram.encode(&self.normalizer.normalize(rest), &mut ids);
         ids
     }
 
@@ -98,89 +94,11 @@ impl SentencePiece {
             let number =
                 number.parse().ok().filter(|number: &u32| canonical && *number < self.extra);
             if let Some(number) = number {
-                let id = self.scores.len() as u32 + self.extra - 1 - number;
+                let id = self.unigram.len() as u32 + self.extra - 1 - number;
                 return Some((&text[..at], id, after));
             }
         }
         None
-    }
-
-    /// The likeliest pieces, found from the left: of each place the best way to it.
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) {
-        /// The best way to the end of a piece: its sum, where the piece begins, and which it is.
-        #[derive(Clone, Copy)]
-        struct Way {
-            sum: f32,
-            start: usize,
-            id: u32,
-        }
-        let text = self.normalizer.normalize(text);
-        let bytes = text.as_bytes();
-        let mut ways: Vec<Option<Way>> = vec![None; bytes.len() + 1];
-        for (start, character) in text.char_indices() {
-            let before = if start == 0 { 0.0 } else { ways[start].map_or(0.0, |way| way.sum) };
-            let width = character.len_utf8();
-            let mut whole = false;
-            let mut reach = |end: usize, id: u32, score: f32| {
-                let sum = score + before;
-                if ways[end].is_none_or(|way| sum > way.sum) {
-                    ways[end] = Some(Way { sum, start, id });
-                }
-            };
-            self.trie.prefixes(&bytes[start..], |length, id| {
-                reach(start + length, id, self.scores[id as usize]);
-                whole |= length == width;
-            });
-            if !whole {
-                reach(start + width, self.unknown.1, self.unknown.0);
-            }
-        }
-        let (mut found, mut end) = (Vec::new(), bytes.len());
-        while end > 0 {
-            let way = ways[end].expect("every character is at least unknown");
-            // Unknown characters side by side are one.
-            if way.id != self.unknown.1 || found.last() != Some(&way.id) {
-                found.push(way.id);
-            }
-            end = way.start;
-        }
-        ids.extend(found.into_iter().rev());
-    }
-}
-
-/// Pieces by their bytes.
-#[derive(Debug, Default)]
-struct Trie {
-    /// From a node and a byte to the next node; node 0 is the root.
-    edges: HashMap<(u32, u8), u32>,
-    /// The piece that ends at each node but the root.
-    pieces: Vec<Option<u32>>,
-}
-
-impl Trie {
-    fn insert(&mut self, text: &[u8], id: u32) {
-        let mut node = 0;
-        for &byte in text {
-            node = *self.edges.entry((node, byte)).or_insert_with(|| {
-                self.pieces.push(None);
-                self.pieces.len() as u32
-            });
-        }
-        if node > 0 {
-            self.pieces[node as usize - 1].get_or_insert(id);
-        }
-    }
-
-    /// Tells the lengths and ids of all pieces with which `text` begins, shortest first.
-    fn prefixes(&self, text: &[u8], mut tell: impl FnMut(usize, u32)) {
-        let mut node = 0;
-        for (place, &byte) in text.iter().enumerate() {
-            let Some(&next) = self.edges.get(&(node, byte)) else { return };
-            node = next;
-            if let Some(id) = self.pieces[node as usize - 1] {
-                tell(place + 1, id);
-            }
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod open;
 mod options;
 mod pattern;
 mod reader;
+mod rows;
 mod shards;
 mod shots;
 mod templates;
@@ -36,6 +37,7 @@ use crate::{
     BadRecord, Body, Defect, Format, Origin, OriginalAnswer, Random, Record, Result, read,
 };
 pub(crate) use reader::{is_parquet, objects};
+pub(crate) use rows::HELD;
 pub(crate) use shards::Raw;
 use shards::Shard;
 use shots::Row;
@@ -215,6 +217,11 @@ impl Task {
         let groups =
             starts.flat_map(|(shard, start)| shard.groups().map(move |group| start + group));
         groups.filter(|first| *first < self.drawn_from()).collect()
+    }
+
+    /// Bytes of the row groups that it reads from at once: of each of its files one.
+    pub(crate) fn row_groups(&self) -> u64 {
+        self.shards.iter().map(Shard::largest_group).sum()
     }
 
     /// How many records its files have.

@@ -1,6 +1,13 @@
 //! The tokenizer of a model folder, and what its files say about special tokens.
 
+mod cuts;
+#[cfg(test)]
+mod same_ids_tests;
+pub(crate) mod seen;
 mod settings;
+mod words;
+#[cfg(test)]
+mod words_tests;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind::{NotADirectory, NotFound};
@@ -14,6 +21,7 @@ use tokenizers::PostProcessorWrapper;
 use crate::sentencepiece::SentencePiece;
 use crate::{Defect, Error, Result, TextStream, byte_tokenizer};
 use settings::{CHAT_TEMPLATE, CONFIG, Settings, ids_of, if_there, read_json};
+use words::Words;
 
 /// SentencePiece's own file, which T5 folders hold.
 const PIECES: &str = "spiece.model";
@@ -33,6 +41,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// What turns text into ids, where the folder has SentencePiece's file alone.
     pieces: Option<SentencePiece>,
+    /// What encodes word by word, where texts may be cut so.
+    words: Option<Words>,
     folder: PathBuf,
     hash: [u8; 32],
     highest: u32,
@@ -97,10 +107,12 @@ impl Tokenizer {
         }
         let hash = files.hash.chain_update(&bytes).finalize().into();
         let has_encoder = is_encoder_decoder(&files.model);
+        let words = if pieces.is_none() { Words::of(&inner) } else { None };
         let (folder, chat_templates) = (folder.to_owned(), files.chat_templates);
         Ok(Self {
             inner,
             pieces,
+            words,
             folder,
             hash,
             highest,
@@ -208,6 +220,9 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Defect> {
         if let Some(pieces) = &self.pieces {
             return Ok(pieces.encode(text));
+        }
+        if let Some(words) = &self.words {
+            return words.encode(&self.inner, text).map_err(defect);
         }
         let encoding = self.inner.encode_fast(text, false).map_err(defect)?;
         Ok(encoding.get_ids().to_vec())

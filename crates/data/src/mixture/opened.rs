@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::cache::hex;
 use crate::mixture::draw::Draw;
 use crate::mixture::rates::{Member, rates};
-use crate::task::{Excluded, Task, open};
+use crate::task::{Excluded, HELD, Task, open};
 use crate::{DataConfig, Error, HeldOut, Origin, Result};
 
 /// Tasks with their rates.
@@ -147,6 +147,14 @@ impl Mixture {
             task.hashes().for_each(|file| hash.update(file));
         }
         hex(&hash.finalize())
+    }
+
+    /// Bytes of the Parquet row groups that are read from at once, and how many of them can be held in memory,
+    /// about; `None` if all of them can.
+    pub fn too_large_row_groups(&self) -> Option<(u64, u64)> {
+        // Held compressed: text is a fourth then, and Parquet says its size with words that are repeated left out.
+        let (groups, held) = (self.tasks.iter().map(Task::row_groups).sum(), 3 * HELD as u64);
+        (groups > held).then_some((groups, held))
     }
 
     /// Keeps some examples of each task from training: its share, or its part of a count by its rate; of a

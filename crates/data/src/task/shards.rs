@@ -1,30 +1,29 @@
 //! The raw records of a task's files, found by number: an index of places is kept, never the records.
 //!
 //! ```text
-//!  lines   one place for every 32nd line: half a byte a record
+//!  lines   one place for every 16th line: a byte a record
 //!  pieces  items of a JSON array, rows of a CSV: their bytes and lines, 16 bytes a record
-//!  rows    Parquet: the first row of each row group; the newest groups that were read are kept
+//!  rows    Parquet: the first row of each row group; some groups that were read are held
 //! ```
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use memchr::memchr;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::format::Object;
 use crate::read::object;
+use crate::task::rows::Rows;
 use crate::{Defect, Error, Origin, Result};
 
 /// Lines between two places of the index. A record is found by reading at most so many.
-const STRIDE: usize = 32;
-/// Row groups of one file that are kept in memory once they are read.
-const GROUPS_KEPT: usize = 2;
+const STRIDE: usize = 16;
 
 /// One file, and where its records lie.
 #[derive(Debug)]
@@ -39,16 +38,16 @@ pub(crate) struct Shard {
 #[derive(Debug)]
 enum Places {
     /// Offset and line number of every [`STRIDE`]-th record; records are the lines that are not blank.
-    Lines { size: u64, marks: Vec<(u64, u32)> },
+    Lines {
+        size: u64,
+        marks: Vec<(u64, u32)>,
+    },
     /// Of each record its offset, its length and its line.
-    Pieces { pieces: Vec<(u64, u32, u32)> },
-    /// The first row of each row group.
-    Rows { newest: Newest, starts: Vec<usize> },
+    Pieces {
+        pieces: Vec<(u64, u32, u32)>,
+    },
+    Rows(Rows),
 }
-
-/// Row groups that were read last, by number.
-#[derive(Debug, Default)]
-struct Newest(Mutex<Vec<(usize, Arc<Vec<Value>>)>>);
 
 /// A record as it stands in its file.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,19 +122,15 @@ impl Shard {
         let wrong = |error| unreadable(path, error);
         let file = SerializedFileReader::new(open()?).map_err(wrong)?;
         let mut hash = Sha256::new_with_prefix(size.to_le_bytes());
-        let (mut starts, mut len) = (Vec::new(), 0);
+        let (mut starts, mut len, mut largest) = (Vec::new(), 0, 0);
         for group in file.metadata().row_groups() {
             starts.push(len);
             len += group.num_rows() as usize;
+            largest = largest.max(group.total_byte_size() as u64);
             hash.update(format!("{group:?}"));
         }
         let hash = hash.finalize().into();
-        Ok(Self {
-            path: path.into(),
-            places: Places::Rows { newest: Newest::default(), starts },
-            len,
-            hash,
-        })
+        Ok(Self { path: path.into(), places: Places::Rows(Rows::new(starts, largest)), len, hash })
     }
 
     /// How many records it has.
@@ -149,13 +144,21 @@ impl Shard {
 
     /// Whether records are read in groups, and not each alone.
     pub(crate) fn is_by_groups(&self) -> bool {
-        matches!(self.places, Places::Rows { .. })
+        matches!(self.places, Places::Rows(_))
+    }
+
+    /// Bytes of the largest group that is read at once, as its file says; 0 if each record is read alone.
+    pub(crate) fn largest_group(&self) -> u64 {
+        match &self.places {
+            Places::Rows(rows) => rows.largest,
+            _ => 0,
+        }
     }
 
     /// The first record of each group that is read at once; the whole shard is one if each is read alone.
     pub(crate) fn groups(&self) -> impl Iterator<Item = usize> {
         let starts: &[usize] = match &self.places {
-            Places::Rows { starts, .. } => starts,
+            Places::Rows(rows) => &rows.starts,
             _ => &[0],
         };
         starts.iter().copied()
@@ -169,24 +172,22 @@ impl Shard {
                 let (offset, line) = marks[number / STRIDE];
                 let end = marks.get(number / STRIDE + 1).map_or(*size, |mark| mark.0);
                 let bytes = bytes_at(&self.path, offset, (end - offset) as usize).map_err(read)?;
-                let lines = bytes.split(|byte| *byte == b'\n').enumerate();
-                let mut records = lines.filter(|(at, line)| !is_blank(line, offset + *at as u64));
-                let (at, bytes) = records.nth(number % STRIDE).ok_or_else(|| {
+                let found = nth_record(&bytes, offset, number % STRIDE);
+                let (at, bytes) = found.ok_or_else(|| {
                     read(std::io::Error::other("it has changed while it was read"))
                 })?;
-                (line + at as u32, Raw::Bytes(without_mark(bytes, line + at as u32).to_vec()))
+                (line + at, Raw::Bytes(without_mark(bytes, line + at).to_vec()))
             }
             Places::Pieces { pieces } => {
                 let (offset, length, line) = pieces[number];
                 (line, Raw::Bytes(bytes_at(&self.path, offset, length as usize).map_err(read)?))
             }
-            Places::Rows { newest, starts } => {
-                let group = starts.partition_point(|start| *start <= number) - 1;
-                let rows = newest.group(&self.path, group)?;
-                let row = rows.get(number - starts[group]).cloned();
-                let Some(Value::Object(object)) = row else {
-                    return Err(read(std::io::Error::other("it has fewer rows than it says")));
-                };
+            Places::Rows(rows) => {
+                let row = rows.get(&self.path, number);
+                let row = row.map_err(|error| unreadable(&self.path, error))?;
+                let object = row
+                    .and_then(|row| object(&row).ok())
+                    .ok_or_else(|| read(std::io::Error::other("it has fewer rows than it says")))?;
                 (number as u32 + 1, Raw::Object(object))
             }
         };
@@ -194,29 +195,21 @@ impl Shard {
     }
 }
 
-impl Newest {
-    /// All rows of a row group of the file.
-    fn group(&self, path: &Path, number: usize) -> Result<Arc<Vec<Value>>> {
-        let mut newest = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(at) = newest.iter().position(|(known, _)| *known == number) {
-            let found = newest.remove(at);
-            newest.push(found);
-            return Ok(newest[newest.len() - 1].1.clone());
+/// The record of this number in some lines, and the number of its line; they begin at an offset of the file.
+fn nth_record(lines: &[u8], offset: u64, number: usize) -> Option<(u32, &[u8])> {
+    let (mut start, mut left) = (0, number);
+    for at in 0.. {
+        let rest = lines.get(start..)?;
+        let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
+        if !is_blank(line, offset + start as u64) {
+            if left == 0 {
+                return Some((at, line));
+            }
+            left -= 1;
         }
-        let file = File::open(path).map_err(|error| Error::read(path, error))?;
-        let rows = (|| {
-            let file = SerializedFileReader::new(file)?;
-            let rows = file.get_row_group(number)?;
-            let rows = rows.get_row_iter(None)?.map(|row| Ok(row?.to_json_value()));
-            rows.collect::<Result<Vec<_>, parquet::errors::ParquetError>>()
-        })();
-        let rows = Arc::new(rows.map_err(|error| unreadable(path, error))?);
-        if newest.len() == GROUPS_KEPT {
-            newest.remove(0);
-        }
-        newest.push((number, rows.clone()));
-        Ok(rows)
+        start += line.len() + 1;
     }
+    None
 }
 
 fn push(marks: &mut Vec<(u64, u32)>, len: &mut usize, blank: bool, began: u64, line: u32) {
@@ -238,10 +231,20 @@ fn without_mark(bytes: &[u8], line: u32) -> &[u8] {
     if line == 1 { bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes) } else { bytes }
 }
 
-/// Opened for each read: thousands of tasks would be more open files than a process may have.
-fn bytes_at(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+/// The file that was read last stays open, one for each thread: thousands of tasks would be more open files
+/// than a process may have, and an example's exemplars mostly stand in one file.
+fn bytes_at(path: &Arc<Path>, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    thread_local! {
+        static LAST: RefCell<Option<(Arc<Path>, File)>> = const { RefCell::new(None) };
+    }
     let mut bytes = vec![0; length];
-    File::open(path)?.read_exact_at(&mut bytes, offset)?;
+    LAST.with_borrow_mut(|last| {
+        if !last.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, path)) {
+            *last = Some((path.clone(), File::open(path)?));
+        }
+        let (_, file) = last.as_ref().expect("it was opened");
+        file.read_exact_at(&mut bytes, offset)
+    })?;
     Ok(bytes)
 }
 

@@ -117,25 +117,7 @@ pub(crate) fn joined(
     tokens: &dyn Fn(&str) -> Result<usize, Defect>,
 ) -> Result<Result<String, usize>, Defect> {
     let (query, template) = query;
-    let texts = exemplars.iter().flat_map(|(shot, _)| [&shot.input, &shot.target]);
-    let all = texts.chain([&query.input]);
-    // No tokenizer makes more tokens than characters of plain ASCII, and one before the text.
-    let (ascii, bytes) = all.fold((head.is_ascii(), head.len()), |(ascii, bytes), text| {
-        (ascii && text.is_ascii(), bytes + text.len() + 1)
-    });
-    let mut kept = exemplars.len();
-    if !ascii || bytes > budget {
-        let mut left = budget.saturating_sub(tokens(&query.input)? + tokens(head)?);
-        kept = 0;
-        for (shot, _) in exemplars {
-            let needed = tokens(&shot.input)? + tokens(&shot.target)?;
-            if needed > left {
-                break;
-            }
-            left -= needed;
-            kept += 1;
-        }
-    }
+    let kept = fitting(head, exemplars, query, budget, tokens)?;
     if kept == 0 {
         let first = exemplars
             .first()
@@ -164,9 +146,44 @@ pub(crate) fn joined(
     Ok(Ok(text.trim_end_matches(' ').to_owned()))
 }
 
+/// How many of the exemplars, from the first, fit into the budget beside head and query.
+fn fitting(
+    head: &str,
+    exemplars: &[(Shot, &Template)],
+    query: &Shot,
+    budget: usize,
+    tokens: &dyn Fn(&str) -> Result<usize, Defect>,
+) -> Result<usize, Defect> {
+    let shots = exemplars.iter().flat_map(|(shot, _)| [&*shot.input, &*shot.target]);
+    let texts: Vec<&str> = [head, &query.input].into_iter().chain(shots).collect();
+    // No tokenizer makes more tokens than characters of plain ASCII, and one before the text.
+    let most = |text: &&str| if text.is_ascii() { text.len() + 1 } else { usize::MAX };
+    let mut counts: Vec<usize> = texts.iter().map(most).collect();
+    // Mostly all fit, and then it is enough to count some: those that may have most to give.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(counts[*index]));
+    let mut uncounted = order.into_iter();
+    while counts.iter().fold(0usize, |all, count| all.saturating_add(*count)) > budget {
+        let Some(index) = uncounted.next() else {
+            let mut left = budget.saturating_sub(counts[0] + counts[1]);
+            let fits = |shot: &&[usize]| match left.checked_sub(shot[0] + shot[1]) {
+                Some(rest) => {
+                    left = rest;
+                    true
+                }
+                None => false,
+            };
+            return Ok(counts[2..].chunks(2).take_while(fits).count());
+        };
+        counts[index] = tokens(texts[index])?;
+    }
+    Ok(exemplars.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::family::Family;
 
     #[test]
     fn ten_templates_keep_two_or_three_exemplars_of_25_and_each_place_is_drawn_once() {
@@ -179,6 +196,45 @@ mod tests {
                 assert_eq!(template as u64, turn % 10, "the query's own");
             }
         }
+    }
+
+    #[test]
+    fn as_many_exemplars_fit_as_if_every_text_were_counted() -> Result<(), Defect> {
+        let mut random = Random::new(0, "exemplars", 0);
+        let (mut all, mut some, mut none) = (0, 0, 0);
+        for turn in 0..2000 {
+            let mut text = || {
+                let letters = if random.below(8) == 0 { "é" } else { "ab" };
+                letters.repeat(random.below(12))
+            };
+            let mut shot = || Shot { input: text(), target: text() };
+            let template = Family::load("plain").unwrap();
+            let exemplars: Vec<_> =
+                (0..turn as usize % 6).map(|_| (shot(), &template.templates[0])).collect();
+            let (query, head) = (shot(), shot().input);
+            // Some tokens are a character, some more, and each text has one before it.
+            let tokens = |text: &str| Ok(text.chars().filter(|c| *c != 'b').count() + 1);
+            let budget = turn as usize % 97;
+            let mut left = budget - (tokens(&head)? + tokens(&query.input)?).min(budget);
+            let mut wanted = 0;
+            for (shot, _) in &exemplars {
+                let needed = tokens(&shot.input)? + tokens(&shot.target)?;
+                if needed > left {
+                    break;
+                }
+                left -= needed;
+                wanted += 1;
+            }
+            let found = fitting(&head, &exemplars, &query, budget, &tokens)?;
+            assert_eq!(found, wanted);
+            match found {
+                0 => none += 1,
+                found if found == exemplars.len() => all += 1,
+                _ => some += 1,
+            }
+        }
+        assert!(all > 100 && some > 100 && none > 100, "{all} {some} {none}");
+        Ok(())
     }
 
     #[test]
