@@ -16,9 +16,9 @@ fn measured(place: &Place, arguments: &[&str]) -> Vec<Value> {
 /// The last value of this name in a run's metrics.
 fn metric(place: &Place, name: &str) -> Value {
     let lines = place.read("runs/tiny/metrics.jsonl");
-    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let found = lines.filter_map(|line| line.get(name).cloned());
-    found.last().expect("it was measured")
+    let lines = lines.lines().rev().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut found = lines.filter_map(|line| line.get(name).cloned());
+    found.next().expect("it was measured")
 }
 
 const HELD_OUT: &str = "[[data.sources]]\npath = \"held.jsonl\"\nheld_out = true\n[optim]";
