@@ -117,6 +117,37 @@ fn models_are_compared_on_the_same_questions_and_the_page_shows_them() {
 }
 
 #[test]
+fn a_task_is_asked_under_several_wordings_and_the_table_tells_how_the_scores_spread() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("data/super_ni")).expect("a folder");
+    let task = r#"{"Categories": ["Title Generation"], "Definition": ["Say it"], "Positive Examples": [],
+        "Instances": [{"id": "t-0", "input": "A", "output": ["a"]}, {"id": "t-1", "input": "B", "output": ["b"]}]}"#;
+    place.write("data/super_ni/task1_say.json", task);
+    place.write(
+        "words.jsonl",
+        "{\"task\": \"task1_say\", \"definitions\": [\"Tell it\", \"Name\"]}\n",
+    );
+    let eval = ["eval", "model", "--suite", "super_ni", "--data", "data", "--quiet"];
+    let set =
+        ["--set", "evaluation.max_new_tokens=4", "--set", "evaluation.paraphrases=words.jsonl"];
+    let run = place.run(&[&eval[..], &set].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines = place.read("runs/eval/answers.jsonl");
+    let asked: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let ids: Vec<_> = asked.iter().map(|line| line["id"].as_str().expect("a text")).collect();
+    let wanted = ["t-0", "t-0 wording 2", "t-0 wording 3", "t-1", "t-1 wording 2", "t-1 wording 3"];
+    assert_eq!(ids, wanted);
+    assert!(asked[2]["prompt"].as_str().expect("a text").starts_with("Definition: Name.\n\n"));
+    for name in ["mean", "spread", "worst", "best", "steady"] {
+        assert!(run.stdout.contains(&format!("wordings_{name}")), "{name}: {}", run.stdout);
+    }
+    let run = place.run(&[&eval[..], &["--set", "evaluation.paraphrases=word.jsonl"]].concat());
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("`evaluation.paraphrases` is `word.jsonl`"), "{}", run.stderr);
+}
+
+#[test]
 fn predictions_made_elsewhere_are_scored_and_their_ids_must_fit() {
     let place = place();
     let line = |number: usize, answer: usize| {

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use agreement::{Agreement, JudgeAgreement, both_verdicts};
 pub use contest::{Contest, Contested, contest, contests};
 pub use contestants::{AnswerOf, Contestant, read_contestants};
-pub use reply::{parse_scores, parse_verdict};
+pub use reply::parse_scores;
 pub use totals::{Totals, totals};
 pub use vicuna::{Review, VicunaQuestion, read_questions, read_reviews};
 

@@ -58,13 +58,11 @@ pub use interval::{Bootstrap, Estimate, FEWEST_FOR_CLEAR};
 pub use judge::{
     Agreement, AnswerOf, Contest, Contestant, Contested, JudgeAgreement, JudgeForm, Judgement,
     Opinion, Orders, Pair, Review, Totals, Verdict, VicunaQuestion, both_verdicts, contest,
-    contests, judge, parse_scores, parse_verdict, read_contestants, read_questions, read_reviews,
-    totals,
+    contests, judge, parse_scores, read_contestants, read_questions, read_reviews, totals,
 };
 pub use judge_config::JudgeConfig;
 pub use mgsm::Mgsm;
 pub use mmlu::Mmlu;
-pub use paraphrase::{NotComparable, ParaphraseRobustness, paraphrase_robustness};
 pub use predictions::Predictions;
 pub use prefix::{Prefixed, read_prefix};
 pub use rating::{Rated, Rating, Ratings, both_ratings, rate, ratings};

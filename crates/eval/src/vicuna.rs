@@ -4,7 +4,7 @@
 //!   `vicuna/math` is one of them.
 //! - Asked: the question, and nothing else.
 //! - Score: `answered`, whether there is any text. What it is worth is for a judge to say, who compares the
-//!   answers of two models: [`judge`](crate::judge).
+//!   answers of two models: [`judge`](crate::judge()).
 
 use std::path::Path;
 

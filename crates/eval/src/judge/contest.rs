@@ -207,7 +207,7 @@ mod tests {
             |contestants: &[Contestant]| contests(contestants, None, None).unwrap_err().to_string();
         let one = contestant("a", &[("1", Some("x")), ("2", Some("x"))]);
         assert_eq!(
-            told(&[one.clone()]),
+            told(std::slice::from_ref(&one)),
             "there are answers of one model, wanted at least two to compare"
         );
         assert_eq!(told(&[one.clone(), one.clone()]), "two files hold answers of `a`");

@@ -22,13 +22,7 @@ pub fn parse_scores(reply: &str) -> Option<[f64; 2]> {
 }
 
 /// The verdict of a reply: the mark that it holds, `[[A]]`, `[[B]]` or `[[C]]`, looked for in this order.
-///
-/// ```
-/// use albacore_eval::{Verdict, parse_verdict};
-/// assert_eq!(parse_verdict("Both are good. [[C]]"), Some(Verdict::Tie));
-/// assert_eq!(parse_verdict("A is better"), None);
-/// ```
-pub fn parse_verdict(reply: &str) -> Option<Verdict> {
+fn parse_verdict(reply: &str) -> Option<Verdict> {
     let marks = [("[[A]]", Verdict::First), ("[[B]]", Verdict::Second), ("[[C]]", Verdict::Tie)];
     marks.into_iter().find(|(mark, _)| reply.contains(mark)).map(|(_, verdict)| verdict)
 }
@@ -62,6 +56,8 @@ mod tests {
     #[test]
     fn the_first_kind_of_mark_counts_and_the_last_line_of_scores() {
         assert_eq!(parse_verdict("[[B]], not [[A]]"), Some(Verdict::First));
+        assert_eq!(parse_verdict("Both are good. [[C]]"), Some(Verdict::Tie));
+        assert_eq!(parse_verdict("A is better"), None);
         let last = opinion("It is 4.\n2 9\n", JudgeForm::Scores).unwrap();
         assert_eq!((last.verdict, last.scores), (Verdict::Second, Some([2.0, 9.0])));
         let verdict = opinion("so [[B]]", JudgeForm::Verdict).unwrap();

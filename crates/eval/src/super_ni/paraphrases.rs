@@ -12,7 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::folder::json_lines;
-use crate::{Error, Example, Result, Scores, paraphrase_robustness};
+use crate::paraphrase::{ParaphraseRobustness, paraphrase_robustness};
+use crate::{Error, Example, Result, Scores};
 
 /// More definitions, by the task's name.
 pub(super) type Paraphrases = BTreeMap<String, Vec<String>>;
@@ -28,10 +29,9 @@ pub(super) fn read(path: &Path) -> Result<Paraphrases> {
     for Line { task, definitions } in json_lines(path)? {
         let problem = if definitions.is_empty() {
             "has no definitions, wanted at least one"
-        } else if found.contains_key(&task) {
+        } else if found.insert(task.clone(), definitions).is_some() {
             "stands there twice"
         } else {
-            found.insert(task, definitions);
             continue;
         };
         return Err(Error::malformed(path.display(), format!("`{task}` {problem}")));
@@ -66,11 +66,11 @@ pub(super) fn robustness(
         by_wording.iter_mut().zip(scores).for_each(|(of, score)| of.push(score));
     }
     let found: Vec<_> =
-        tasks.values().filter_map(|by_wording| paraphrase_robustness(by_wording).ok()).collect();
+        tasks.values().filter_map(|by_wording| paraphrase_robustness(by_wording)).collect();
     if found.is_empty() {
         return BTreeMap::new();
     }
-    let mean = |of: fn(&crate::ParaphraseRobustness) -> f64| {
+    let mean = |of: fn(&ParaphraseRobustness) -> f64| {
         100.0 * found.iter().map(of).sum::<f64>() / found.len() as f64
     };
     [
