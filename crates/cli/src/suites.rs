@@ -313,7 +313,7 @@ fn identity(model: &Model) -> Result<String> {
         }
     }
     let mut digest = Digesting(Sha256::new());
-    let weights = save::entries(model.parameters().into_iter(), Dtype::F32)?;
+    let weights = save::entries(model.parameters(), Dtype::F32)?;
     save::write_safetensors(&mut digest, Path::new("a digest"), &weights)?;
     Ok(digest.0.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect())
 }
