@@ -297,3 +297,17 @@ fn several_tasks_of_a_suite_and_exemplars_by_suite() {
     assert_eq!(told(0), (Some("bbh/third,bbh/first"), Some(2), Some(0)));
     assert_eq!(told(1), (Some("gsm8k"), Some(6), Some(1)));
 }
+
+#[test]
+fn the_quickstart_of_the_readme_runs() {
+    let place = Place::new();
+    let data = |name: &str| format!("{}/../../data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (model, questions) = (data("quickstart/base"), data("quickstart-eval"));
+    let eval = ["eval", &model, "--suite", "super_ni,mmlu", "--data", &questions, "--quiet"];
+    let run = place.run(&eval);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let suites = &results(&place)["terms"]["suites"];
+    let told =
+        |place: usize| (suites[place]["questions"].as_u64(), suites[place]["shots"].as_u64());
+    assert_eq!([told(0), told(1)], [(Some(20), Some(2)), (Some(12), Some(5))]);
+}

@@ -24,6 +24,7 @@ mod judge;
 pub mod lmentry;
 mod mgsm;
 mod mmlu;
+mod parallel;
 mod paraphrase;
 mod predictions;
 mod results;
