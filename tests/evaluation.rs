@@ -353,3 +353,17 @@ fn a_prefix_stands_before_every_prompt_and_gives_way_where_nothing_else_can() {
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("`evaluation.prefix` is `nowhere`, which does not exist"));
 }
+
+#[test]
+fn the_quickstart_of_the_readme_runs() {
+    let place = Place::new();
+    let data = |name: &str| format!("{}/../../data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (model, questions) = (data("quickstart/base"), data("quickstart-eval"));
+    let eval = ["eval", &model, "--suite", "super_ni,mmlu", "--data", &questions, "--quiet"];
+    let run = place.run(&eval);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let suites = &results(&place)["terms"]["suites"];
+    let told =
+        |place: usize| (suites[place]["questions"].as_u64(), suites[place]["shots"].as_u64());
+    assert_eq!([told(0), told(1)], [(Some(20), Some(2)), (Some(12), Some(5))]);
+}

@@ -26,6 +26,7 @@ mod judge_config;
 pub mod lmentry;
 mod mgsm;
 mod mmlu;
+mod parallel;
 mod paraphrase;
 mod predictions;
 mod prefix;

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::folder::json_lines;
+use crate::parallel::each;
 use crate::{Error, Result, Scores, Task};
 
 /// Ids of one kind that are named; the rest are counted.
@@ -65,8 +66,7 @@ impl Predictions {
             match ids.get(id) {
                 None => extra.push(id.as_str()),
                 Some(&example) => {
-                    let scores = task.score(example, &task.extract(example, prediction));
-                    if found.insert(example, scores).is_some() {
+                    if found.insert(example, prediction).is_some() {
                         repeated.push(id.as_str());
                     }
                 }
@@ -82,7 +82,11 @@ impl Predictions {
             .map(|(what, ids)| told(what, &ids))
             .collect();
         if problems.is_empty() {
-            return Ok(found);
+            let found: Vec<_> = found.into_iter().collect();
+            let score = |(example, prediction): &(usize, &String)| {
+                (*example, task.score(*example, &task.extract(*example, prediction)))
+            };
+            return Ok(each(&found, score).into_iter().collect());
         }
         Err(Error::Predictions { path: path.to_owned(), task: name.to_owned(), problems })
     }

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use crate::chain_of_thought::majority;
 use crate::fit::{Fitted, Fitter};
+use crate::parallel::each;
 use crate::{Error, LmentryCut, Question, Result, Scores, Task};
 
 /// How long prompts may be for a model.
@@ -178,6 +179,7 @@ impl Came {
     ) -> Outcome {
         let mut outcome =
             Outcome { statistics, unstopped: self.unstopped(asking), ..Outcome::default() };
+        let mut kept = Vec::new();
         for &example in examples {
             let replies = (0..samples).filter_map(|sample| self.replies.remove(&(example, sample)));
             let replies: Vec<_> = replies.collect();
@@ -187,8 +189,26 @@ impl Came {
                 continue;
             }
             let fitted = prompts.remove(&example).expect("what was answered was asked");
-            outcome.answered.push(answered(task, example, fitted, replies, outcome.unstopped));
+            kept.push((example, fitted, replies));
         }
+        let scored =
+            each(&kept, |(example, _, replies)| scored(task, *example, replies, outcome.unstopped));
+        let answered = kept.into_iter().zip(scored).map(|((example, prompt, replies), scored)| {
+            let Fitted { text, dropped, is_cut } = prompt;
+            let (extracted, scores) = scored;
+            let options = replies.first().and_then(|reply| reply.logprobs.clone());
+            Answered {
+                example,
+                prompt: text,
+                dropped,
+                is_cut,
+                options: options.unwrap_or_default(),
+                raw: replies.into_iter().map(|reply| reply.text).collect(),
+                extracted,
+                scores,
+            }
+        });
+        outcome.answered = answered.collect();
         outcome
     }
 
@@ -260,24 +280,22 @@ fn request(
     (format!("{key} {digest}"), request)
 }
 
-fn answered(
+/// What of some replies to an example counts, and what that is worth.
+fn scored(
     task: &dyn Task,
     example: usize,
-    prompt: Fitted,
-    replies: Vec<Completion>,
+    replies: &[Completion],
     unstopped: bool,
-) -> Answered {
-    let options = replies.first().and_then(|reply| reply.logprobs.clone()).unwrap_or_default();
-    let raw: Vec<_> = replies.into_iter().map(|reply| reply.text).collect();
-    let mut extracted: Vec<_> = raw.iter().map(|text| task.extract(example, text)).collect();
+) -> (String, Scores) {
+    let mut extracted: Vec<_> =
+        replies.iter().map(|reply| task.extract(example, &reply.text)).collect();
     let best = majority(&extracted).unwrap_or_default();
     let extracted = extracted.swap_remove(best);
     let scores = match unstopped {
         true => task.score_unstopped(example, &extracted),
         false => task.score(example, &extracted),
     };
-    let Fitted { text, dropped, is_cut } = prompt;
-    Answered { example, prompt: text, dropped, is_cut, raw, options, extracted, scores }
+    (extracted, scores)
 }
 
 #[cfg(test)]

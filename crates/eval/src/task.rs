@@ -77,8 +77,8 @@ pub enum Mean {
     OfTasks,
 }
 
-/// A suite.
-pub trait Task {
+/// A suite. Several answers are scored at a time.
+pub trait Task: Sync {
     /// Its name on the command line, in tables and in files: `super_ni`.
     fn name(&self) -> &'static str;
 

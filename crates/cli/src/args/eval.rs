@@ -22,6 +22,7 @@ pub(super) const HELP: &str = "Example:\n  albacore eval models/base runs/tuned 
         tydiqa     gold passages in 8 languages, 1 exemplar; English is `tydiqa/english`\n  \
         user_oriented  252 tasks of users (Self-Instruct), by ROUGE-L; `eval rate` has a judge rate them\n  \
         vicuna     80 open questions in 9 categories, for `eval judge`\n\n\
+        Try it: albacore eval data/quickstart/base --suite super_ni,mmlu --data data/quickstart-eval\n\n\
         RUN/answers.jsonl has every prompt, answer and score, RUN/results.json the table; RUN is runs/eval, or as\n\
         the config says. Run the same command again after a stop: it goes on after the last answer.";
 
@@ -70,7 +71,7 @@ pub struct EvalModels {
     /// Model folders, run folders or hub ids `org/name[@revision]`; none if the config names a server
     #[arg(value_name = "MODEL")]
     pub models: Vec<String>,
-    /// What to ask, of the list below; `bbh/word_sorting` is one task of a suite
+    /// What to ask, of the list below; `bbh/word_sorting` is one task of a suite, with `bbh/snarks` they are two
     #[arg(long = "suite", value_name = "NAME[,NAME]", value_delimiter = ',', required = true)]
     pub suites: Vec<String>,
     /// The folder with the benchmarks as they are published, or one of them
@@ -117,4 +118,14 @@ pub struct ScorePredictions {
     /// The predictions, JSON lines
     #[arg(long, value_name = "F.jsonl")]
     pub predictions: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_help_names_every_suite() {
+        for (suite, _) in albacore_eval::suites() {
+            assert!(super::HELP.contains(&format!("\n  {suite} ")), "{suite}");
+        }
+    }
 }

@@ -38,12 +38,14 @@ pub struct EvaluationRun {
     pub name: String,
     /// The numbers.
     pub results: Results,
-    /// Where the answers to each suite stand: the number of the line from 0, and its first byte.
-    lines: BTreeMap<String, Vec<(usize, u64)>>,
+    lines: Lines,
     /// Prompts without some exemplars.
     dropped: usize,
     contamination: Option<Contamination>,
 }
+
+/// Where the answers to each suite stand: the number of the line from 0, and its first byte.
+type Lines = BTreeMap<String, Vec<(usize, u64)>>;
 
 /// What is read of every answer: the few that are shown are read again.
 #[derive(Deserialize)]
@@ -218,10 +220,10 @@ fn read(path: &Path) -> Result<String> {
 
 /// Where the answers to each suite stand, and how many prompts lack exemplars: read line by line, since there
 /// may be more of them than memory.
-fn heads(path: &Path) -> Result<(BTreeMap<String, Vec<(usize, u64)>>, usize)> {
+fn heads(path: &Path) -> Result<(Lines, usize)> {
     let file = File::open(path).map_err(|error| unread(path, &error)).or_refuse()?;
     let (mut file, mut line) = (BufReader::new(file), Vec::new());
-    let (mut lines, mut dropped, mut start) = (BTreeMap::<_, Vec<_>>::new(), 0, 0);
+    let (mut lines, mut dropped, mut start) = (Lines::new(), 0, 0);
     for number in 0.. {
         line.clear();
         let bytes = file.read_until(b'\n', &mut line);

@@ -66,7 +66,8 @@ fn every_source_of_exemplars_makes_the_same_prompt() {
 #[test]
 fn reasons_are_asked_for_in_the_words_of_their_exemplars() {
     let suite = open("cot", &SuiteOptions::default(), true).unwrap();
-    let wanted = "The following are multiple choice questions (with answers) about anatomy.\n\n\
+    // The file's own first line.
+    let wanted = "About.\n\n\
         Q: Is it?\n(A) no (B) yes (C) maybe (D) never\nA: Let's think step by step. It is. The answer is (B).\n\n\
         Q: Next?\n(A) a (B) b (C) c (D) d\nA: Let's think step by step.";
     assert_eq!(suite.examples()[1].question.text(5), wanted);
