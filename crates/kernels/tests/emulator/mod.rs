@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod text;
+
 use std::cell::RefCell;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use text::Text;
+
 use crate::Result;
-use crate::launch::{Address, Argument, Compute, Gpu, Launch};
+use crate::launch::{Address, Compute, Gpu, Launch};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/emulator");
 const KERNELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
@@ -122,9 +126,8 @@ impl Emulator {
         for (buffer, memory) in buffers.iter().zip(&held) {
             let mut bytes = buffer.clone();
             for word in bytes.chunks_exact_mut(8) {
-                let at = u64::from_le_bytes(word.try_into().unwrap());
-                if at >> 48 == MARK >> 48 {
-                    word.copy_from_slice(&real(Address(at)).0.to_le_bytes());
+                if let Some(at) = marked(word) {
+                    word.copy_from_slice(&real(at).0.to_le_bytes());
                 }
             }
             engine.write(engine.address(memory), &bytes).unwrap();
@@ -132,7 +135,7 @@ impl Emulator {
         for launch in self.launches.borrow().iter() {
             let mut launch = launch.clone();
             for argument in &mut launch.arguments {
-                if let Argument::Address(at) = argument {
+                if let crate::launch::Argument::Address(at) = argument {
                     *at = real(*at);
                 }
             }
@@ -142,7 +145,7 @@ impl Emulator {
         let read = |(buffer, memory): (&Vec<u8>, _)| {
             let mut bytes = engine.read(engine.address(memory), buffer.len()).unwrap();
             for (word, before) in bytes.chunks_exact_mut(8).zip(buffer.chunks_exact(8)) {
-                if u64::from_le_bytes(before.try_into().unwrap()) >> 48 == MARK >> 48 {
+                if marked(before).is_some() {
                     word.copy_from_slice(before);
                 }
             }
@@ -160,10 +163,8 @@ impl Emulator {
         for (index, buffer) in buffers.iter().enumerate() {
             text.u64(buffer.len() as u64);
             text.0.extend(buffer);
-            let words =
-                buffer.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
-            let marked = words.enumerate().filter(|(_, word)| word >> 48 == MARK >> 48);
-            links.extend(marked.map(|(at, word)| (index, at * 8, Address(word))));
+            let words = buffer.chunks_exact(8).enumerate();
+            links.extend(words.filter_map(|(at, word)| Some((index, at * 8, marked(word)?))));
         }
         text.u32(links.len());
         for (buffer, offset, target) in links {
@@ -246,6 +247,12 @@ fn real_gpu() -> Option<usize> {
     std::env::var("ALBACORE_TEST_GPU").ok()?.parse().ok()
 }
 
+/// The address that these eight bytes are, if they are one.
+fn marked(word: &[u8]) -> Option<Address> {
+    let at = u64::from_le_bytes(word.try_into().unwrap());
+    (at >> 48 == MARK >> 48).then_some(Address(at))
+}
+
 fn place(at: Address) -> (usize, usize) {
     ((at.0 >> 32) as usize & 0xffff, at.0 as u32 as usize)
 }
@@ -262,46 +269,6 @@ pub fn rounded(number: f32, compute: Compute) -> f32 {
     match compute {
         Compute::F32 => number,
         Compute::Bf16 => f32::from_bits(u32::from(u16::from_le_bytes(bf16_bytes(number))) << 16),
-    }
-}
-
-#[derive(Default)]
-struct Text(Vec<u8>);
-
-impl Text {
-    fn u32(&mut self, value: usize) {
-        self.0.extend(u32::try_from(value).unwrap().to_le_bytes());
-    }
-
-    fn u64(&mut self, value: u64) {
-        self.0.extend(value.to_le_bytes());
-    }
-
-    fn address(&mut self, address: Address) {
-        let (buffer, offset) = place(address);
-        self.u32(buffer);
-        self.u64(offset as u64);
-    }
-
-    fn argument(&mut self, argument: Argument) {
-        match argument {
-            Argument::Address(address) => {
-                self.0.push(0);
-                self.address(address);
-            }
-            Argument::U32(value) => {
-                self.0.push(2);
-                self.u32(value as usize);
-            }
-            Argument::U64(value) => {
-                self.0.push(3);
-                self.u64(value);
-            }
-            Argument::F32(value) => {
-                self.0.push(4);
-                self.0.extend(value.to_le_bytes());
-            }
-        }
     }
 }
 
