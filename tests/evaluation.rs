@@ -340,14 +340,15 @@ fn a_prefix_stands_before_every_prompt_and_gives_way_where_nothing_else_can() {
     let prompts = |more: &[&str]| -> Vec<String> {
         let run = place.run(&[&EVAL[..], &prefix, more].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let answers = place.read("runs/eval/answers.jsonl");
+        let folder = if more.contains(&"run.name=fewer") { "fewer" } else { "eval" };
+        let answers = place.read(&format!("runs/{folder}/answers.jsonl"));
         let lines = answers.lines().map(|line| serde_json::from_str(line).expect("JSON"));
         lines.map(|line: Value| line["prompt"].as_str().expect("a text").to_owned()).collect()
     };
     let all = prompts(&["--set", "evaluation.max_new_tokens=8"]);
     assert_eq!(all[3], "Input: 1\nOutput: one\n\nInput: 2\nOutput: two\n\nQuestion: 3?\nAnswer:");
     // Of the 128 tokens that the model reads, this leaves room for one demonstration.
-    let fewer = prompts(&["--set", "evaluation.max_new_tokens=70"]);
+    let fewer = prompts(&["--set", "evaluation.max_new_tokens=70", "--set", "run.name=fewer"]);
     assert_eq!(fewer[3], "Input: 1\nOutput: one\n\nQuestion: 3?\nAnswer:");
     let run = place.run(&[&EVAL[..], &["--set", "evaluation.prefix=nowhere"]].concat());
     assert_eq!(run.code, 2);
