@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 
-SUBJECTS = ["anatomy"]
+SUBJECTS = ["anatomy", "business_ethics", "formal_logic", "high_school_biology", "marketing", "sociology"]
 STOPS = ["\n\n", "Question:"]
 NEW_TOKENS = 128
 others = 0.0  # the most cores that other processes used during any child of a side

@@ -41,6 +41,9 @@ BENCHMARKS = [
     ("user_oriented", "252 tasks of users (Self-Instruct)", "Apache-2.0", "https://github.com/yizhongw/self-instruct",
      "Its authors made it to evaluate with: never train on it.",
      [("yizhongw/self-instruct", "0b26ccaa415992100fa32df62d41b994cf928e23", "human_eval", "self-instruct", ["user_oriented_instructions.jsonl"])]),
+    ("vicuna", "80 open questions in 9 categories, whose answers are judged", "Apache-2.0", "https://github.com/lm-sys/vicuna-blog-eval",
+     "Its questions are for comparing answers: do not train on them.",
+     [("lm-sys/vicuna-blog-eval", "29e5d378309de4efe28a87fc0d1f1002df4a448c", "eval/table", "vicuna", ["question.jsonl"])]),
 ]
 
 
