@@ -346,7 +346,10 @@ fn a_prefix_stands_before_every_prompt_and_gives_way_where_nothing_else_can() {
         lines.map(|line: Value| line["prompt"].as_str().expect("a text").to_owned()).collect()
     };
     let all = prompts(&["--set", "evaluation.max_new_tokens=8"]);
-    assert_eq!(all[3], "Input: 1\nOutput: one\n\nInput: 2\nOutput: two, which is more than one\n\nQuestion: 3?\nAnswer:");
+    assert_eq!(
+        all[3],
+        "Input: 1\nOutput: one\n\nInput: 2\nOutput: two, which is more than one\n\nQuestion: 3?\nAnswer:"
+    );
     // Of the 128 tokens that the model reads, this leaves room for one demonstration.
     let fewer = prompts(&["--set", "evaluation.max_new_tokens=70", "--set", "run.name=fewer"]);
     assert_eq!(fewer[3], "Input: 1\nOutput: one\n\nQuestion: 3?\nAnswer:");

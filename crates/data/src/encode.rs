@@ -4,14 +4,15 @@
 //! when it is asked. BOS stands where the tokenizer or the chat template puts it, once. EOS follows
 //! the answer and is learned, whatever token others pad with: nothing is padded here.
 
+mod learn;
 mod responses;
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, Unexpected};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+pub use learn::Learn;
 pub use responses::Response;
 
 use crate::template::Pair;
@@ -20,66 +21,6 @@ use crate::{Body, Defect, Message, Origin, Record, Template, Tokenizer};
 /// The number of this way to make ids of records. It is raised with every change of the ids, of what
 /// is learned or of the reasons, so that no cache made in another way is taken for this one's.
 pub(crate) const REVISION: u32 = 1;
-
-/// The value of `data.learn`: which tokens the model is trained to predict.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Learn {
-    /// `"answers"`: everything that the assistant says, each time up to its end-of-turn token; not
-    /// the newline that many chat templates write behind it, which nobody generates.
-    #[default]
-    Answers,
-    /// `"last"`: the last thing that the assistant says.
-    Last,
-    /// `"all"`: every token.
-    All,
-    /// `"role:NAME"`: the messages of one role. In a record of prompt and answer, the prompt is the
-    /// `user`'s and the answer the `assistant`'s.
-    Role(String),
-}
-
-impl fmt::Display for Learn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answers => f.write_str("answers"),
-            Self::Last => f.write_str("last"),
-            Self::All => f.write_str("all"),
-            Self::Role(role) => write!(f, "role:{role}"),
-        }
-    }
-}
-
-impl Serialize for Learn {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Learn {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        match (text.as_str(), text.strip_prefix("role:")) {
-            ("answers", _) => Ok(Self::Answers),
-            ("last", _) => Ok(Self::Last),
-            ("all", _) => Ok(Self::All),
-            (_, Some(role)) if !role.is_empty() => Ok(Self::Role(role.to_owned())),
-            _ => Err(de::Error::invalid_value(
-                Unexpected::Str(&text),
-                &"`answers`, `last`, `all` or `role:NAME`",
-            )),
-        }
-    }
-}
-
-impl Learn {
-    /// Whether what this role says is learned, in every turn or in its last one.
-    pub(crate) fn wants(&self, role: &str) -> bool {
-        match self {
-            Self::Answers | Self::Last => role == "assistant",
-            Self::All => true,
-            Self::Role(wanted) => role == wanted,
-        }
-    }
-}
 
 /// The value of `data.too_long`: what becomes of an example longer than `max_tokens`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

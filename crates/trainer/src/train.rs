@@ -12,6 +12,7 @@
 //! and what a checkpoint seals has been logged, so that a resumed run has its lines. An evaluation may be
 //! stopped: the line of its step then waits beside the checkpoint until the run goes on.
 
+mod due;
 mod unmeasured;
 
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use albacore_kernels::{Later, Parameter};
 use albacore_model::{Dtype, save};
 
 use crate::checkpoint::{State, last_good, name_of, remove_partial};
-use crate::event::{End, Evaluator, Event, Outcome, When};
+use crate::event::{End, Evaluator, Event, Outcome};
 use crate::held_out;
 use crate::metrics::{Line, Metrics, Named};
 use crate::reference::{REFERENCE, References};
@@ -355,31 +356,6 @@ impl Training<'_> {
         let reference = self.references.as_ref().map(|references| &references.held_out);
         let aim = Aim { reference, ..self.aim() };
         held_out::measure(self.model, aim, self.held_out, self.tokens_per_batch)
-    }
-
-    fn is_finished(&self) -> bool {
-        self.state.step >= self.state.steps
-    }
-
-    fn evaluation_due(&self, evaluator: Option<&dyn Evaluator>) -> Option<When> {
-        let step = self.state.step;
-        let is_wanted = || evaluator.is_some_and(|evaluator| evaluator.is_due(step));
-        match self.is_finished() {
-            true => Some(When::After),
-            false => {
-                let is_due = self.is_due(self.options.evaluate_every) || is_wanted();
-                is_due.then_some(When::During)
-            }
-        }
-    }
-
-    fn checkpoint_due(&self) -> bool {
-        self.is_finished() || self.is_due(self.options.checkpoint.every)
-    }
-
-    /// Whether so many steps have passed again; 0 is never.
-    fn is_due(&self, every: u64) -> bool {
-        every > 0 && self.state.step.is_multiple_of(every)
     }
 
     /// An error that names the examples of the batches that led to it.
