@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bootstrap;
+mod corrupted;
 mod dataset;
 mod encode;
 mod errors;
