@@ -36,6 +36,7 @@ use crate::mixture::Order;
 use crate::{
     BadRecord, Body, Defect, Format, Origin, OriginalAnswer, Random, Record, Result, read,
 };
+use family::Template;
 pub(crate) use reader::{is_parquet, objects};
 pub(crate) use rows::HELD;
 pub(crate) use shards::Raw;
@@ -183,7 +184,7 @@ impl Task {
     fn chosen(&self, number: usize) -> usize {
         match self.starts.last() {
             Some(&all) if all > self.len => {
-                Order::new(all as u64, self.key, "limit", 0).at(number as u64) as usize
+                Order::new(all as u64, self.apart_key, "limit", 0).at(number as u64) as usize
             }
             _ => number,
         }
@@ -274,6 +275,26 @@ impl Task {
             Templated::NoRoom(tokens) => Drawn::NoRoom(origin, tokens),
             Templated::Bad(defect) => Drawn::Bad(BadRecord { origin, id: None, defect }),
         })
+    }
+
+    /// An exemplar for a query, if there is a record at its place that can be used.
+    fn exemplar<'t>(
+        &self,
+        of: &'t Templates,
+        query: usize,
+        wanted: shots::Wanted,
+        purpose: &str,
+    ) -> Result<Option<(shots::Shot, &'t Template)>> {
+        let record = self.record_of(&format!("{purpose}s"), wanted.place);
+        // Drawn apart from the queries, it may be the query by chance.
+        if record == query {
+            return Ok(None);
+        }
+        let template = &of.list()[wanted.template];
+        let mut random = Random::new(self.key, purpose, wanted.place);
+        // A record that cannot be used is told where it is the query.
+        let made = of.shot(self.raw(record)?.1, template, &mut random);
+        Ok(made.ok().map(|made| (made.shot, template)))
     }
 
     /// A record in its template, with the exemplars of its draw.
