@@ -9,6 +9,7 @@ mod encode;
 mod errors;
 mod golden_chat;
 mod golden_rouge;
+mod held_out;
 mod http;
 mod http_limits;
 mod journal;
