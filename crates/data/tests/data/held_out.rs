@@ -90,7 +90,7 @@ fn a_file_that_is_held_out_is_trained_on_by_no_path() {
 /// Of each task the records that it holds out and those that are drawn of it, by their lines.
 fn sides(room: &Room) -> Result<(Vec<BTreeSet<u32>>, Vec<BTreeSet<u32>>)> {
     let Dataset { held_out, mixture, .. } = room.preparation(3).run()?;
-    let mut left = held_out.iter().map(|example| example.origin.line as u32);
+    let mut left = held_out.iter().map(|example| example.origin.line);
     let rates = mixture.unwrap().rates();
     let held_out: Vec<_> =
         rates.iter().map(|task| left.by_ref().take(task.held_out).collect()).collect();
@@ -98,7 +98,7 @@ fn sides(room: &Room) -> Result<(Vec<BTreeSet<u32>>, Vec<BTreeSet<u32>>)> {
     room.read(|stream| {
         for _ in 0..1500 {
             let (position, example) = stream.example().unwrap();
-            drawn[stream.mixture().task_at(position)].insert(example.origin.line as u32);
+            drawn[stream.mixture().task_at(position)].insert(example.origin.line);
         }
     });
     Ok((held_out, drawn))
