@@ -17,7 +17,7 @@ use crate::random::{Random, shuffled};
 use crate::read::Records;
 use crate::report::{Fate, Tally};
 use crate::split::hold_out;
-use crate::task::open as open_source;
+use crate::task::{keep_apart, open as open_source};
 use crate::{
     DataConfig, Drawn, Encoded, Encoder, Error, Excluded, Mixture, Problem, Report, Result,
     SourceConfig, Spans, Template, TemplateChoice, Tokenizer, read,
@@ -114,6 +114,10 @@ impl Preparation<'_> {
             let encoder = Encoder::new(self.tokenizer, template, self.config.learn.clone());
             return self.open(&encoder);
         }
+        // Files that are read at once may be found in the cache; what the others are is known once they are open.
+        let sources = self.config.sources.iter().enumerate();
+        let at_once = sources.filter(|(_, source)| source.is_one_file());
+        keep_apart(self.config, at_once.map(|(index, source)| (index, &*source.path)))?;
         let cache = self.cache_file(&template, spans);
         if let Some((examples, report)) = cache.as_ref().and_then(|(file, _)| file.load()) {
             let dataset = self.split(examples, report, spans)?;
@@ -249,17 +253,22 @@ impl Preparation<'_> {
             }
         }
         Error::all(errors)?;
+        let files = sources.iter().enumerate().flat_map(|(index, records): (usize, &Records)| {
+            records.files.iter().map(move |file| (index, &**file))
+        });
+        keep_apart(self.config, files)?;
         Ok(sources)
     }
 
     /// All records of a source's tasks, each once, through their templates.
     fn read_tasks(&self, index: usize) -> Result<Records> {
-        let (mut good, mut bad, mut too_long) = Default::default();
+        let (mut good, mut bad, mut too_long, mut files) = Default::default();
         let mut hash = Sha256::new();
         let count = |text: &str| self.tokenizer.encode(text).map(|ids| ids.len());
         let (tasks, excluded) = open_source(self.config, index, self.seed)?;
         for task in tasks {
             task.hashes().for_each(|file| hash.update(file));
+            Vec::extend(&mut files, task.files().map(Path::to_owned));
             let numbers = (0..task.examples()).into_par_iter();
             let drawn: Result<Vec<_>> =
                 numbers.map(|number| task.in_order(number, &count)).collect();
@@ -271,7 +280,7 @@ impl Preparation<'_> {
                 }
             }
         }
-        Ok(Records { good, bad, too_long, excluded, hash: hash.finalize().into() })
+        Ok(Records { good, bad, too_long, files, excluded, hash: hash.finalize().into() })
     }
 
     /// At most `cap` records: a random choice, in file order.

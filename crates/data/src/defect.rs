@@ -218,6 +218,12 @@ pub enum Defect {
         /// What it may hold.
         options: Box<[String]>,
     },
+    /// Exemplars are wanted, and no record of the task can be one.
+    #[error("none of {tried} records that were drawn as exemplars for it can be used")]
+    NoExemplar {
+        /// How many were drawn.
+        tried: usize,
+    },
     /// A row of a table that is none.
     #[error("malformed row: {0}")]
     Tabular(String),
@@ -255,6 +261,7 @@ impl Defect {
             }
             Self::Noncharacter(_) => "noncharacter",
             Self::NoOption { .. } => "answer that is no option",
+            Self::NoExemplar { .. } => "no usable exemplar",
             Self::Tabular(_) => "malformed row",
             Self::Tokenizer(_) => "tokenizer fails",
         }
@@ -281,6 +288,9 @@ impl Defect {
             }
             Self::LearnsPrompt => {
                 "learn the `answers` of records that have a prompt: `data.learn = \"answers\"`"
+            }
+            Self::NoExemplar { .. } => {
+                "exemplars are other records of the task that can be used: `shots = \"zero\"` shows none"
             }
             Self::Nesting { .. } => {
                 "mark the answers in the chat template with `{% generation %}` and \

@@ -1,6 +1,6 @@
 //! Files of records: a JSON array, or one JSON object a line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -35,6 +35,8 @@ pub struct Records {
     pub bad: Vec<BadRecord>,
     /// Records of tasks that leave no room for an exemplar, and the tokens that they would need.
     pub too_long: Vec<(Origin, usize)>,
+    /// The files that they stand in.
+    pub files: Vec<PathBuf>,
     /// What the rules of the source took out.
     pub excluded: Vec<Excluded>,
     /// SHA-256 of the file.
@@ -48,12 +50,12 @@ pub struct Records {
 /// wrong with single records is returned beside the good ones.
 pub fn read(source: &SourceConfig) -> Result<Records> {
     let Objects { good, mut bad, hash } = read_objects(&source.path)?;
-    let names = Names(&source.fields);
+    let (names, files) = (Names(&source.fields), vec![source.path.clone()]);
     let format = match (source.format, good.first()) {
         (Some(format), _) => format,
         (None, None) => {
             let (good, too_long, excluded) = Default::default();
-            return Ok(Records { good, bad, too_long, excluded, hash });
+            return Ok(Records { good, bad, too_long, files, excluded, hash });
         }
         (None, Some((origin, object))) => Format::detect(object, names).ok_or_else(|| {
             Error::UnknownFormat { origin: origin.clone(), found: object.keys().cloned().collect() }
@@ -66,7 +68,7 @@ pub fn read(source: &SourceConfig) -> Result<Records> {
     bad.extend(defective);
     bad.sort_by_key(|bad| bad.origin.line);
     let (too_long, excluded) = Default::default();
-    Ok(Records { good, bad, too_long, excluded, hash })
+    Ok(Records { good, bad, too_long, files, excluded, hash })
 }
 
 /// One record of a format.

@@ -83,7 +83,7 @@ pub(crate) enum Fate {
     /// One more example of the record that was counted before.
     Window(Encoded),
     /// Part of examples that begin in other records.
-    Joined,
+    Joined(Origin),
     Truncated(Encoded),
     /// Without some of its responses.
     Fewer(Encoded),
@@ -97,12 +97,13 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// The record, unless what it was part of begins in another.
+    /// The record.
     pub(crate) fn origin(&self) -> Option<&Origin> {
         match self {
             Self::Kept(it) | Self::Window(it) | Self::Truncated(it) | Self::Fewer(it) => {
                 Some(&it.origin)
             }
+            Self::Joined(origin) => Some(origin),
             _ => self.loss().map(|(_, origin)| origin),
         }
     }
@@ -111,7 +112,7 @@ impl Fate {
     pub(crate) fn loss(&self) -> Option<(&'static str, &Origin)> {
         match self {
             Self::Kept(_) | Self::Window(_) | Self::Truncated(_) | Self::Fewer(_) => None,
-            Self::Joined => None,
+            Self::Joined(_) => None,
             Self::TooLong(origin, _) => Some((TOO_LONG, origin)),
             Self::NoRoom(origin, _) => Some((NO_ROOM, origin)),
             Self::TruncatedToNothing(origin, _) => Some((CUT_TO_NOTHING, origin)),
@@ -140,7 +141,7 @@ impl Tally {
         self.report.records += 1;
         let (reason, origin) = match fate {
             Fate::Kept(example) | Fate::Window(example) => return Some(self.keep(example)),
-            Fate::Joined => return None,
+            Fate::Joined(_) => return None,
             Fate::Truncated(example) => {
                 let truncated =
                     self.report.truncated.get_or_insert_with(|| Dropped::new("truncated"));

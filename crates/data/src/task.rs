@@ -8,6 +8,7 @@
 //! The same task, draw number and seed give the same example: which record it is, in which template, with
 //! which options and exemplars.
 
+mod apart;
 mod dialog;
 mod family;
 mod files;
@@ -22,12 +23,14 @@ mod shots;
 mod templates;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub use family::{FamilyCard, families};
 pub use open::Excluded;
 pub use options::OptionStyle;
 pub use shots::Shots;
 
+pub(crate) use apart::keep_apart;
 pub(crate) use files::{expand, is_pattern};
 pub(crate) use open::open;
 
@@ -36,6 +39,7 @@ use crate::mixture::Order;
 use crate::{
     BadRecord, Body, Defect, Format, Origin, OriginalAnswer, Random, Record, Result, read,
 };
+use family::Template;
 pub(crate) use reader::{is_parquet, objects};
 pub(crate) use rows::HELD;
 pub(crate) use shards::Raw;
@@ -56,9 +60,13 @@ pub struct Task {
     len: usize,
     /// How many of these are held out.
     held_out: usize,
+    /// How many of them are not drawn: those that are held out here, or of another task with the same files.
+    withheld: usize,
     form: Form,
     /// What the task's own random numbers begin with.
     key: u64,
+    /// The same, of what a limit leaves and what is held out: one for all tasks with the same files.
+    apart_key: u64,
 }
 
 /// How a record becomes an example.
@@ -97,7 +105,7 @@ impl Task {
 
     /// How many examples it has to train on.
     pub fn examples(&self) -> usize {
-        self.len - self.held_out
+        self.len - self.withheld
     }
 
     /// How many examples are held out.
@@ -110,8 +118,34 @@ impl Task {
         self.len = limit.map_or(self.len, |limit| limit.min(self.len));
     }
 
-    pub(crate) fn hold_out(&mut self, count: usize) {
-        self.held_out = count;
+    /// Holds out so many records, the first of `withheld` that are not drawn.
+    pub(crate) fn hold_out(&mut self, held_out: usize, withheld: usize) {
+        (self.held_out, self.withheld) = (held_out, withheld);
+    }
+
+    /// Chooses what is held out as another task with the same files does, of which this is the key.
+    pub(crate) fn hold_out_as(&mut self, key: u64) {
+        self.apart_key = key;
+    }
+
+    /// What decides which records are held out.
+    pub(crate) fn apart_key(&self) -> u64 {
+        self.apart_key
+    }
+
+    /// What its files are, whatever is made of them.
+    pub(crate) fn file_hashes(&self) -> Vec<[u8; 32]> {
+        self.shards.iter().map(Shard::hash).collect()
+    }
+
+    /// How many records it uses, held out or not.
+    pub(crate) fn used(&self) -> usize {
+        self.len
+    }
+
+    /// Its files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(Shard::path)
     }
 
     /// What its files and its templates are, for a fingerprint.
@@ -161,10 +195,10 @@ impl Task {
             return self.in_groups(purpose, pass, place as usize);
         }
         let number = Order::new(len, self.key, purpose, pass).at(place);
-        match self.held_out {
+        match self.withheld {
             0 => self.chosen(number as usize),
             all if all == self.len => self.chosen(number as usize),
-            held_out => self.chosen(self.apart().at(held_out as u64 + number) as usize),
+            withheld => self.chosen(self.apart().at(withheld as u64 + number) as usize),
         }
     }
 
@@ -176,14 +210,14 @@ impl Task {
 
     /// The order whose first are held out.
     fn apart(&self) -> Order {
-        Order::new(self.len as u64, self.key, "held out", 0)
+        Order::new(self.len as u64, self.apart_key, "held out", 0)
     }
 
     /// Of the records that a limit leaves, the one of this number.
     fn chosen(&self, number: usize) -> usize {
         match self.starts.last() {
             Some(&all) if all > self.len => {
-                Order::new(all as u64, self.key, "limit", 0).at(number as u64) as usize
+                Order::new(all as u64, self.apart_key, "limit", 0).at(number as u64) as usize
             }
             _ => number,
         }
@@ -276,6 +310,26 @@ impl Task {
         })
     }
 
+    /// An exemplar for a query, if there is a record at its place that can be used.
+    fn exemplar<'t>(
+        &self,
+        of: &'t Templates,
+        query: usize,
+        wanted: shots::Wanted,
+        purpose: &str,
+    ) -> Result<Option<(shots::Shot, &'t Template)>> {
+        let record = self.record_of(&format!("{purpose}s"), wanted.place);
+        // Drawn apart from the queries, it may be the query by chance.
+        if record == query {
+            return Ok(None);
+        }
+        let template = &of.list()[wanted.template];
+        let mut random = Random::new(self.key, purpose, wanted.place);
+        // A record that cannot be used is told where it is the query.
+        let made = of.shot(self.raw(record)?.1, template, &mut random);
+        Ok(made.ok().map(|made| (made.shot, template)))
+    }
+
     /// A record in its template, with the exemplars of its draw.
     fn templated(
         &self,
@@ -296,19 +350,21 @@ impl Task {
             let prompt = query.head + &query.shot.input;
             return Ok(Templated::Body(Body::Prompt { prompt, completion: query.shot.target }));
         };
+        let wanted = of.wanted(row, turn);
+        let tried = wanted.len() + shots::FURTHER as usize;
         let mut exemplars = Vec::new();
-        for wanted in of.wanted(row, turn) {
-            let place = self.record_of("exemplars", wanted.place);
-            // Drawn apart from the queries, it may be the query by chance.
-            if place != record {
-                let template = &list[wanted.template];
-                let mut random = Random::new(self.key, "exemplar", wanted.place);
-                match of.shot(self.raw(place)?.1, template, &mut random) {
-                    Ok(made) => exemplars.push((made.shot, template)),
-                    // A record that cannot be used is told where it is the query.
-                    Err(_) => continue,
-                }
-            }
+        for wanted in &wanted {
+            exemplars.extend(self.exemplar(of, record, *wanted, "exemplar")?);
+        }
+        // None of the row can be used, or of very many templates none is the query's: the first that can.
+        let mut further = shots::further(turn, wanted.first(), list.len());
+        while exemplars.is_empty()
+            && let Some(wanted) = further.next()
+        {
+            exemplars.extend(self.exemplar(of, record, wanted, "further exemplar")?);
+        }
+        if exemplars.is_empty() {
+            return Ok(Templated::Bad(Defect::NoExemplar { tried }));
         }
         let (outer, separator) = match row {
             Row::Mixed => (&list[0], Some(shots::SEPARATORS[(self.key % 3) as usize])),

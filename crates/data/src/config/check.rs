@@ -96,9 +96,15 @@ impl DataConfig {
         );
         for (index, source) in self.sources.iter().enumerate() {
             let key = |name: &str| format!("sources[{index}].{name}");
-            let same = |other: &&SourceConfig| other.path == source.path && !other.held_out;
+            // What is left of a path whose tasks are excluded is looked at when they are opened.
+            let is_whole = |source: &SourceConfig| {
+                source.exclude.is_empty() && source.exclude_categories.is_empty()
+            };
+            let same = |other: &SourceConfig| {
+                other.path == source.path && !other.held_out && is_whole(other) && is_whole(source)
+            };
             unless(
-                !(source.held_out && self.sources.iter().any(|other| same(&other))),
+                !(source.held_out && self.sources.iter().any(same)),
                 key("held_out"),
                 "is set, and another source trains on the same file".into(),
                 Some("take the file out of one of them".into()),

@@ -105,9 +105,10 @@ pub(super) fn windows(encoder: &Encoder<'_>, spans: &Spans, records: &[Record]) 
         return fates;
     }
     let mut windows = windows.into_iter().peekable();
-    for number in 0..texts.len() {
+    for (number, (origin, _)) in texts.iter().enumerate() {
         let mut its = std::iter::from_fn(|| windows.next_if(|(begins, _)| *begins == number));
-        fates.push(its.next().map_or(Fate::Joined, |(_, window)| Fate::Kept(window)));
+        let first = its.next().map(|(_, window)| Fate::Kept(window));
+        fates.push(first.unwrap_or_else(|| Fate::Joined((*origin).clone())));
         fates.extend(its.map(|(_, window)| Fate::Window(window)));
     }
     fates

@@ -1,5 +1,7 @@
 //! An opened mixture: its tasks, their rates, and which of them stands where.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -7,8 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::cache::hex;
 use crate::mixture::draw::Draw;
 use crate::mixture::rates::{Member, rates};
-use crate::task::{Excluded, HELD, Task, open};
-use crate::{DataConfig, Error, HeldOut, Origin, Result};
+use crate::task::{Excluded, HELD, Task, keep_apart, open};
+use crate::{DataConfig, Error, HeldOut, Origin, Problem, Result};
 
 /// Tasks with their rates.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ impl Mixture {
             }
         }
         Error::all(errors)?;
+        let opened = tasks.iter().chain(&apart);
+        keep_apart(config, opened.flat_map(|task| task.files().map(|file| (task.source(), file))))?;
         let rates = rates(&members, &config.groups, config.temperature).map_err(Error::Config)?;
         let mut rates = rates.concat();
         // Tasks that are held out stand behind the others, and are never drawn.
@@ -167,17 +171,72 @@ impl Mixture {
             HeldOut::Count(count) => apportioned(count, &self.rates),
         };
         let (found, all) = (self.examples(), wanted.iter().sum());
-        for (task, wanted) in self.tasks.iter_mut().zip(wanted) {
-            if config.sources[task.source()].held_out {
-                task.hold_out(task.examples());
+        let is_trained = |task: &Task| !config.sources[task.source()].held_out;
+        let mut withheld = wanted.clone();
+        if all > 0 {
+            for family in families(&self.tasks, &is_trained)? {
+                // What one of them holds out, none of them draws.
+                let key = self.tasks[family[0]].apart_key();
+                let most = family.iter().map(|task| wanted[*task]).max().unwrap_or(0);
+                for task in family {
+                    self.tasks[task].hold_out_as(key);
+                    withheld[task] = most;
+                }
+            }
+        }
+        for ((task, wanted), withheld) in self.tasks.iter_mut().zip(wanted).zip(withheld) {
+            if !is_trained(task) {
+                task.hold_out(task.used(), task.used());
                 continue;
             }
-            if wanted >= task.examples() && wanted > 0 {
+            if withheld >= task.used() && withheld > 0 {
                 return Err(Error::HeldOut { wanted: all, found });
             }
-            task.hold_out(wanted);
+            task.hold_out(wanted, withheld);
         }
         Ok(())
+    }
+}
+
+/// The tasks that are made of the same files, whatever their paths, forms and rates: those that are not alone.
+///
+/// # Errors
+/// If tasks share a file and not all records: they have other files beside it, or another limit.
+fn families(tasks: &[Task], is_trained: &dyn Fn(&Task) -> bool) -> Result<Vec<Vec<usize>>> {
+    let mut families: Vec<Vec<usize>> = Vec::new();
+    // Of each file, the family that has it.
+    let mut family_of: HashMap<[u8; 32], usize> = HashMap::new();
+    for (index, task) in tasks.iter().enumerate().filter(|(_, task)| is_trained(task)) {
+        let files = task.file_hashes();
+        let Some(family) = files.iter().find_map(|file| family_of.get(file).copied()) else {
+            family_of.extend(files.into_iter().map(|file| (file, families.len())));
+            families.push(vec![index]);
+            continue;
+        };
+        let first = &tasks[families[family][0]];
+        if (first.file_hashes(), first.used()) != (files, task.used()) {
+            return Err(Error::Config(partly_shared(first, task)));
+        }
+        families[family].push(index);
+    }
+    families.retain(|family| family.len() > 1);
+    Ok(families)
+}
+
+fn partly_shared(one: &Task, other: &Task) -> Problem {
+    let place = |task: &Task| format!("`{}` of `data.sources[{}]`", task.name(), task.source());
+    Problem {
+        key: "data.held_out".into(),
+        message: format!(
+            "is set, and the tasks {} and {} share a file and not all records, wanted the same to hold out of both",
+            place(one),
+            place(other)
+        ),
+        hint: Some(
+            "give both the same files and the same `limit`, or hold out whole tasks: `held_out = true` in \
+             a source"
+                .into(),
+        ),
     }
 }
 

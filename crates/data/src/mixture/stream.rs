@@ -201,7 +201,7 @@ impl<'a> MixtureStream<'a> {
                 return Err(Error::BadRecords { bad: 1, records, shown: vec![bad] });
             }
             Fate::TooLong(..) | Fate::NoRoom(..) | Fate::TruncatedToNothing(..) => {}
-            Fate::Bad(_) | Fate::Joined => {}
+            Fate::Bad(_) | Fate::Joined(_) => {}
         }
         Ok(())
     }

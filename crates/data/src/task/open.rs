@@ -68,7 +68,7 @@ pub(crate) fn open(
             let key = Random::new(seed, &format!("task {name}"), index as u64).next();
             let mut task = task(source, name, shards, templates)?;
             task.limit(config.limit(source));
-            Ok(Task { source: index, key, ..task })
+            Ok(Task { source: index, key, apart_key: key, ..task })
         })
         .collect::<Result<_>>()?;
     if tasks.is_empty() {
@@ -158,7 +158,8 @@ fn excluded_by(source: &SourceConfig, name: &str) -> Option<usize> {
     source.exclude.iter().position(fits)
 }
 
-fn stem(file: &Path) -> String {
+/// The name of a file without its ending.
+pub(super) fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -232,7 +233,8 @@ fn task(
             Form::Plain { format, fields, original: source.original }
         }
     };
-    Ok(Task { name, source: 0, shards, starts, len, held_out: 0, form, key: 0 })
+    let (source, held_out, withheld, key, apart_key) = Default::default();
+    Ok(Task { name, source, shards, starts, len, held_out, withheld, form, key, apart_key })
 }
 
 /// The format of the first record.

@@ -133,6 +133,11 @@ impl Shard {
         Ok(Self { path: path.into(), places: Places::Rows(Rows::new(starts, largest)), len, hash })
     }
 
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How many records it has.
     pub(crate) fn len(&self) -> usize {
         self.len

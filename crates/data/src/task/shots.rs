@@ -8,7 +8,9 @@
 //!  head  (input_prefix input delimiter target_prefix target separator)*  input_prefix input delimiter target_prefix
 //! ```
 //! Exemplars go on from draw to draw through an order of their own, apart from that of the queries. The
-//! longest row of them that fits the budget is kept; an example for which none fits is left out.
+//! longest row of them that fits the budget is kept; an example for which none fits is left out. A record that
+//! cannot be used, or is the query itself, leaves its place in the row empty; a row without any has the first of
+//! 64 further ones that can be used, and else the query cannot. Of up to 32 records that is every one.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,8 @@ const DRAWN_SAME: usize = 25;
 const DRAWN_MIXED: usize = 5;
 /// Exemplars of a Super-NI query in its own template.
 const DRAWN_SUPER_NI: usize = 2;
+/// Places that are tried for one exemplar where a row has none that can be used.
+pub(crate) const FURTHER: u64 = 64;
 /// What may stand behind each exemplar of a mixed row; one of them for each task.
 pub(crate) const SEPARATORS: [&str; 3] = ["\n", "\n\n", "\n\n\n"];
 
@@ -95,13 +99,24 @@ pub(crate) fn wanted_of_super_ni(turn: u64, count: usize) -> Vec<Wanted> {
     (first..first + DRAWN_SUPER_NI as u64).map(|place| Wanted { place, template }).collect()
 }
 
+/// Places in an order of their own, for draw number `turn` of a task with `count` templates, where the row that
+/// was wanted has nothing to show: in the template of the `first` of these, or the query's.
+pub(crate) fn further(
+    turn: u64,
+    first: Option<&Wanted>,
+    count: usize,
+) -> impl Iterator<Item = Wanted> + use<> {
+    let template = first.map_or((turn % count as u64) as usize, |first| first.template);
+    (turn * FURTHER..(turn + 1) * FURTHER).map(move |place| Wanted { place, template })
+}
+
 /// An exemplar, or the query.
 pub(crate) struct Shot {
     pub(crate) input: String,
     pub(crate) target: String,
 }
 
-/// The input of a query with exemplars before it; the tokens of it with the first
+/// The input of a query with exemplars before it, at least one; the tokens of it with the first
 /// of them if not one fits. `outer` is the template
 /// whose suffix and wrapping stand around it all; `separator` replaces those of the templates.
 ///
@@ -119,10 +134,9 @@ pub(crate) fn joined(
     let (query, template) = query;
     let kept = fitting(head, exemplars, query, budget, tokens)?;
     if kept == 0 {
-        let first = exemplars
-            .first()
-            .map_or(Ok(0), |(shot, _)| Ok(tokens(&shot.input)? + tokens(&shot.target)?));
-        return Ok(Err(tokens(head)? + tokens(&query.input)? + first?));
+        let (first, _) = &exemplars[0];
+        let first = tokens(&first.input)? + tokens(&first.target)?;
+        return Ok(Err(tokens(head)? + tokens(&query.input)? + first));
     }
     let mut text = String::new();
     for (shot, of) in &exemplars[..kept] {

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bootstrap;
+mod corrupted;
 mod dataset;
 mod encode;
 mod errors;
 mod golden_chat;
 mod golden_rouge;
+mod held_out;
 mod http;
 mod http_limits;
 mod journal;

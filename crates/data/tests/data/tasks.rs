@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albacore_data::{
-    DataConfig, Dataset, Format, Mixture, OptionStyle, Preparation, Result, Shots, SourceConfig,
-    TemplateChoice, Tokenizer, Weight,
+    BadRecords, DataConfig, Dataset, Format, Mixture, OptionStyle, Preparation, Result, Shots,
+    SourceConfig, TemplateChoice, Tokenizer, Weight,
 };
 use tempfile::TempDir;
 
@@ -133,6 +133,43 @@ fn exemplars_stand_before_the_query_and_are_cut_to_the_budget() {
     assert!(fits(4 + 16).iter().all(|kept| (1..=3).contains(kept)));
     let none = room.refused(source(Shots::Mixed, Some(5)));
     assert!(none.contains("no record is left"), "{none}");
+}
+
+#[test]
+fn an_example_has_an_exemplar_if_its_task_has_another_record_that_can_be_one() {
+    let room = Room::new();
+    let line = |n: usize| match n {
+        8 | 21 => format!("{{\"question\": \"q{n}\", \"answer\": \"a{n}\"}}\n"),
+        _ => format!("{{\"question\": \"q{n}\"}}\n"),
+    };
+    let path = room.write("qa.jsonl", &(0..30).map(line).collect::<String>());
+    let alone = room.write("alone.jsonl", &line(8));
+    let few = |path: &Path, shots| SourceConfig {
+        shots,
+        ..task(path, Format::Task, Some("closed_book"))
+    };
+    for shots in [Shots::Same, Shots::Mixed] {
+        let config = DataConfig {
+            template: TemplateChoice::None,
+            max_tokens: 4000,
+            tokens_per_batch: 4000,
+            bad_records: BadRecords::Drop,
+            sources: vec![few(&path, shots)],
+            ..DataConfig::default()
+        };
+        let (config, tokenizer) = (&config, &room.tokenizer);
+        // As they are drawn, one record has few chances in the 5 places of a row; what is drawn further has 64.
+        for seed in 0..8 {
+            let preparation = Preparation { config, tokenizer, seed, cache: None, progress: None };
+            let Dataset { train, report, .. } = preparation.run().unwrap();
+            assert_eq!((train.len(), report.dropped.len()), (2, 1), "{:?}", report.dropped);
+            for (example, other) in train.iter().zip(["a21", "a8"]) {
+                let prompt = room.tokenizer.decode(example.prompt(), true).unwrap();
+                assert!(prompt.contains(other), "{prompt}");
+            }
+        }
+    }
+    insta::assert_snapshot!(room.refused(few(&alone, Shots::Same)));
 }
 
 const SUPER_NI: &str = r#"{"Definition": ["Say the opposite of a word."], "Categories": ["Antonyms"],
