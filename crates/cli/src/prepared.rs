@@ -171,6 +171,16 @@ fn spans(config: &Config, shape: &ModelConfig, tokenizer: &Tokenizer) -> Result<
     }
 }
 
+/// Shows how far the encoding of records is, whose number is known only once they are read.
+pub fn encoding(terminal: &Terminal) -> impl Fn(data::Progress) + Sync {
+    let shown = std::sync::OnceLock::new();
+    move |now| {
+        let total = now.total as u64;
+        let shown = shown.get_or_init(|| Progress::new(terminal, "encoding records", 0, total));
+        shown.set(now.done as u64, "");
+    }
+}
+
 fn prepare(
     config: &Config,
     tokenizer: &Tokenizer,
@@ -178,13 +188,7 @@ fn prepare(
     cache: Option<&Path>,
     terminal: &Terminal,
 ) -> Result<Dataset> {
-    // The number of records is known only once they are read.
-    let shown = std::sync::OnceLock::new();
-    let progress = |now: data::Progress| {
-        let total = now.total as u64;
-        let shown = shown.get_or_init(|| Progress::new(terminal, "encoding records", 0, total));
-        shown.set(now.done as u64, "");
-    };
+    let progress = encoding(terminal);
     let preparation = Preparation {
         config: &config.data,
         tokenizer,

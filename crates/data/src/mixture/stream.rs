@@ -244,12 +244,7 @@ impl<'a> MixtureStream<'a> {
 
 impl Tally {
     pub(crate) fn drop(&mut self, reason: &str, origin: &Origin) {
-        let known = self.dropped.iter().position(|known| known.reason == reason);
-        let index = known.unwrap_or_else(|| {
-            self.dropped.push(Dropped::new(reason));
-            self.dropped.len() - 1
-        });
-        self.dropped[index].count(origin);
+        Dropped::of(&mut self.dropped, reason).count(origin);
     }
 
     /// What was left out, in words.
