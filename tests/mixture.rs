@@ -89,6 +89,23 @@ fn the_table_has_every_task_and_what_the_run_sees_of_it() {
 }
 
 #[test]
+fn a_check_counts_what_the_config_leaves_out_and_is_no_error() {
+    let place = place();
+    place.replace(
+        "nli.jsonl",
+        "\"answer\": 1}\n{\"premise\": \"2 ",
+        "\"answer\": 7}\n{\"premise\": \"2 ",
+    );
+    let check = ["mixture", "config.toml", "--check", "--set", "data.bad_records=drop"];
+    let run = place.run(&check);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    let shown = "59 of 60 records give an example in their first pass\nleft out 1 of 60 records: ";
+    assert!(run.stdout.contains(shown), "{}", told(&run));
+    assert!(run.stdout.contains("of these by task: `nli` 1 of 30"), "{}", told(&run));
+    assert!(!run.stderr.contains("hint"), "{}", run.stderr);
+}
+
+#[test]
 fn preview_shows_the_first_examples_that_come() {
     let place = place();
     let shown = place.run(&["preview", "config.toml", "-n", "4"]);

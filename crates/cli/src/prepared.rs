@@ -171,6 +171,16 @@ fn spans(config: &Config, shape: &ModelConfig, tokenizer: &Tokenizer) -> Result<
     }
 }
 
+/// Shows how far the encoding of records is, whose number is known only once they are read.
+pub fn encoding(terminal: &Terminal) -> impl Fn(data::Progress) + Sync {
+    let shown = std::sync::OnceLock::new();
+    move |now| {
+        let total = now.total as u64;
+        let shown = shown.get_or_init(|| Progress::new(terminal, "encoding records", 0, total));
+        shown.set(now.done as u64, "");
+    }
+}
+
 fn prepare(
     config: &Config,
     tokenizer: &Tokenizer,
@@ -178,13 +188,7 @@ fn prepare(
     cache: Option<&Path>,
     terminal: &Terminal,
 ) -> Result<Dataset> {
-    // The number of records is known only once they are read.
-    let shown = std::sync::OnceLock::new();
-    let progress = |now: data::Progress| {
-        let total = now.total as u64;
-        let shown = shown.get_or_init(|| Progress::new(terminal, "encoding records", 0, total));
-        shown.set(now.done as u64, "");
-    };
+    let progress = encoding(terminal);
     let preparation = Preparation {
         config: &config.data,
         tokenizer,
@@ -249,6 +253,15 @@ fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<Strin
              row groups (`row_group_size=1000`), or as JSON lines",
             count((groups >> 20) as usize),
             count((held >> 20) as usize)
+        ));
+    }
+    let last: Vec<_> = dataset.mixture.iter().flat_map(data::Mixture::held_out_last).collect();
+    if let Some(task) = last.first() {
+        surprises.push(format!(
+            "of Parquet the last rows are held out, not a random choice: of {} tasks, `{}` is the first; rows that are \
+             sorted measure something else than is trained on\nhint: shuffle the rows, or write them as JSON lines",
+            count(last.len()),
+            task.name()
         ));
     }
     if let Some(error) = &dataset.cache_failure {

@@ -108,6 +108,15 @@ impl Fate {
         }
     }
 
+    /// How many tokens it has, if these are too many.
+    pub(crate) fn too_long(&self) -> Option<usize> {
+        match self {
+            Self::TooLong(_, tokens) | Self::NoRoom(_, tokens) => Some(*tokens),
+            Self::TruncatedToNothing(_, tokens) => Some(*tokens),
+            _ => None,
+        }
+    }
+
     /// Why there is no example, and of which record.
     pub(crate) fn loss(&self) -> Option<(&'static str, &Origin)> {
         match self {
@@ -168,13 +177,7 @@ impl Tally {
                 (name, origin)
             }
         };
-        let dropped = &mut self.report.dropped;
-        let known = dropped.iter().position(|known| known.reason == reason);
-        let index = known.unwrap_or_else(|| {
-            dropped.push(Dropped::new(reason));
-            dropped.len() - 1
-        });
-        dropped[index].count(&origin);
+        Dropped::of(&mut self.report.dropped, reason).count(&origin);
         None
     }
 
@@ -182,6 +185,30 @@ impl Tally {
     pub(crate) fn add_kept(&mut self, count: usize) {
         self.report.records += count;
         self.report.kept += count;
+    }
+
+    /// Counts more records that are left out for a reason that has been counted before; the longest of them
+    /// has at most so many tokens.
+    pub(crate) fn add_more(&mut self, reason: &str, count: usize, longest: usize) {
+        self.report.records += count;
+        let known = self.report.dropped.iter_mut().find(|known| known.reason == reason);
+        known.expect("it has been counted").count += count;
+        self.longest = self.longest.max(longest);
+        match reason {
+            TOO_LONG | NO_ROOM => self.long_count += count,
+            CUT_TO_NOTHING => {}
+            _ => self.bad_count += count,
+        }
+    }
+
+    /// Says which tasks they are of.
+    pub(crate) fn of_tasks(&mut self, tasks: Vec<TaskLoss>) {
+        self.report.tasks = tasks;
+    }
+
+    /// What has been counted so far.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
     }
 
     fn long(&mut self, origin: Origin, tokens: usize) -> Origin {
@@ -237,7 +264,28 @@ impl Tally {
     }
 }
 
+impl Report {
+    /// Counts records that are left out beside those that were counted before.
+    pub(crate) fn leave_out(&mut self, more: &Dropped) {
+        self.records += more.count;
+        let dropped = Dropped::of(&mut self.dropped, &more.reason);
+        dropped.count += more.count;
+        let room = SHOWN.saturating_sub(dropped.first.len());
+        dropped.first.extend(more.first.iter().take(room).cloned());
+    }
+}
+
 impl Dropped {
+    /// The one of a reason, which is added if it is new.
+    pub(crate) fn of<'d>(all: &'d mut Vec<Self>, reason: &str) -> &'d mut Self {
+        let known = all.iter().position(|known| known.reason == reason);
+        let index = known.unwrap_or_else(|| {
+            all.push(Self::new(reason));
+            all.len() - 1
+        });
+        &mut all[index]
+    }
+
     pub(crate) fn new(reason: &str) -> Self {
         Self { reason: reason.to_owned(), count: 0, first: Vec::new() }
     }

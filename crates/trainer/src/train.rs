@@ -10,7 +10,7 @@
 //!
 //! The line of a step carries what was measured after it, so the evaluation comes before the log;
 //! and what a checkpoint seals has been logged, so that a resumed run has its lines. An evaluation may be
-//! stopped: the line of its step then waits beside the checkpoint until the run goes on.
+//! stopped, or fail: the line of its step then waits beside the checkpoint until the run goes on.
 
 mod due;
 mod unmeasured;
@@ -49,7 +49,8 @@ struct Loop<'t, 'r> {
     /// Seconds of training before that.
     before_s: f64,
     after: Named,
-    /// Whether an evaluation was stopped before its end: the newest step waits for it, unlogged.
+    /// Whether an evaluation was stopped before its end, or has failed: the newest step is whole, and waits
+    /// for it, unlogged.
     unmeasured: bool,
 }
 
@@ -77,8 +78,8 @@ impl<'t> Training<'t> {
     /// run is saved. `report` is told what happens.
     ///
     /// # Errors
-    /// If a loss or gradient is not finite (no later weights are saved), the evaluation fails, something
-    /// cannot be written, or a mixture comes to a record that cannot be used (the run is saved as it stands).
+    /// If a loss or gradient is not finite (no later weights are saved), something cannot be written, an
+    /// evaluation fails or a mixture comes to a record that cannot be used (the run is saved as it stands).
     /// Checkpoints sealed before stay.
     pub fn run(
         self,
@@ -103,7 +104,8 @@ impl<'t> Training<'t> {
             }
             let evaluation = this.training.evaluation_due(evaluator.as_deref());
             if evaluation.is_some() || this.training.options.gpu.is_none() {
-                this.log(&mut evaluator, evaluation)?;
+                let logged = this.log(&mut evaluator, evaluation);
+                logged.map_err(|error| this.leave(error))?;
             }
             let stopping = stop() || this.unmeasured;
             if stopping || this.training.checkpoint_due() {
@@ -277,10 +279,10 @@ impl Loop<'_, '_> {
         Ok(())
     }
 
-    /// What a run ends with whose next step has failed. If that is for its records, the steps before are
-    /// whole, and are saved unless they have been.
+    /// What a run ends with whose next step, or evaluation, has failed. If a step did for its records, or an
+    /// evaluation, the steps before are whole, and are saved unless they have been.
     fn leave(&mut self, error: Error) -> Error {
-        if !matches!(error, Error::Data(_)) {
+        if !(self.unmeasured || matches!(error, Error::Data(_))) {
             return error;
         }
         let step = self.training.state.step;

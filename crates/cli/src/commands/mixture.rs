@@ -1,8 +1,8 @@
 //! `albacore mixture`: which tasks there are, how often each is drawn, and what the run sees of it.
 
 use albacore_data::{
-    Contamination, Dataset, Dropped, Excluded, Mixture, MixtureSource, MixtureStream, Overlap,
-    TaskRate,
+    Contamination, Dataset, Dropped, Encoder, Excluded, Mixture, MixtureSource, MixtureStream,
+    Overlap, Preparation, TaskRate,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args;
 use crate::config::{Config, Settings};
 use crate::failure::{OrRefuse, Outcome, Refusal, Result};
-use crate::prepared::{Prepared, by_key, by_task, first, losses_of};
+use crate::prepared::{Prepared, by_key, by_task, encoding, first, losses_of};
 use crate::progress::count;
 use crate::terminal::Terminal;
 
@@ -89,20 +89,32 @@ pub fn run(options: &args::Mixture, seed: Option<u64>, terminal: &Terminal) -> R
         }
     }
     if options.check {
-        let report = preparation.check(&encoder, mixture).or_refuse()?;
-        let (kept, all) = (count(report.kept), count(report.records));
-        let losses = losses_of(&report);
-        let losses =
-            if losses.is_empty() { String::new() } else { format!("\n{}", losses.join("\n")) };
-        // Of JSON, stdout has one line.
-        match terminal.json {
-            true => losses.lines().skip(1).for_each(|line| terminal.warn(line)),
-            false => terminal.print(&format!(
-                "{kept} of {all} records give an example in their first pass{losses}"
-            ))?,
-        }
+        check(preparation, &encoder, mixture, terminal)?;
     }
     Ok(Outcome::Done)
+}
+
+/// Tries every record, tells what becomes of them, and refuses those that the config does not forgive.
+fn check(
+    preparation: Preparation<'_>,
+    encoder: &Encoder<'_>,
+    mixture: &Mixture,
+    terminal: &Terminal,
+) -> Result<()> {
+    let progress = encoding(terminal);
+    let preparation = Preparation { progress: Some(&progress), ..preparation };
+    let (report, forgiven) = preparation.check(encoder, mixture).or_refuse()?;
+    let (kept, all) = (count(report.kept), count(report.records));
+    let losses = losses_of(&report);
+    // Of JSON, stdout has one line.
+    match terminal.json {
+        true => losses.iter().for_each(|line| terminal.warn(line)),
+        false => {
+            let told = format!("{kept} of {all} records give an example in their first pass");
+            terminal.print(&[vec![told], losses].concat().join("\n"))?;
+        }
+    }
+    forgiven.or_refuse()
 }
 
 /// What some first positions of the stream say of the whole run.

@@ -33,10 +33,7 @@ impl Preparation<'_> {
             train.extend(tally.add(Fate::Kept(example)).map(Arc::new));
         }
         let mut report = tally.finish(self.config)?;
-        for dropped in &stream.tally().dropped {
-            report.records += dropped.count;
-            report.dropped.push(dropped.clone());
-        }
+        stream.tally().dropped.iter().for_each(|dropped| report.leave_out(dropped));
         report.tasks = stream.losses_by_task();
         let all: Vec<_> = train.iter().chain(&held_out).map(Arc::as_ref).collect();
         look_at(&mut report, &all);

@@ -1,5 +1,7 @@
 //! What is tried of a mixture before the first step, so that what cannot be used is told then.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -9,7 +11,7 @@ use crate::report::{Fate, Tally};
 use crate::task::Task;
 use crate::{
     BadRecords, DataConfig, Drawn, Encoder, Error, Mixture, Origin, Preparation, Report, Result,
-    StreamTally, TooLong,
+    StreamTally, TaskLoss, TooLong,
 };
 
 /// Draws of each task that are tried of a large mixture: as many as a family has templates.
@@ -19,7 +21,7 @@ const TRIED: usize = 10;
 const ALL_TRIED: usize = 100_000;
 /// Draws of a task that are tried for one that can be used.
 const TRIED_FOR_ONE: usize = 10_000;
-/// Bad records that are kept to find what helps.
+/// Records without an example that are kept of each reason: to be named, and to find what helps.
 const SHOWN: usize = 10;
 
 impl Preparation<'_> {
@@ -48,15 +50,15 @@ impl Preparation<'_> {
         Error::all(empty)
     }
 
-    /// What becomes of every record of a mixture in its first pass, and of those that are held out.
+    /// What becomes of every record of a mixture in its first pass, and of those that are held out; and an
+    /// error if there are any that the config does not forgive.
     ///
     /// # Errors
-    /// If a file cannot be read; all records that cannot be used, whatever becomes of them in a run; those
-    /// that are too long, if the config does not say what becomes of them.
-    pub fn check(&self, encoder: &Encoder<'_>, mixture: &Mixture) -> Result<Report> {
+    /// If a file cannot be read.
+    pub fn check(&self, encoder: &Encoder<'_>, mixture: &Mixture) -> Result<(Report, Result<()>)> {
         let all = |task: &Task| task.examples() + task.held_out();
-        let strict = DataConfig { bad_records: BadRecords::Error, ..self.config.clone() };
-        self.tally(Some(encoder), mixture, &all)?.finish(&strict)
+        let tally = self.tally(Some(encoder), mixture, &all)?;
+        Ok((tally.report().clone(), tally.finish(self.config).map(drop)))
     }
 
     /// Tries so many draws of each task, with their lengths if there is an encoder.
@@ -69,19 +71,27 @@ impl Preparation<'_> {
         let total = mixture.tasks().iter().map(draws).sum();
         let done = AtomicUsize::new(0);
         let tried = mixture.tasks().par_iter().map(|task| {
-            let fates = (0..draws(task)).into_par_iter().filter_map(|number| {
+            let lost = (0..draws(task)).into_par_iter().map(|number| {
                 self.tell(1 + done.fetch_add(1, Ordering::Relaxed), total);
-                self.lost(encoder, task, number).transpose()
+                self.lost(encoder, task, number)
             });
-            fates.collect::<Result<Vec<_>>>()
+            let lost = lost
+                .try_fold(Losses::default, |losses, lost| -> Result<_> { Ok(losses.and(lost?)) });
+            lost.try_reduce(Losses::default, |one, other| Ok(one.join(other)))
         });
-        let mut lost: Vec<_> = tried.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        lost.sort_by(|a: &Lost, b| {
-            (&a.origin.file, a.origin.line).cmp(&(&b.origin.file, b.origin.line))
+        let tried = tried.collect::<Result<Vec<_>>>()?;
+        let tasks = mixture.tasks().iter().zip(&tried).map(|(task, losses)| TaskLoss {
+            task: task.name().to_owned(),
+            drawn: draws(task),
+            lost: losses.count(),
         });
+        let mut tasks: Vec<_> = tasks.filter(|task| task.lost > 0).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.lost));
+        let losses = tried.into_iter().fold(Losses::default(), Losses::join);
         let mut tally = Tally::default();
-        tally.add_kept(total - lost.len());
-        lost.into_iter().for_each(|lost| drop(tally.add(lost.fate)));
+        tally.add_kept(total - losses.count());
+        losses.tell(&mut tally);
+        tally.of_tasks(tasks);
         Ok(tally)
     }
 
@@ -140,4 +150,70 @@ struct Lost {
     fate: Fate,
     reason: &'static str,
     origin: Origin,
+}
+
+impl Lost {
+    fn place(&self) -> (&Path, u32) {
+        (&self.origin.file, self.origin.line)
+    }
+}
+
+/// Draws that give no example, by reason: however many there are, the first of each are kept.
+#[derive(Default)]
+struct Losses(BTreeMap<&'static str, Alike>);
+
+/// Draws that give no example for the same reason.
+#[derive(Default)]
+struct Alike {
+    count: usize,
+    /// Tokens of the longest, of those that are too long.
+    longest: usize,
+    /// The first of them, in the order of the files.
+    first: Vec<Lost>,
+}
+
+impl Losses {
+    fn and(mut self, lost: Option<Lost>) -> Self {
+        if let Some(lost) = lost {
+            let longest = lost.fate.too_long().unwrap_or(0);
+            let of = self.0.entry(lost.reason).or_default();
+            of.join(Alike { count: 1, longest, first: vec![lost] });
+        }
+        self
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        for (reason, of) in other.0 {
+            self.0.entry(reason).or_default().join(of);
+        }
+        self
+    }
+
+    fn count(&self) -> usize {
+        self.0.values().map(|of| of.count).sum()
+    }
+
+    /// Counts all of them, those that are kept in the order of the files.
+    fn tell(self, tally: &mut Tally) {
+        let (mut first, mut others) = (Vec::new(), Vec::new());
+        for (reason, of) in self.0 {
+            others.push((reason, of.count - of.first.len(), of.longest));
+            first.extend(of.first);
+        }
+        first.sort_by(|a, b| a.place().cmp(&b.place()));
+        first.into_iter().for_each(|lost| drop(tally.add(lost.fate)));
+        others
+            .into_iter()
+            .for_each(|(reason, more, longest)| tally.add_more(reason, more, longest));
+    }
+}
+
+impl Alike {
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.longest = self.longest.max(other.longest);
+        self.first.extend(other.first);
+        self.first.sort_by(|a, b| a.place().cmp(&b.place()));
+        self.first.truncate(SHOWN);
+    }
 }

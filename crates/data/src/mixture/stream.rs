@@ -56,8 +56,9 @@ pub struct MixtureStream<'a> {
     /// The first position that has not been drawn, and how often each task stands before it.
     drawn: Position,
     turns: Vec<u64>,
-    /// Examples that were drawn and not given out.
-    ready: VecDeque<(Position, Encoded)>,
+    /// Examples that were drawn and not given out; in its place, an error that ends the stream when it is
+    /// reached, and not before: where a run ends does not depend on where its blocks begin.
+    ready: VecDeque<Result<(Position, Encoded)>>,
     tally: Tally,
     /// How often each task was drawn, and how often nothing came of it.
     drawn_of: Vec<usize>,
@@ -114,12 +115,13 @@ impl<'a> MixtureStream<'a> {
         while self.ready.is_empty() {
             self.draw()?;
         }
-        let next = self.ready.pop_front().expect("some are ready");
+        let next = self.ready.pop_front().expect("some are ready")?;
         self.position = next.0 + 1;
         Ok(next)
     }
 
-    /// The next batch: examples in order, as many as the budget of tokens takes, at most `examples`.
+    /// The next batch: examples in order, as many as the budget of tokens takes, at most `examples`. An error
+    /// before it is full is its error.
     ///
     /// # Errors
     /// As [`Self::example`].
@@ -130,8 +132,9 @@ impl<'a> MixtureStream<'a> {
             while self.ready.is_empty() {
                 self.draw()?;
             }
-            let fits = |ready: &(Position, Encoded)| tokens + ready.1.len() <= budget;
-            if !taken.is_empty() && !self.ready.front().is_some_and(fits) {
+            if let (false, Some(Ok((_, next)))) = (taken.is_empty(), self.ready.front())
+                && tokens + next.len() > budget
+            {
                 break;
             }
             let next = self.example()?;
@@ -154,11 +157,15 @@ impl<'a> MixtureStream<'a> {
         let made: Vec<Result<Fate>> =
             draws.par_iter().map(|(_, task, turn)| self.make(*task, *turn)).collect();
         for ((position, task, _), made) in draws.into_iter().zip(made) {
-            self.keep(position, task, made?)?;
+            if let Err(error) = made.and_then(|fate| self.keep(position, task, fate)) {
+                self.ready.push_back(Err(error));
+            }
         }
         match self.dry {
-            dry if dry < DRY => Ok(()),
-            tried => Err(Error::Dry { tried, found: self.tally.losses() }),
+            tried if tried >= DRY && self.ready.is_empty() => {
+                Err(Error::Dry { tried, found: self.tally.losses() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -209,7 +216,7 @@ impl<'a> MixtureStream<'a> {
     fn give(&mut self, position: Position, example: Encoded) {
         self.tally.kept += 1;
         self.dry = 0;
-        self.ready.push_back((position, example));
+        self.ready.push_back(Ok((position, example)));
     }
 
     /// Of each task the share of its draws that gave no example, if it was drawn.
@@ -237,12 +244,7 @@ impl<'a> MixtureStream<'a> {
 
 impl Tally {
     pub(crate) fn drop(&mut self, reason: &str, origin: &Origin) {
-        let known = self.dropped.iter().position(|known| known.reason == reason);
-        let index = known.unwrap_or_else(|| {
-            self.dropped.push(Dropped::new(reason));
-            self.dropped.len() - 1
-        });
-        self.dropped[index].count(origin);
+        Dropped::of(&mut self.dropped, reason).count(origin);
     }
 
     /// What was left out, in words.

@@ -16,6 +16,7 @@ mod journal;
 mod journal_crashes;
 mod mixture;
 mod mixture_losses;
+mod mixture_tally;
 mod mock_server;
 mod pack;
 mod ranked;

@@ -1,8 +1,8 @@
 //! Evaluations of a run: before its first step, between steps, after the last; and one that was stopped.
 //!
-//! An evaluation by suites takes long, and a run may be stopped in it. The step is made then, and its
-//! checkpoint is sealed; its line lacks what was to be measured, so it is kept in `unmeasured.json` and
-//! logged once the run goes on from there. No byte of a checkpoint tells of it.
+//! An evaluation by suites takes long, and a run may be stopped in it; and it may fail. The step is made
+//! then, and its checkpoint is sealed; its line lacks what was to be measured, so it is kept in
+//! `unmeasured.json` and logged once the run goes on from there. No byte of a checkpoint tells of it.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// The file's name in the run folder.
 pub(crate) const UNMEASURED: &str = "unmeasured.json";
 
-/// The newest step of a run whose evaluation was stopped.
+/// The newest step of a run whose evaluation was stopped, or has failed.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Unmeasured {
     when: When,
@@ -95,13 +95,29 @@ impl Loop<'_, '_> {
         let Some(unread) = self.unread.take() else { return Ok(()) };
         let mut line = self.read(unread)?;
         if let Some(when) = evaluation {
-            let Some(values) = self.evaluate(evaluator, when)? else {
-                self.unmeasured = true;
-                return Unmeasured { when, line }.write(self.training.run.path());
-            };
-            line.more.extend(values);
+            match self.evaluate(evaluator, when) {
+                Ok(Some(values)) => line.more.extend(values),
+                Ok(None) => return self.owe(when, line),
+                Err(error) => {
+                    if let Err(failed) = self.owe(when, line) {
+                        (self.report)(Event::Warning(&failed.to_string()));
+                    }
+                    return Err(error);
+                }
+            }
         }
         self.write(&line)
+    }
+
+    /// Keeps the line of the newest step until what is due behind it has been measured. If it cannot be kept
+    /// there, it is logged as it is.
+    fn owe(&mut self, when: When, line: Line) -> Result<()> {
+        self.unmeasured = true;
+        let owed = Unmeasured { when, line };
+        owed.write(self.training.run.path()).or_else(|error| {
+            self.write(&owed.line)?;
+            Err(error)
+        })
     }
 
     /// What is due now, by name; `None` if it was stopped.

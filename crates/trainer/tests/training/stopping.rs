@@ -63,6 +63,59 @@ fn an_evaluation_that_is_stopped_is_made_up_for_and_no_byte_tells_of_it() {
     }
 }
 
+#[test]
+fn a_step_whose_evaluation_fails_is_saved_and_measured_once_the_run_goes_on() {
+    let whole = Tiny { options: evaluating(), ..Tiny::default() };
+    whole.run().unwrap();
+    // Between two steps, and after the last; so many evaluations were made before.
+    for (fails_at, counted) in [(3, 1.0), (8, 3.0)] {
+        let options = evaluating();
+        let failed = Tiny { options, evaluation_fails_at: Some(fails_at), ..Tiny::default() };
+        let told = |tiny: &Tiny| tiny.run().unwrap_err().to_string();
+        let wanted = format!("the evaluation after step {fails_at} failed: no answer");
+        assert_eq!(told(&failed), wanted);
+        assert_eq!(failed.checkpoints(), [format!("step-{fails_at:06}")]);
+        assert_eq!(failed.lines()[..], whole.lines()[..fails_at as usize - 1]);
+        // If it fails again, the run stands where it stood.
+        assert_eq!(told(&failed), wanted);
+        let gone_on = Tiny { evaluation_fails_at: None, counted, ..failed };
+        assert_eq!(gone_on.run().unwrap().end, End::Finished);
+        assert_eq!(gone_on.lines(), whole.lines(), "{fails_at}");
+        assert!(gone_on.bytes(8) == whole.bytes(8), "{fails_at}");
+    }
+}
+
+#[test]
+fn a_step_whose_line_cannot_be_kept_for_its_evaluation_is_logged_without_and_saved() {
+    for stopped in [true, false] {
+        let [stopped_at, fails_at] = [stopped, !stopped].map(|it| it.then_some(3));
+        let tiny = Tiny {
+            options: evaluating(),
+            evaluation_stopped_at: stopped_at,
+            evaluation_fails_at: fails_at,
+            ..Tiny::default()
+        };
+        let path = tiny.folder.path().join("unmeasured.json.partial");
+        std::fs::create_dir(path).unwrap();
+        let error = tiny.run().unwrap_err();
+        let cannot =
+            |text: &str| text.starts_with("cannot write") && text.contains("unmeasured.json");
+        match stopped {
+            true => assert!(cannot(&error.to_string()), "{error}"),
+            false => {
+                assert!(matches!(error, Error::Evaluation { step: 3, .. }), "{error}");
+                assert!(tiny.warnings().iter().any(|warning| cannot(warning)));
+            }
+        }
+        assert_eq!(tiny.checkpoints(), ["step-000003"]);
+        let lines = tiny.lines();
+        assert_eq!((lines.len(), lines[2].get("held_out_loss")), (3, None));
+        let gone_on = Tiny { evaluation_stopped_at: None, evaluation_fails_at: None, ..tiny };
+        assert_eq!(gone_on.run().unwrap().end, End::Finished);
+        assert_eq!(gone_on.lines().len(), 8);
+    }
+}
+
 fn evaluating() -> Options {
     Options { evaluate_every: 3, ..Tiny::default().options }
 }

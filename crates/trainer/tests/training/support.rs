@@ -101,6 +101,8 @@ pub(crate) struct Tiny {
     pub(crate) counted: f64,
     /// The step at which an evaluation is stopped before it has measured anything.
     pub(crate) evaluation_stopped_at: Option<u64>,
+    /// The step at which an evaluation fails.
+    pub(crate) evaluation_fails_at: Option<u64>,
     /// Changes the model before it is trained.
     pub(crate) prepare: fn(&Model),
     /// What the run has told.
@@ -138,6 +140,7 @@ impl Default for Tiny {
             stop_after: None,
             counted: 0.0,
             evaluation_stopped_at: None,
+            evaluation_fails_at: None,
             model,
             prepare: |_| {},
             told: RefCell::default(),
@@ -145,10 +148,11 @@ impl Default for Tiny {
     }
 }
 
-/// Counts its calls, and measures that; at one step it is stopped instead.
+/// Counts its calls, and measures that; at one step it is stopped instead, or fails.
 struct Counting {
     counted: Cell<f64>,
     stopped_at: Option<u64>,
+    fails_at: Option<u64>,
 }
 
 impl Evaluator for Counting {
@@ -160,6 +164,9 @@ impl Evaluator for Counting {
     ) -> std::result::Result<Option<Named>, Box<dyn std::error::Error + Send + Sync>> {
         if self.stopped_at == Some(step) {
             return Ok(None);
+        }
+        if self.fails_at == Some(step) {
+            return Err("no answer".into());
         }
         self.counted.set(self.counted.get() + if when == When::After { 100.0 } else { 1.0 });
         Ok(Some(vec![("held_out_loss".into(), self.counted.get())]))
@@ -213,8 +220,11 @@ impl Tiny {
                 Event::Warning(text) => Told::Warning(text.to_owned()),
             });
         };
-        let mut counting =
-            Counting { counted: Cell::new(self.counted), stopped_at: self.evaluation_stopped_at };
+        let mut counting = Counting {
+            counted: Cell::new(self.counted),
+            stopped_at: self.evaluation_stopped_at,
+            fails_at: self.evaluation_fails_at,
+        };
         training.run(Some(&mut counting), &stop, &mut tell)
     }
 
