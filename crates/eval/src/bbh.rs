@@ -77,6 +77,7 @@ impl Bbh {
                     id: index.to_string(),
                     task: task.clone(),
                     question: Question { head, shots, tail, options: Vec::new() },
+                    texts: vec![input],
                     references: vec![target],
                     ..Example::default()
                 });

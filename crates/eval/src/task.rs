@@ -28,6 +28,9 @@ pub struct Example {
     pub category: String,
     /// What is asked.
     pub question: Question,
+    /// What the benchmark's record says of it, field by field, without the words that a prompt puts around
+    /// them: the question, its input, its options. By these it is found in training data.
+    pub texts: Vec<String>,
     /// The answers that are right; none where a rule knows them (LMentry).
     pub references: Vec<String>,
 }
