@@ -123,7 +123,7 @@ impl SuperNi {
                         id: paraphrases::id(&id, wording),
                         task: task.clone(),
                         category: file.categories.first().cloned().unwrap_or_default(),
-                        question: Question { head, shots, tail, options: Vec::new() },
+                        question: Question { head, shots, tail, ..Question::default() },
                         texts: vec![input.clone()],
                         references: output.clone(),
                     });
