@@ -3,15 +3,16 @@
 //! ```text
 //!  suites ─► Questions ─ training files ─► Contamination ─► a table; contamination.json, contamination.jsonl
 //! ```
-//! A question is found if a record shares 13 words in a row with it or with one of its right answers. The
-//! exemplars before it do not count: they are of the benchmark's own training part.
+//! A question is found if a record shares 13 words in a row with one of its texts, as the benchmark has them
+//! (the question, its input, its options), or with one of its right answers. What a prompt puts around them
+//! does not count, nor do exemplars or a prefix: whether a question is found does not depend on how it is asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use albacore_data::{Origin, Questions, RUN_WORDS};
+use albacore_data::{Error, Origin, Questions, RUN_WORDS};
 use albacore_eval::Task;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ use crate::progress::count;
 pub const CONTAMINATION: &str = "contamination.json";
 /// Tasks that are shown of a suite unless all are wanted.
 const SHOWN: usize = 20;
+/// Files that are named in a sentence.
+const NAMED: usize = 3;
 
 /// What of some suites is found in training files.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,12 @@ pub struct Contamination {
     pub files: Vec<PathBuf>,
     /// Their records.
     pub records: usize,
+    /// Files in which nothing can be found: no text of them is long enough.
+    #[serde(default)]
+    pub without_text: Vec<PathBuf>,
+    /// Why files were not looked through.
+    #[serde(default)]
+    pub unread: Vec<String>,
     /// What of each task is found.
     pub tasks: Vec<OfTask>,
     /// The questions that are found, with a record of each.
@@ -71,14 +80,23 @@ impl Contamination {
     /// # Errors
     /// Refused if a file cannot be read.
     pub fn of(suites: &[(&dyn Task, &[usize])], files: &[PathBuf]) -> Result<Self> {
+        let (found, mut unread) = Self::as_far_as_read(suites, files);
+        if unread.is_empty() { Ok(found) } else { Err(unread.swap_remove(0)).or_refuse() }
+    }
+
+    /// Looks for them in the files that can be read; with the reasons why others cannot.
+    pub fn as_far_as_read(
+        suites: &[(&dyn Task, &[usize])],
+        files: &[PathBuf],
+    ) -> (Self, Vec<Error>) {
         let all = || suites.iter().flat_map(|(task, numbers)| numbers.iter().map(|n| (*task, *n)));
         let mut questions = Questions::default();
         for (place, (task, number)) in (0..).zip(all()) {
             let example = &task.examples()[number];
-            questions.add(place, &example.question.tail);
-            example.references.iter().for_each(|text| questions.add(place, text));
+            let texts = example.texts.iter().chain(&example.references);
+            texts.for_each(|text| questions.add(place, text));
         }
-        let overlapping = questions.find_in(files).or_refuse()?;
+        let overlapping = questions.find_in(files);
         let mut tasks: Vec<OfTask> = Vec::new();
         let mut places = BTreeMap::new();
         let mut found = Vec::new();
@@ -98,8 +116,11 @@ impl Contamination {
                 found.push(Found { suite, task, id, record });
             }
         }
-        let (files, records) = (files.to_vec(), overlapping.records);
-        Ok(Self { words: RUN_WORDS, files, records, tasks, found })
+        let (files, records, without_text) =
+            (files.to_vec(), overlapping.records, overlapping.without);
+        let unread = overlapping.unread.iter().map(Error::to_string).collect();
+        let words = RUN_WORDS;
+        (Self { words, files, records, without_text, unread, tasks, found }, overlapping.unread)
     }
 
     /// Writes the table, and the ids that are found into `contamination.jsonl`.
@@ -170,6 +191,17 @@ impl Contamination {
         if too_short > 0 {
             text += &format!("; {} are too short to tell", count(too_short));
         }
+        if !self.without_text.is_empty() {
+            let files = self.without_text.iter().take(NAMED);
+            let mut files: Vec<_> = files.map(|file| format!("`{}`", file.display())).collect();
+            let more = self.without_text.len() - files.len();
+            files.extend((more > 0).then(|| format!("{} more", count(more))));
+            let words = self.words;
+            text += &format!("; no text in {} has {words} words to look for", files.join(", "));
+        }
+        if !self.unread.is_empty() {
+            text += &format!("; not looked through: {}", count(self.unread.len()));
+        }
         text
     }
 
@@ -185,5 +217,88 @@ impl Contamination {
             let _ = writeln!(text, "  and {} tasks more", count(bad.len() - SHOWN));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use albacore_eval::{Mmlu, Prefixed, SuiteOptions, SuperNi};
+
+    use super::*;
+
+    fn words(range: std::ops::Range<usize>) -> String {
+        range.map(|number| format!("w{number}")).collect::<Vec<_>>().join(" ")
+    }
+
+    fn of(task: &dyn Task, file: &Path) -> [usize; 3] {
+        let all: Vec<_> = (0..task.examples().len()).collect();
+        Contamination::of(&[(task, &all)], &[file.to_owned()]).unwrap().total()
+    }
+
+    #[test]
+    fn a_question_in_its_own_record_is_found_or_too_short() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("test")).unwrap();
+        // The second is long enough only with the words and the letters of a prompt, the third by an option.
+        let rows = [
+            [words(0..13), "a".into(), "b".into(), "c".into(), "d".into()],
+            [words(20..28), "a".into(), "b".into(), "c".into(), "d".into()],
+            ["Which?".into(), words(40..53), "b".into(), "c".into(), "d".into()],
+        ];
+        let csv: String = rows.iter().map(|row| format!("{},A\n", row.join(","))).collect();
+        fs::write(folder.path().join("test/anatomy_test.csv"), csv).unwrap();
+        let line = |row: &[String; 5]| json!({"question": row[0], "choices": row[1..]});
+        let raw: String = rows.iter().map(|row| format!("{}\n", line(row))).collect();
+        let train = folder.path().join("train.jsonl");
+        fs::write(&train, raw).unwrap();
+        for reasons in [false, true] {
+            let options = SuiteOptions { shots: Some(0), ..SuiteOptions::default() };
+            let suite = Mmlu::open(folder.path(), &options, reasons).unwrap();
+            assert_eq!(of(&suite, &train), [3, 2, 1]);
+        }
+    }
+
+    #[test]
+    fn what_is_found_does_not_depend_on_how_it_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let instance = |id: &str, input: String| json!({"id": id, "input": input, "output": ["x"]});
+        let task = json!({
+            "Categories": ["C"], "Definition": [words(100..120)],
+            "Positive Examples": [{"input": words(200..220), "output": "y"}],
+            "Instances": [instance("a", words(0..20)), instance("b", words(20..29))],
+        });
+        fs::write(folder.path().join("task1_x.json"), task.to_string()).unwrap();
+        let [definition, own] = ["definition.txt", "own.txt"].map(|name| folder.path().join(name));
+        fs::write(&definition, format!("{}\n{}\n", words(100..120), words(200..220))).unwrap();
+        fs::write(&own, words(0..40)).unwrap();
+        let prefix = [words(300..320)];
+        for shots in [None, Some(0)] {
+            let open = || {
+                let options = SuiteOptions { shots, ..SuiteOptions::default() };
+                SuperNi::open(folder.path(), &options).unwrap()
+            };
+            let prefixed = Prefixed::new(Box::new(open()), &prefix);
+            for suite in [&open() as &dyn Task, &prefixed] {
+                assert_eq!(of(suite, &definition), [2, 0, 1]);
+                assert_eq!(of(suite, &own), [2, 1, 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_say_nothing_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = |name: &str| folder.path().join(name);
+        fs::write(here("tokens.jsonl"), "{\"input_ids\": [1, 2]}\n").unwrap();
+        fs::write(here("ids.bin"), [0; 8]).unwrap();
+        let files = ["tokens.jsonl", "ids.bin"].map(here);
+        let (found, unread) = Contamination::as_far_as_read(&[], &files);
+        assert!(found.about().contains("tokens.jsonl` has 13 words"), "{}", found.about());
+        assert!(found.about().ends_with("; not looked through: 1"), "{}", found.about());
+        assert!(unread.len() == 1 && unread[0].to_string().contains("ids.bin"), "{unread:?}");
+        assert!(matches!(Contamination::of(&[], &files), Err(crate::failure::Failure::Refused(_))));
+        found.write(folder.path()).unwrap();
+        let read = Contamination::read(folder.path()).unwrap();
+        assert_eq!(read, Some(found));
     }
 }

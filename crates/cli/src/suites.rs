@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 use crate::commands::eval::files::{lines, write_results};
 use crate::commands::eval::ruler::LocalRuler;
 use crate::contamination::Contamination;
-use crate::failure::{Failure, OrRefuse, Result};
+use crate::failure::{OrRefuse, Result};
 use crate::local_model::LocalModel;
 use crate::progress::{Progress, count};
 use crate::run_log::RunLog;
@@ -105,22 +105,19 @@ impl Suites {
         let questions: Vec<_> =
             self.suites.iter().map(|suite| (&*suite.task, &suite.examples[..])).collect();
         let files: Vec<_> = sources.iter().map(|source| source.path.clone()).collect();
-        let found = match Contamination::of(&questions, &files) {
-            Ok(found) => found,
-            Err(Failure::Refused(error)) => {
-                log.warn(&format!(
-                    "whether the questions stand in the training data is not known: {error}"
-                ));
-                return Ok(());
-            }
-            Err(failure) => return Err(failure),
-        };
+        let (found, unread) = Contamination::as_far_as_read(&questions, &files);
+        for error in unread {
+            log.warn(&format!(
+                "whether questions stand in all training data is not known: {error}"
+            ));
+        }
         fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot make folder `{}`", self.folder.display()))?;
         found.write(&self.folder)?;
-        match found.found.is_empty() {
-            true => log.say(&found.about()),
-            false => log.warn(&format!(
+        match (found.found.is_empty(), found.without_text.is_empty()) {
+            (true, true) => log.say(&found.about()),
+            (true, false) => log.warn(&found.about()),
+            (false, _) => log.warn(&format!(
                 "{}: see `{}/contamination.jsonl`",
                 found.about(),
                 self.folder.display()

@@ -3,22 +3,23 @@
 //! Words are runs of letters and digits, in lower case. Every text of a record counts by itself; one of
 //! fewer than 13 words overlaps with nothing.
 
+mod records;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use serde_json::Value;
 
+pub(crate) use records::{Record, records};
+
 use crate::task::expand;
-use crate::{Error, Origin, Result};
+use crate::{Error, Origin};
 
 /// Words of a run.
 pub const RUN_WORDS: usize = 13;
-/// Lines that are looked through together.
-const TOGETHER: usize = 4096;
 
 /// Questions by their runs of words, to be found in records.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +31,16 @@ pub struct Questions {
 }
 
 /// Questions that were found in records.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Overlapping {
     /// Records that were looked through.
     pub records: usize,
     /// By the number of the question, the first record that has a run of it.
     pub first: BTreeMap<u32, Origin>,
+    /// Files without a run in any text, such as those of token ids: nothing can be found in them.
+    pub without: Vec<PathBuf>,
+    /// Why files were not looked through, or not to their end.
+    pub unread: Vec<Error>,
 }
 
 impl Questions {
@@ -57,91 +62,59 @@ impl Questions {
         !self.long.contains(&question)
     }
 
-    /// Which of them share a run with a record of these files: JSON arrays, JSON lines, or whatever has
-    /// lines. Patterns and folders stand for several.
-    ///
-    /// # Errors
-    /// If a file cannot be read.
-    pub fn find_in(&self, paths: &[PathBuf]) -> Result<Overlapping> {
+    /// Which of them share a run with a record of these files: Parquet, JSON, JSON lines, or whatever has
+    /// lines. Patterns and folders stand for several. A file that cannot be read keeps no other from being
+    /// looked through.
+    pub fn find_in(&self, paths: &[PathBuf]) -> Overlapping {
         let mut found = Overlapping::default();
         for path in paths {
-            for file in expand(path)? {
-                self.find_in_file(&file, &mut found)?;
+            match expand(path) {
+                Ok(files) => files.iter().for_each(|file| self.find_in_file(file, &mut found)),
+                Err(error) => found.unread.push(error),
             }
         }
-        Ok(found)
+        found
     }
 
-    fn find_in_file(&self, path: &Path, found: &mut Overlapping) -> Result<()> {
-        if path.extension().is_some_and(|ending| ending == "json") {
-            let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-            if let Ok(Value::Array(records)) = serde_json::from_slice(&bytes) {
-                let look = |record: &Value, take: &mut dyn FnMut(&str) -> bool| {
-                    strings(record, take);
-                };
-                self.look_through(path, 0, &records, look, found);
-                return Ok(());
-            }
-        }
-        if !is_text(path) {
-            let message = "it is packed, wanted JSON, JSON lines or text";
-            return Err(Error::read(path, io::Error::new(ErrorKind::InvalidInput, message)));
-        }
-        let file = File::open(path).map_err(|error| Error::read(path, error))?;
-        let mut lines = BufReader::new(file).split(b'\n');
-        let mut before = 0;
-        loop {
-            let some = lines.by_ref().take(TOGETHER).collect::<io::Result<Vec<_>>>();
-            let some = some.map_err(|error| Error::read(path, error))?;
-            if some.is_empty() {
-                return Ok(());
-            }
-            let look = |line: &Vec<u8>, take: &mut dyn FnMut(&str) -> bool| {
-                texts(line, take);
-            };
-            self.look_through(path, before, &some, look, found);
-            before += some.len();
+    fn find_in_file(&self, path: &Path, found: &mut Overlapping) {
+        let mut has_run = false;
+        let read = records(path, &mut |some| has_run |= self.look_through(path, some, found));
+        match read {
+            Err(error) => found.unread.push(error),
+            Ok(()) if !has_run => found.without.push(path.to_owned()),
+            Ok(()) => {}
         }
     }
 
-    /// Looks through records that stand behind `before` others of a file.
-    fn look_through<R: Sync>(
-        &self,
-        path: &Path,
-        before: usize,
-        records: &[R],
-        look: impl Fn(&R, &mut dyn FnMut(&str) -> bool) + Sync,
-        found: &mut Overlapping,
-    ) {
-        found.records += records.len();
-        let hits: Mutex<BTreeMap<u32, usize>> = Mutex::default();
-        records.par_iter().enumerate().for_each(|(place, record)| {
-            let mut of_record = Vec::new();
-            look(record, &mut |text| {
+    /// Looks through some records of a file, and tells whether one of them has a run at all.
+    fn look_through(&self, path: &Path, some: &[(u32, Record)], found: &mut Overlapping) -> bool {
+        found.records += some.len();
+        let (hits, has_run) = (Mutex::<BTreeMap<u32, u32>>::default(), AtomicBool::new(false));
+        some.par_iter().for_each(|(line, record)| {
+            let (mut of_record, mut is_long) = (Vec::new(), false);
+            record.texts(&mut |text| {
                 for_each_run(text, &mut |run| {
+                    is_long = true;
                     of_record.extend(self.runs.get(&run).into_iter().flatten());
                     false
                 })
             });
+            if is_long {
+                has_run.store(true, Relaxed);
+            }
             if !of_record.is_empty() {
                 let mut hits = hits.lock().unwrap_or_else(PoisonError::into_inner);
                 for question in of_record {
-                    let first = hits.entry(question).or_insert(place);
-                    *first = place.min(*first);
+                    let first = hits.entry(question).or_insert(*line);
+                    *first = (*first).min(*line);
                 }
             }
         });
-        for (question, place) in hits.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            let origin = || Origin::new(path, (before + place + 1) as u32);
-            found.first.entry(question).or_insert_with(origin);
+        for (question, line) in hits.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            found.first.entry(question).or_insert_with(|| Origin::new(path, line));
         }
+        has_run.into_inner()
     }
-}
-
-/// Whether the texts of a file stand in it as they are.
-fn is_text(path: &Path) -> bool {
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    !["parquet", "gz", "zst", "zip", "arrow"].contains(&ending.as_str())
 }
 
 /// Asks about every text of a line, until one is found: those of its JSON, or the line itself.
@@ -212,13 +185,64 @@ mod tests {
         let [jsonl, json] = ["a.jsonl", "b.json"].map(|name| folder.path().join(name));
         std::fs::write(&jsonl, text).unwrap();
         std::fs::write(&json, serde_json::json!(["", {"a": words(100..113)}]).to_string()).unwrap();
-        let found = questions.find_in(&[jsonl.clone(), json.clone()]).unwrap();
+        let found = questions.find_in(&[jsonl.clone(), json.clone()]);
         assert_eq!(found.records, 5);
         let wanted = [(0, Origin::new(&jsonl, 2)), (1, Origin::new(&json, 2))];
         assert_eq!(found.first, wanted.into());
         assert_eq!(
             [0, 1, 2].map(|question| questions.is_too_short(question)),
             [false, false, true]
+        );
+    }
+
+    #[test]
+    fn a_question_is_found_however_a_file_is_laid_out() {
+        let mut questions = Questions::default();
+        questions.add(0, &words(0..13));
+        let folder = tempfile::tempdir().unwrap();
+        let record = |text: &str| serde_json::json!({"instruction": "One\ntwo", "output": text});
+        let (other, hit) = (record(&words(50..70)), record(&words(0..13)));
+        let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap();
+        let files = [
+            ("lines.jsonl", format!("\n{other}\n\n{hit}\n"), 4),
+            ("marked.jsonl", format!("\u{feff}{hit}\n{other}\n"), 1),
+            ("array.txt", serde_json::json!([other, hit]).to_string(), 2),
+            ("marked.json", format!("\u{feff}{}", pretty(&serde_json::json!([other, hit]))), 2),
+            ("values.json", format!("{}\n{}\n", pretty(&other), pretty(&hit)), 2),
+            ("arrays.jsonl", format!("[{other}]\n[{hit}]\n"), 2),
+            ("string.json", Value::from(words(0..13)).to_string(), 1),
+            ("text", format!("\"Quoted\"\n{}\n", words(0..13)), 2),
+        ];
+        for (name, text, line) in files {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let found = questions.find_in(std::slice::from_ref(&path));
+            assert_eq!(found.first, [(0, Origin::new(&path, line))].into(), "{name}");
+            assert!(found.without.is_empty() && found.unread.is_empty(), "{name}: {found:?}");
+            assert_eq!(found.records, if matches!(name, "string.json") { 1 } else { 2 }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_text_is_named_and_keeps_no_other_from_being_looked_through() {
+        let mut questions = Questions::default();
+        questions.add(0, &words(0..13));
+        let folder = tempfile::tempdir().unwrap();
+        let here = |name: &str| folder.path().join(name);
+        std::fs::write(here("tokens.jsonl"), "{\"input_ids\": [1, 2, 3]}\n").unwrap();
+        std::fs::write(here("a.jsonl.bz2"), b"BZh91AY&SY packed").unwrap();
+        std::fs::write(here("ids.bin"), [1, 0, 0, 0, 2, 0, 0, 0]).unwrap();
+        std::fs::write(here("last.txt"), words(0..13)).unwrap();
+        let names = ["tokens.jsonl", "a.jsonl.bz2", "missing.jsonl", "ids.bin", "last.txt"];
+        let found = questions.find_in(&names.map(here));
+        assert_eq!(found.first, [(0, Origin::new(here("last.txt"), 1))].into());
+        assert_eq!(found.without, [here("tokens.jsonl")]);
+        assert!(
+            matches!(
+                &found.unread[..],
+                [Error::NoText { .. }, Error::Read { .. }, Error::NoText { .. }]
+            ),
+            "{found:?}"
         );
     }
 }

@@ -76,7 +76,8 @@ impl Bbh {
                 examples.push(Example {
                     id: index.to_string(),
                     task: task.clone(),
-                    question: Question { head, shots, tail, options: Vec::new() },
+                    question: Question { head, shots, tail, ..Question::default() },
+                    texts: vec![input],
                     references: vec![target],
                     ..Example::default()
                 });

@@ -92,7 +92,7 @@ pub struct EvaluationConfig {
     pub shots: Option<Shots>,
     /// A file whose text stands before every prompt, the same for all tasks: TAPP's demonstrations as they
     /// are published, or any text. Default none. With `shots = 0` demonstrations are left out from the end
-    /// until a prompt fits.
+    /// until a prompt fits; beside exemplars it stays, and a suite's own limit counts what stands behind it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PathBuf>,
     /// Whether prompts are asked as messages of the user, in the chat template of a model here. Default

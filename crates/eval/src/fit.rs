@@ -22,8 +22,10 @@ pub(crate) struct Fitter<'a> {
     ruler: &'a dyn Ruler,
     /// Tokens that the suite's rule allows.
     rule: Option<usize>,
-    /// Tokens that the rule and the model allow.
-    most: Option<usize>,
+    /// Tokens that the model allows.
+    room: Option<usize>,
+    /// The last prefix that was measured, and its tokens.
+    prefix: Cell<Option<(&'a str, usize)>>,
     /// The last question whose beginning was measured, and the tokens of that.
     beginning: Cell<Option<(&'a Question, usize)>>,
 }
@@ -33,18 +35,19 @@ impl<'a> Fitter<'a> {
     /// what the answer may not need is no reason to leave all exemplars out.
     pub(crate) fn new(ruler: &'a dyn Ruler, rule: Option<usize>, answer: usize) -> Self {
         let room = ruler.context().map(|context| context - answer.min(context / 2));
-        let most = room.into_iter().chain(rule).min();
-        Self { ruler, rule, most, beginning: Cell::new(None) }
+        Self { ruler, rule, room, prefix: Cell::new(None), beginning: Cell::new(None) }
     }
 
     /// The prompt of a question with as many exemplars as fit.
     pub(crate) fn fit(&self, question: &'a Question) -> Fitted {
         let all = question.shots.len();
-        if self.surely_fits(question) {
+        let rule = self.rule.map(|rule| rule + self.prefix(question));
+        let most = self.room.into_iter().chain(rule).min();
+        if self.surely_fits(question, most) {
             return Fitted { text: question.text(all), dropped: 0, is_cut: false };
         }
         let tokens = |shots| self.ruler.tokens(&question.text(shots));
-        let fits = |shots| self.most.is_none_or(|most| tokens(shots) <= most);
+        let fits = |shots| most.is_none_or(|most| tokens(shots) <= most);
         // The more exemplars, the longer: so many more than none fit, or not even none.
         let (mut fewest, mut end) = if fits(all) { (all + 1, all + 1) } else { (0, all) };
         while fewest < end {
@@ -56,21 +59,35 @@ impl<'a> Fitter<'a> {
         }
         let text = question.text(0);
         // The rule says how the prompt ends; a context that is too short is told by the model.
-        let cut = self.rule.filter(|&rule| self.ruler.tokens(&text) > rule);
+        let cut = rule.filter(|&rule| self.ruler.tokens(&text) > rule);
         let cut = cut.and_then(|rule| self.ruler.cut(&text, rule));
         Fitted { is_cut: cut.is_some(), text: cut.unwrap_or(text), dropped: all }
     }
 
+    /// The tokens of a question's prefix: the suite's rule knows of none, so they come on top of it.
+    fn prefix(&self, question: &'a Question) -> usize {
+        let prefix = &*question.prefix;
+        if prefix.is_empty() {
+            return 0;
+        }
+        let known = self.prefix.get().filter(|(other, _)| *other == prefix);
+        // What a chat template or a first token adds is no part of it.
+        let measure = || self.ruler.tokens(prefix).saturating_sub(self.ruler.tokens(""));
+        let tokens = known.map_or_else(measure, |(_, tokens)| tokens);
+        self.prefix.set(Some((prefix, tokens)));
+        tokens
+    }
+
     /// Whether all of it fits by what its parts come to. What questions share is measured once, so that only
     /// the question itself is; the whole is measured where it is close.
-    fn surely_fits(&self, question: &'a Question) -> bool {
-        let Some(most) = self.most else { return true };
-        let known = self
-            .beginning
-            .get()
-            .filter(|(other, _)| other.head == question.head && other.shots == question.shots);
+    fn surely_fits(&self, question: &'a Question, most: Option<usize>) -> bool {
+        let Some(most) = most else { return true };
+        let Question { prefix, head, shots, .. } = question;
+        let known = self.beginning.get().filter(|(other, _)| {
+            (&other.prefix, &other.head, &other.shots) == (prefix, head, shots)
+        });
         let beginning = known.map_or_else(
-            || self.ruler.tokens(&format!("{}{}", question.head, question.shots.concat())),
+            || self.ruler.tokens(&format!("{prefix}{head}{}", shots.concat())),
             |(_, tokens)| tokens,
         );
         self.beginning.set(Some((question, beginning)));
@@ -128,6 +145,30 @@ mod tests {
         // An answer longer than all that the model reads takes half of it.
         assert_eq!([dropped(36, 100), dropped(35, 1000)], [0, 0]);
         assert_eq!(dropped(34, 100), 1);
+    }
+
+    #[test]
+    fn a_prefix_takes_no_token_of_the_suites_rule() {
+        let bare = question("and now");
+        let long = Question { prefix: "say ".repeat(40).into(), ..bare.clone() };
+        let fit = |question: &Question, rule, context| {
+            let ruler = words(context);
+            Fitter::new(&ruler, Some(rule), 0).fit(question)
+        };
+        // 1 + 15 + 2 words, and of one exemplar 3: what is left out is the same with a prefix and without.
+        for (rule, dropped) in [(18, 0), (17, 1), (6, 4), (3, 5)] {
+            for question in [&bare, &long] {
+                let fitted = fit(question, rule, None);
+                assert_eq!((fitted.dropped, fitted.is_cut), (dropped, false), "{rule}");
+                assert!(fitted.text.ends_with("and now"), "{}", fitted.text);
+            }
+        }
+        // A question that is longer than the rule is cut where it would be.
+        let cut = fit(&long, 2, None);
+        assert!(cut.is_cut && cut.text.ends_with(" say Count. and"), "{}", cut.text);
+        assert_eq!(fit(&bare, 2, None).text, "Count. and");
+        // The model reads the prefix too.
+        assert_eq!(fit(&long, 18, Some(50)).dropped, 3);
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Gsm8k {
                     tail: format!("Question: {}\nAnswer:", problem.question),
                     ..Question::default()
                 },
+                texts: vec![problem.question, problem.answer],
                 references: vec![number],
                 ..Example::default()
             })

@@ -105,6 +105,7 @@ fn read_language(
                 tail: format!("{asks}{question}\n{answers}"),
                 ..Question::default()
             },
+            texts: vec![question.to_owned()],
             references: vec![answer.trim().replace(',', "")],
             ..Example::default()
         });

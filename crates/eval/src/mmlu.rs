@@ -102,6 +102,7 @@ impl Mmlu {
                     task: subject.clone(),
                     category: group(&subject).into(),
                     question,
+                    texts: std::iter::once(choice.question).chain(choice.answers).collect(),
                     references: vec![choice.right],
                 });
             }

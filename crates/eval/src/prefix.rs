@@ -5,7 +5,8 @@
 //! ```
 //! Those who published it ask without exemplars, and leave demonstrations out from the end until a prompt
 //! fits. So does this where a question has none (`evaluation.shots = 0`); else the exemplars are left out,
-//! and the prefix stays.
+//! and the prefix stays. A suite's own rule of length (Super-NI's 1,024 tokens) then measures what stands
+//! behind the prefix, so that no prefix takes the place of a question; the model's context measures all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use albacore_data::Decoding;
 use serde::Deserialize;
 
 use crate::folder::read;
-use crate::{Error, Example, Mean, Question, Result, Scores, Task};
+use crate::{Error, Example, Mean, Result, Scores, Task};
 
 /// A suite with a prefix before each question.
 pub struct Prefixed {
@@ -27,19 +28,16 @@ impl Prefixed {
     /// Puts some demonstrations before every question of a suite.
     pub fn new(task: Box<dyn Task>, demonstrations: &[String]) -> Self {
         let shots: Arc<[_]> = demonstrations.iter().map(|text| format!("{text}\n\n")).collect();
+        let whole: Arc<str> = shots.concat().into();
         let examples = task.examples().iter().map(|example| {
-            let Question { head, shots: exemplars, tail, options } = &example.question;
-            let options = options.clone();
-            let question = match exemplars.is_empty() {
-                true => {
-                    let (head, tail) = (String::new(), format!("{head}{tail}"));
-                    Question { head, shots: shots.clone(), tail, options }
-                }
-                false => {
-                    let (head, tail) = (format!("{}{head}", shots.concat()), tail.clone());
-                    Question { head, shots: exemplars.clone(), tail, options }
-                }
-            };
+            let mut question = example.question.clone();
+            if question.shots.is_empty() {
+                question.tail = format!("{}{}", question.head, question.tail);
+                question.head.clear();
+                question.shots = shots.clone();
+            } else {
+                question.prefix = whole.clone();
+            }
             Example { question, ..example.clone() }
         });
         Self { examples: examples.collect(), task }
@@ -120,6 +118,7 @@ impl Task for Prefixed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Question;
     use crate::tiny::Adding;
 
     #[test]
@@ -129,7 +128,7 @@ mod tests {
             head: "Add. ".into(),
             shots: shots.iter().map(|text| (*text).to_owned()).collect(),
             tail: "1 + 1?".into(),
-            options: Vec::new(),
+            ..Question::default()
         };
         let demonstrations = ["One.".to_owned(), "Two.".to_owned()];
         task.examples[0].question = question(&[]);
@@ -142,6 +141,11 @@ mod tests {
         let shown = Prefixed::new(Box::new(task), &demonstrations);
         assert_eq!(text(&shown, 1), "One.\n\nTwo.\n\nAdd. 0 + 0 = 0. 1 + 1?");
         assert_eq!(text(&shown, 0), "One.\n\nTwo.\n\nAdd. 1 + 1?");
+        // What is looked for in training data is the same with it and without.
+        assert_eq!(
+            [&bare, &shown].map(|task| &task.examples()[0].texts[..]),
+            [["0 + 0"], ["0 + 0"]]
+        );
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl SuperNi {
                         id: paraphrases::id(&id, wording),
                         task: task.clone(),
                         category: file.categories.first().cloned().unwrap_or_default(),
-                        question: Question { head, shots, tail, options: Vec::new() },
+                        question: Question { head, shots, tail, ..Question::default() },
+                        texts: vec![input.clone()],
                         references: output.clone(),
                     });
                 }
@@ -261,6 +262,7 @@ mod tests {
             Input: Number 0.\nOutput: ";
         assert_eq!(suite.examples()[0].question.text(2), wanted);
         assert_eq!(suite.examples()[0].question.shots.len(), 2);
+        assert_eq!(suite.examples()[0].texts, ["Number 0"]);
         let zero = open(&SuiteOptions { shots: Some(0), ..SuiteOptions::default() });
         let wanted = "Definition: Say what it is.\n\nNow complete the following example -\nInput: Number 0.\nOutput: ";
         assert_eq!(zero.examples()[0].question.text(2), wanted);

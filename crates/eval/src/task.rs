@@ -28,6 +28,9 @@ pub struct Example {
     pub category: String,
     /// What is asked.
     pub question: Question,
+    /// What the benchmark's record says of it, field by field, without the words that a prompt puts around
+    /// them: the question, its input, its options. By these it is found in training data.
+    pub texts: Vec<String>,
     /// The answers that are right; none where a rule knows them (LMentry).
     pub references: Vec<String>,
 }
@@ -35,6 +38,9 @@ pub struct Example {
 /// A prompt whose exemplars may be left out from the end until it fits a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
+    /// What stands before all of it, whatever the suite; never left out, and no part of what the suite's rule
+    /// measures.
+    pub prefix: Arc<str>,
     /// What comes before the exemplars; never left out.
     pub head: String,
     /// The exemplars, each with all that separates it from what follows; those of a task stand in memory once.
@@ -54,7 +60,7 @@ impl Question {
     /// The prompt with the first `shots` of its exemplars.
     pub fn text(&self, shots: usize) -> String {
         let shots = self.shots[..shots.min(self.shots.len())].concat();
-        format!("{}{shots}{}", self.head, self.tail)
+        format!("{}{}{shots}{}", self.prefix, self.head, self.tail)
     }
 
     /// The options as they follow the prompt: without the blank before them behind a chat template, which ends
@@ -115,8 +121,8 @@ pub trait Task: Sync {
         Mean::OfExamples
     }
 
-    /// The most tokens that a prompt may have, whatever the model can read; one that is longer
-    /// without any exemplar is cut at its end. Default: no rule.
+    /// The most tokens that a prompt may have beside its prefix, whatever the model can read; one that is
+    /// longer without any exemplar is cut at its end. Default: no rule.
     fn most_prompt_tokens(&self) -> Option<usize> {
         None
     }
@@ -153,7 +159,7 @@ mod tests {
     fn exemplars_are_left_out_from_the_end() {
         let shots = ["1. ".to_owned(), "2. ".to_owned()].into();
         let question =
-            Question { head: "Count. ".into(), shots, tail: "3:".into(), options: Vec::new() };
+            Question { head: "Count. ".into(), shots, tail: "3:".into(), ..Question::default() };
         let text = |shots| question.text(shots);
         assert_eq!([text(2), text(1), text(0)], ["Count. 1. 2. 3:", "Count. 1. 3:", "Count. 3:"]);
         assert_eq!(text(9), text(2));

@@ -48,6 +48,7 @@ impl Adding {
                 tail: format!("{number} + {number} ="),
                 options: Vec::new(),
             },
+            texts: vec![format!("{number} + {number}")],
             references: vec![(2 * number).to_string()],
             ..Example::default()
         });

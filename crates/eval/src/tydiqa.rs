@@ -85,6 +85,7 @@ impl TydiQa {
                     tail: asked_text(one),
                     ..Question::default()
                 },
+                texts: vec![one.passage.clone(), one.question.clone()],
                 references: one.answers.clone(),
                 ..Example::default()
             }

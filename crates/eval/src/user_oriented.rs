@@ -66,6 +66,7 @@ impl UserOriented {
                 task: "user_oriented".to_owned(),
                 category: motivation_app,
                 question: Question::plain(asked(instruction, input)),
+                texts: vec![instruction.to_owned(), input.to_owned()],
                 references: vec![output],
             });
         }

@@ -50,7 +50,8 @@ impl Vicuna {
             id: question.id.to_string(),
             task: question.category,
             category: String::new(),
-            question: Question::plain(question.text),
+            question: Question::plain(question.text.as_str()),
+            texts: vec![question.text],
             references: question.reference.into_iter().collect(),
         });
         Ok(Self { examples: examples.collect() })

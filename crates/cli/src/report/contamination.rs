@@ -37,5 +37,6 @@ pub fn section(contamination: &Contamination) -> Section {
     }
     let files = contamination.files.iter().map(|file| file.display().to_string());
     parts.push(paragraph(&format!("Training files: {}", files.collect::<Vec<_>>().join(", "))));
+    parts.extend(contamination.unread.iter().map(|error| notice(error)));
     Section::new("In the training data", parts)
 }

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::overlap::{for_each_run, strings, texts};
-use crate::task::{Raw, Task, expand, is_parquet, objects};
-use crate::{Error, Mixture, Origin, Result};
+use crate::overlap::{for_each_run, records, strings, texts};
+use crate::task::{Raw, Task, expand};
+use crate::{Mixture, Origin, Result};
 
 /// Records that are named of each task.
 const SHOWN: usize = 3;
@@ -116,28 +116,11 @@ fn of_file(path: &Path) -> Result<HashSet<u64>> {
             false
         })
     };
-    if is_parquet(path)? {
-        let rows = objects(path)?;
-        for row in 0..rows.len() {
-            texts_of(rows.get(row)?.1, &mut add);
+    records(path, &mut |some| {
+        for (_, record) in some {
+            record.texts(&mut add);
         }
-        return Ok(runs);
-    }
-    let bytes = std::fs::read(path).map_err(|error| Error::read(path, error))?;
-    // No text has this byte, and whatever is compressed or packed does.
-    if bytes.contains(&0) {
-        return Err(Error::NoText { path: path.into() });
-    }
-    match serde_json::from_slice::<Value>(&bytes) {
-        Ok(value) => {
-            strings(&value, &mut add);
-        }
-        Err(_) => {
-            for line in bytes.split(|byte| *byte == b'\n') {
-                texts(line, &mut add);
-            }
-        }
-    }
+    })?;
     Ok(runs)
 }
 

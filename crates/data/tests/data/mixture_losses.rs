@@ -2,7 +2,8 @@
 //! records that end a run, overlaps with a test.
 
 use albacore_data::{
-    BadRecords, Error, Format, HeldOut, Overlap, SourceConfig, TooLong, Weight, families,
+    BadRecords, Error, Format, HeldOut, Origin, Overlap, Questions, SourceConfig, TooLong, Weight,
+    families,
 };
 
 use crate::mixture::Room;
@@ -279,6 +280,13 @@ fn a_test_in_parquet_overlaps_as_its_lines_do_and_what_has_no_run_is_named() {
         let found = &overlap.with(&room.open()).unwrap()[0];
         assert_eq!((found.records, found.overlapping), (1, 1), "{}", path.display());
     }
+    // As training files they are read by the same reader.
+    let mut questions = Questions::default();
+    questions.add(7, LONG);
+    let found = questions.find_in(&paths);
+    assert_eq!(found.first, [(7, Origin::new(&paths[0], 1))].into());
+    assert_eq!(questions.find_in(&paths[1..]).first[&7], Origin::new(&paths[1], 1));
+    assert_eq!((found.records, found.without), (3, vec![paths[2].clone()]));
     let overlap = Overlap::of_files(&paths).unwrap();
     assert_eq!(overlap.without_runs(), [paths[2].clone()]);
 }

@@ -33,6 +33,7 @@ impl Lmentry {
                     id: id.clone(),
                     task: file.name.clone(),
                     question: Question::plain(input),
+                    texts: vec![input.clone()],
                     ..Example::default()
                 });
                 places.push((number, place));
