@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use support::{Place, Run};
 
 /// A judge on loopback that finds the longer answer better, and the first of two that are as long; it rates an answer by
-/// its length. Riddles make it speak in riddles, and it refuses what is said to be forbidden.
+/// its length. It is a model to be judged as well. Riddles make it speak in riddles, and it refuses what is said to be forbidden.
 struct Scripted {
     address: String,
     /// Questions that have come.
@@ -72,7 +72,8 @@ fn answer(mut stream: TcpStream) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("a body");
     let body: Value = serde_json::from_slice(&body).expect("JSON");
-    let asked = body["messages"][1]["content"].as_str().expect("a question");
+    let asked = body["messages"].as_array().expect("a talk").last().expect("a question");
+    let asked = asked["content"].as_str().expect("a text");
     let (status, reply) = match say(asked) {
         Some(text) => (
             "200 OK",
@@ -123,16 +124,20 @@ fn place() -> Place {
         ("short", ["Wet.", "White, cold.", "4", "No.", "No."]),
     ];
     let mut lines = String::new();
+    let line = |model: &str, (id, task, question): (&str, &str, &str)| {
+        json!({ "model": model, "suite": "vicuna", "task": task, "id": id, "question": question, "references": [],
+                "prompt": format!("Is it so? Yes.\n\n{question}") })
+    };
     for (model, texts) in answers {
-        for ((id, task, prompt), text) in questions.iter().zip(texts) {
-            let line = json!({ "model": model, "suite": "vicuna", "task": task, "id": id, "prompt": prompt,
-                               "answer": text, "extracted": text, "references": [], "scores": { "answered": 1.0 } });
+        for (question, text) in questions.into_iter().zip(texts) {
+            let mut line = line(model, question);
+            line["answer"] = json!(text);
             lines += &format!("{line}\n");
         }
     }
-    for (id, task, prompt) in questions {
-        let mut line = json!({ "model": "third", "suite": "vicuna", "task": task, "id": id, "prompt": prompt });
-        match id {
+    for question in questions {
+        let mut line = line("third", question);
+        match question.0 {
             "1" => line["unanswered"] = json!("it is down"),
             _ => line["answer"] = json!("So it is."),
         }
@@ -176,6 +181,8 @@ fn every_two_models_are_compared_and_what_the_judge_cannot_say_is_counted() {
     );
     assert_eq!(exchanged["scores"], json!([9.5, 6.0]));
     assert!(exchanged["prompt"].as_str().expect("a text").contains("[Answer 1 begins]\nWet.\n"));
+    let shown = |line: &Value| !line["prompt"].as_str().expect("a text").contains("Is it so?");
+    assert!(lines.iter().all(shown), "a judge sees the question, not what stood before it");
     // Riddles are asked twice, what is refused once; the rest once.
     assert_eq!(judge.asked(), 26 + 6);
     let riddle = lines.iter().find(|line| line["id"] == "4").expect("it was asked");
@@ -269,6 +276,83 @@ fn the_questions_of_vicuna_are_asked_and_the_answers_judged() {
     // In one order only, the judge's favourite place decides.
     assert_eq!(contest["all"]["first"], 2, "{contest}");
     assert_eq!(contest["all"]["scores"], json!([16.0, 14.0]));
+}
+
+#[test]
+fn a_question_that_was_not_answered_is_set_aside_whoever_missed_it() {
+    let (place, server) = (Place::new(), Scripted::start());
+    place.write("server.toml", &server.config(""));
+    fs::create_dir_all(place.path("data/vicuna")).expect("a folder");
+    let question = |id: usize, text: &str, more: Value| {
+        format!(
+            "{}\n",
+            json!({ "question_id": id, "turns": [text], "category": "math", "reference": more })
+        )
+    };
+    let questions = [
+        question(1, "A forbidden one?", json!(["None"])),
+        question(2, "2 + 2?", json!(["4"])),
+        question(3, "Why?", json!([])),
+    ];
+    place.write("data/vicuna/question.jsonl", &questions.concat());
+    place.write("prefix.txt", "Is it so? Yes.");
+    // The server is asked last, and has no answer to the first question.
+    let eval = ["eval", "model", "--config", "server.toml", "--suite", "vicuna", "--data", "data"];
+    let set = ["--set", "evaluation.prefix=prefix.txt", "--set", "evaluation.max_new_tokens=4"];
+    let run = place.run(&[&eval[..], &set, &["--set", "run.name=eval", "--quiet"]].concat());
+    assert_eq!(run.code, 0, "{}", told(&run));
+    let text = place.read("runs/eval/answers.jsonl");
+    let mut lines: Vec<&str> = text.lines().collect();
+    let missed: Value = serde_json::from_str(lines[3]).expect("JSON");
+    assert!(missed["unanswered"].is_string(), "{missed}");
+    assert_eq!(
+        [&missed["question"], &missed["prompt"], &missed["references"]],
+        [
+            &json!("A forbidden one?"),
+            &json!("Is it so? Yes.\n\nA forbidden one?"),
+            &json!(["None"])
+        ]
+    );
+    // Nor does the first of the models need to have answered everything.
+    lines.rotate_left(3);
+    place.write("other.jsonl", &(lines.join("\n") + "\n"));
+    for (answers, unanswered) in [("runs/eval", [0, 1]), ("other.jsonl", [1, 0])] {
+        let run = place.run(&["eval", "judge", answers, "--config", "server.toml", "--json"]);
+        assert_eq!(run.code, 0, "{}", told(&run));
+        let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        let contest = &found["judged"]["contests"][0];
+        assert_eq!(contest["unanswered"], json!(unanswered), "{contest}");
+        assert!(!place.read("runs/judge/judgements.jsonl").contains("Is it so?"));
+        let run = place.run(&["eval", "rate", answers, "--config", "server.toml", "--json"]);
+        assert_eq!(run.code, 0, "{}", told(&run));
+    }
+    let rated: Value = serde_json::from_str(&place.read("runs/rate/rated.json")).expect("JSON");
+    assert_eq!(rated["ratings"][0]["unanswered"], 1, "{rated}");
+}
+
+#[test]
+fn answers_of_alpaca_eval_meet_by_their_instructions() {
+    let (place, judge) = (Place::new(), Scripted::start());
+    place.write("judge.toml", &judge.config(""));
+    let outputs = |name: &str, answers: [(&str, &str); 2]| {
+        let of = |(instruction, output)| json!({ "instruction": instruction, "output": output, "generator": name });
+        place.write(&format!("{name}.json"), &json!(answers.map(of)).to_string());
+    };
+    outputs("one", [("Count.", "1, 2, 3, 4"), ("Greet.", "Hi")]);
+    outputs("two", [("Greet.", "Hello"), ("Count.", "1")]);
+    let compare = ["eval", "judge", "one.json", "two.json", "--config", "judge.toml", "--quiet"];
+    let run = place.run(&compare);
+    assert_eq!(run.code, 0, "{}", told(&run));
+    let lines = place.read("runs/judge/judgements.jsonl");
+    let line: Value = serde_json::from_str(lines.lines().next().expect("one")).expect("JSON");
+    let prompt = line["prompt"].as_str().expect("a text");
+    for text in ["Count.", "[Answer 1 begins]\n1, 2, 3, 4\n", "[Answer 2 begins]\n1\n"] {
+        assert!(prompt.contains(text), "{prompt}");
+    }
+    outputs("two", [("Greet.", "Hello"), ("Part.", "Bye")]);
+    let run = place.run(&compare);
+    assert_eq!(run.code, 2, "{}", told(&run));
+    assert!(run.stderr.contains("`two` has no answer to question `Count.`"), "{}", run.stderr);
 }
 
 #[test]

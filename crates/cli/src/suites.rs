@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use albacore_data::{Journal, SourceConfig, Tokenizer};
 use albacore_eval::{
     Asking, Bootstrap, EvalConfig, EvaluationConfig, Outcome, Part, Results, Scored, Scores,
-    SuiteOptions, Task, ask, first_of_each_task, open_suite,
+    SuiteOptions, Task, Unanswered, ask, first_of_each_task, open_suite,
 };
 use albacore_model::{Capacity, Dtype, Model, save};
 use albacore_trainer::Named;
@@ -165,7 +165,7 @@ impl Suites {
             let Some(outcome) = ask(&**task, examples, &asking, &mut journal)? else {
                 return Ok(None);
             };
-            if let Some((_, why)) = outcome.unanswered.first_key_value() {
+            if let Some((_, Unanswered { why, .. })) = outcome.unanswered.first_key_value() {
                 terminal.warn(&format!(
                     "step {step}: {} questions of `{}` have no answer, and count nowhere; the first: {why}",
                     count(outcome.unanswered.len()),

@@ -68,7 +68,7 @@ pub use predictions::Predictions;
 pub use prefix::{Prefixed, read_prefix};
 pub use rating::{Rated, Rating, Ratings, both_ratings, rate, ratings};
 pub use results::{Difference, Part, Prompts, Results, Row, Scored, Summary};
-pub use runner::{Answered, Asking, Outcome, Ruler, ask};
+pub use runner::{Answered, Asking, Outcome, Ruler, Unanswered, ask};
 pub use suite::{SuiteOptions, open_suite, suites};
 pub use super_ni::SuperNi;
 pub use task::{Example, Mean, Question, Scores, Task, first_of_each_task};

@@ -81,13 +81,22 @@ pub struct Answered {
     pub scores: Scores,
 }
 
+/// A question that has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What was asked.
+    pub prompt: String,
+    /// Why no answer came.
+    pub why: String,
+}
+
 /// What a model made of a suite.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// In order of the examples.
     pub answered: Vec<Answered>,
-    /// Examples without an answer, and why; of several samples, those where fewer than half came.
-    pub unanswered: BTreeMap<usize, String>,
+    /// Examples without an answer; of several samples, those where fewer than half came.
+    pub unanswered: BTreeMap<usize, Unanswered>,
     /// Whether the model was taken for one that does not stop by itself, which some suites score otherwise.
     pub unstopped: bool,
     /// What the answers took.
@@ -184,11 +193,12 @@ impl Came {
             let replies = (0..samples).filter_map(|sample| self.replies.remove(&(example, sample)));
             let replies: Vec<_> = replies.collect();
             let failures = self.failures.remove(&example);
+            let fitted = prompts.remove(&example).expect("what came of it was asked");
             if let Some(why) = failures.filter(|failures| failures.len() > replies.len()) {
-                outcome.unanswered.insert(example, why.into_iter().next().unwrap_or_default());
+                let why = why.into_iter().next().unwrap_or_default();
+                outcome.unanswered.insert(example, Unanswered { prompt: fitted.text, why });
                 continue;
             }
-            let fitted = prompts.remove(&example).expect("what was answered was asked");
             kept.push((example, fitted, replies));
         }
         let scored =

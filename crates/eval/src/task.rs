@@ -63,6 +63,11 @@ impl Question {
         format!("{}{}{shots}{}", self.prefix, self.head, self.tail)
     }
 
+    /// What a person would call the question: nothing that is there to show how answers look.
+    pub fn bare(&self) -> String {
+        format!("{}{}", self.head, self.tail)
+    }
+
     /// The options as they follow the prompt: without the blank before them behind a chat template, which ends
     /// where the answer begins.
     pub fn options_behind(&self, chat: bool) -> Vec<String> {
@@ -164,5 +169,6 @@ mod tests {
         assert_eq!([text(2), text(1), text(0)], ["Count. 1. 2. 3:", "Count. 1. 3:", "Count. 3:"]);
         assert_eq!(text(9), text(2));
         assert_eq!(Question::plain("Go").text(5), "Go");
+        assert_eq!(question.bare(), "Count. 3:");
     }
 }

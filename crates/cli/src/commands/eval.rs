@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use albacore_data::{Journal, LanguageModel};
 use albacore_eval::{
     Asking, Bootstrap, Outcome as Asked, Prompts, Results, Ruler, Scored, Scores, Summary, Terms,
-    ask, flan_average,
+    Unanswered, ask, flan_average,
 };
 use albacore_trainer::RunFolder;
 use candle_core::Device;
@@ -211,7 +211,7 @@ impl Run<'_> {
             let outcome = ask(&**task, examples, &asking, journal)?;
             let Some(outcome) = outcome else { return Ok(Outcome::Stopped) };
             answers.append(&self.model.name, &**task, &outcome)?;
-            if let Some((_, why)) = outcome.unanswered.first_key_value() {
+            if let Some((_, Unanswered { why, .. })) = outcome.unanswered.first_key_value() {
                 let number = outcome.unanswered.len();
                 self.terminal.warn(&format!(
                     "`{}` has not answered {number} questions of `{}`, which count nowhere; the first: {why}",

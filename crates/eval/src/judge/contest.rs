@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::contestants::shortened;
 use super::{AnswerOf, Contestant, Judgement, Pair, Totals, VicunaQuestion, totals};
 use crate::{Error, Result};
 
@@ -37,23 +38,23 @@ pub struct Contested {
     pub unanswered: [usize; 2],
 }
 
-/// Every two of the contestants on the same questions: those of `questions`, or those that the answers tell. Of each
-/// category the first `limit` are taken.
+/// Every two of the contestants on the same questions: those of `questions`, or those that the first has answered, as
+/// anyone's answers tell them. Of each category the first `limit` are taken.
 ///
 /// # Errors
-/// If there are fewer than two, two have one name, what was asked is not known, or a question has no answer of
-/// someone.
+/// If there are fewer than two, two have one name, what was asked is not known, a question has no answer of
+/// someone, or two were asked different questions under one id.
 pub fn contests(
     contestants: &[Contestant],
     questions: Option<&[VicunaQuestion]>,
     limit: Option<usize>,
 ) -> Result<Vec<Contest>> {
-    let [first, _, ..] = contestants else {
+    if contestants.len() < 2 {
         return Err(Error::Judging {
             message: "there are answers of one model, wanted at least two to compare".into(),
             hint: "name a second file of answers".into(),
         });
-    };
+    }
     for (number, contestant) in contestants.iter().enumerate() {
         if contestants[..number].iter().any(|other| other.name == contestant.name) {
             return Err(Error::Judging {
@@ -62,16 +63,12 @@ pub fn contests(
             });
         }
     }
+    let answers: Vec<_> = contestants.iter().map(by_id).collect();
     let asked = match questions {
         Some(questions) => questions.iter().map(Asked::of_file).collect(),
-        None => first
-            .answers
-            .iter()
-            .map(|answer| Asked::of_answer(answer, &first.name))
-            .collect::<Result<_>>()?,
+        None => Asked::of_answers(contestants, &answers)?,
     };
     let asked = first_of_each(asked, limit);
-    let answers: Vec<_> = contestants.iter().map(by_id).collect();
     for (contestant, answers) in contestants.iter().zip(&answers) {
         let missing = asked.iter().filter(|asked| !answers.contains_key(asked.id.as_str()));
         let missing: Vec<_> = missing.map(|asked| asked.id.as_str()).collect();
@@ -81,12 +78,17 @@ pub fn contests(
                 count => format!(" and {} more", count - 1),
             };
             return Err(Error::Judging {
-                message: format!("`{}` has no answer to question `{first}`{more}", contestant.name),
+                message: format!(
+                    "`{}` has no answer to question `{}`{more}",
+                    contestant.name,
+                    shortened(first)
+                ),
                 hint: "judge answers to the same questions; `--questions` names those that count"
                     .into(),
             });
         }
     }
+    asked.iter().try_for_each(|asked| same_question(&asked.id, contestants, &answers))?;
     let places =
         (0..contestants.len()).flat_map(|second| (0..second).map(move |first| (first, second)));
     let contest = |(first, second): (usize, usize)| {
@@ -123,14 +125,20 @@ impl Asked {
         Self { id: id.to_string(), category, question, reference: reference.clone() }
     }
 
-    fn of_answer(answer: &AnswerOf, model: &str) -> Result<Self> {
-        let AnswerOf { id, category, question, reference, .. } = answer;
-        let question = question.clone().ok_or_else(|| Error::Judging {
-            message: format!("the answers of `{model}` do not tell what was asked"),
-            hint: "`--questions` names the file of the questions".into(),
-        })?;
-        let (id, category, reference) = (id.clone(), category.clone(), reference.clone());
-        Ok(Self { id, category, question, reference })
+    /// The questions of the first; what each says, anyone's answer may tell.
+    fn of_answers(contestants: &[Contestant], answers: &[ById<'_>]) -> Result<Vec<Self>> {
+        let first = &contestants[0];
+        let asked = |AnswerOf { id, category, .. }: &AnswerOf| {
+            let mut all = answers.iter().filter_map(|answers| answers.get(id.as_str()));
+            let told = all.clone().find_map(|answer| answer.question.clone());
+            let question = told.ok_or_else(|| Error::Judging {
+                message: format!("the answers of `{}` do not tell what was asked", first.name),
+                hint: "`--questions` names the file of the questions".into(),
+            })?;
+            let reference = all.find_map(|answer| answer.reference.clone());
+            Ok(Self { id: id.clone(), category: category.clone(), question, reference })
+        };
+        first.answers.iter().map(asked).collect()
     }
 
     fn pair(&self, answers: [String; 2]) -> Pair {
@@ -150,8 +158,30 @@ fn first_of_each(mut asked: Vec<Asked>, limit: Option<usize>) -> Vec<Asked> {
     asked
 }
 
-fn by_id(contestant: &Contestant) -> HashMap<&str, &AnswerOf> {
+/// A contestant's answers.
+type ById<'c> = HashMap<&'c str, &'c AnswerOf>;
+
+fn by_id(contestant: &Contestant) -> ById<'_> {
     contestant.answers.iter().map(|answer| (answer.id.as_str(), answer)).collect()
+}
+
+/// What all who tell it were asked under an id is one question.
+fn same_question(id: &str, contestants: &[Contestant], answers: &[ById<'_>]) -> Result<()> {
+    let told = contestants.iter().zip(answers);
+    let mut told = told.filter_map(|(of, answers)| Some((of, answers[id].question.as_deref()?)));
+    let Some((first, question)) = told.next() else { return Ok(()) };
+    match told.find(|(_, other)| other.trim() != question.trim()) {
+        None => Ok(()),
+        Some((other, _)) => Err(Error::Judging {
+            message: format!(
+                "question `{}` of `{}` is not the one of `{}`",
+                shortened(id),
+                other.name,
+                first.name
+            ),
+            hint: "judge answers to the same questions, asked from the same files".into(),
+        }),
+    }
 }
 
 /// The totals of a contest, as this judge sees it.
@@ -219,5 +249,20 @@ mod tests {
             told(&[silent, contestant("b", &[])]),
             "the answers of `a` do not tell what was asked"
         );
+        let mut other = contestant("b", &[("1", Some("x")), ("2", Some("x"))]);
+        other.answers[1].question = Some("Another?".into());
+        assert_eq!(told(&[one, other]), "question `2` of `b` is not the one of `a`");
+    }
+
+    #[test]
+    fn what_was_asked_is_known_if_anyone_tells_it() {
+        let mut silent = contestant("a", &[("1", None), ("2", Some("y"))]);
+        silent.answers.iter_mut().for_each(|answer| answer.question = None);
+        let mut other = contestant("b", &[("1", Some("z")), ("2", Some("u"))]);
+        other.answers[1].reference = Some("v".into());
+        let found = contests(&[silent, other], None, None).unwrap();
+        let Pair { id, question, reference, .. } = &found[0].pairs[0];
+        assert_eq!((&**id, &**question, reference.as_deref()), ("2", "2?", Some("v")));
+        assert_eq!((found[0].pairs.len(), found[0].unanswered), (1, [1, 0]));
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! | file | fields |
 //! | --- | --- |
-//! | `answers.jsonl` of `albacore eval` | `model, suite, task, id, prompt, answer, references`, several models in one file |
+//! | `answers.jsonl` of `albacore eval` | `model, suite, task, id, question, answer, references`, several models in one file |
 //! | of the Vicuna questions | `question_id, text`, `model_id` |
 //! | of FastChat | `question_id, choices: [{turns}]`, `model_id`: the first turn is taken |
-//! | outputs of AlpacaEval, a JSON array | `instruction, output, dataset, generator` |
+//! | outputs of AlpacaEval, a JSON array | `instruction, output, dataset, generator`: the instruction is the id |
 //! | predictions | `id, prediction` |
 
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Contestant {
 /// One of them, with what the file tells of its question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerOf {
-    /// The question's.
+    /// The question's; the instruction itself where it has no other.
     pub id: String,
     /// What it is counted under, where that is known.
     pub category: String,
@@ -48,7 +48,7 @@ struct Line {
     suite: Option<String>,
     task: String,
     id: Option<Value>,
-    prompt: Option<String>,
+    question: Option<String>,
     answer: Option<String>,
     extracted: Option<String>,
     references: Vec<String>,
@@ -71,8 +71,8 @@ struct Choice {
 }
 
 impl Line {
-    /// The answer, and whose it is where the line says so. `number` is its place in the file, from 0.
-    fn answer(self, number: usize) -> Option<(Option<String>, AnswerOf)> {
+    /// The answer, and whose it is where the line says so.
+    fn answer(self) -> Option<(Option<String>, AnswerOf)> {
         let id = |id: &Value| match id {
             Value::String(id) => Some(id.clone()),
             Value::Number(id) => Some(id.to_string()),
@@ -88,7 +88,7 @@ impl Line {
             }
             let reference = self.references.into_iter().next();
             let answer =
-                AnswerOf { id, category: self.task, question: self.prompt, reference, text };
+                AnswerOf { id, category: self.task, question: self.question, reference, text };
             return Some((self.model, answer));
         }
         if let Some(of) = &self.question_id {
@@ -98,7 +98,8 @@ impl Line {
         }
         if let (Some(question), Some(output)) = (self.instruction, self.output) {
             let answer = AnswerOf {
-                id: number.to_string(),
+                // Files hold these in any order, and not always all of them.
+                id: question.clone(),
                 category: self.dataset,
                 question: Some(question),
                 reference: None,
@@ -126,7 +127,7 @@ pub fn read_contestants(path: &Path, suite: Option<&str>) -> Result<Vec<Contesta
         if suite.is_some_and(|suite| line.suite.as_deref().is_some_and(|of| of != suite)) {
             continue;
         }
-        let (name, answer) = line.answer(number).ok_or_else(|| {
+        let (name, answer) = line.answer().ok_or_else(|| {
             let wanted = "wanted a line of an evaluation's `answers.jsonl`, {question_id, text}, {instruction, output} \
                           or {id, prediction}";
             Error::malformed(path.display(), format!("record {} is no answer, {wanted}", number + 1))
@@ -141,7 +142,8 @@ pub fn read_contestants(path: &Path, suite: Option<&str>) -> Result<Vec<Contesta
         let mut seen = std::collections::HashSet::new();
         let twice = contestant.answers.iter().find(|answer| !seen.insert(&answer.id));
         if let Some(AnswerOf { id, .. }) = twice {
-            let message = format!("`{}` answers question `{id}` twice", contestant.name);
+            let message =
+                format!("`{}` answers question `{}` twice", contestant.name, shortened(id));
             return Err(Error::malformed(path.display(), message));
         }
     }
@@ -150,6 +152,13 @@ pub fn read_contestants(path: &Path, suite: Option<&str>) -> Result<Vec<Contesta
         return Err(Error::malformed(path.display(), format!("there are no answers{of}")));
     }
     Ok(found)
+}
+
+/// A question's id as an error tells it: it may be a whole instruction.
+pub(super) fn shortened(id: &str) -> String {
+    let line = id.lines().next().unwrap_or_default();
+    let short: String = line.chars().take(60).collect();
+    if short.len() < id.len() { short + "…" } else { short }
 }
 
 #[cfg(test)]
@@ -166,9 +175,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_file_is_read() {
-        let run = r#"{"model": "a", "suite": "vicuna", "task": "math", "id": "7", "prompt": "1 + 1?", "answer": "2", "references": []}
-{"model": "b", "suite": "vicuna", "task": "math", "id": "7", "unanswered": "it is down"}
-{"model": "b", "suite": "mmlu", "task": "anatomy", "id": "0", "prompt": "?", "answer": " A", "references": ["A"]}
+        let run = r#"{"model": "a", "suite": "vicuna", "task": "math", "id": "7", "question": "1 + 1?", "prompt": "0 + 1 = 1\n1 + 1?", "answer": "2", "references": []}
+{"model": "b", "suite": "vicuna", "task": "math", "id": "7", "question": "1 + 1?", "references": [], "prompt": "1 + 1?", "unanswered": "it is down"}
+{"model": "b", "suite": "mmlu", "task": "anatomy", "id": "0", "question": "?", "answer": " A", "references": ["A"]}
 "#;
         let found = read(run, None).unwrap();
         assert_eq!([&*found[0].name, &*found[1].name], ["a", "b"]);
@@ -177,7 +186,8 @@ mod tests {
             (&*one.id, &*one.category, one.question.as_deref()),
             ("7", "math", Some("1 + 1?"))
         );
-        assert_eq!(found[1].answers[0].text, None);
+        let missing = &found[1].answers[0];
+        assert_eq!((missing.question.as_deref(), &missing.text), (Some("1 + 1?"), &None));
         assert_eq!(found[1].answers[1].id, "mmlu/anatomy/0");
         assert_eq!(read(run, Some("vicuna")).unwrap()[1].answers.len(), 1);
         let published =
@@ -191,7 +201,7 @@ mod tests {
             r#"[{"instruction": "Go", "output": "Gone", "dataset": "d", "generator": "g"}]"#;
         let outputs = read(outputs, None).unwrap();
         let of = &outputs[0].answers[0];
-        assert_eq!((&*outputs[0].name, &*of.id, &*of.category), ("g", "0", "d"));
+        assert_eq!((&*outputs[0].name, &*of.id, &*of.category), ("g", "Go", "d"));
         let plain = read("{\"id\": 5, \"prediction\": \"x\"}\n", None).unwrap();
         assert_eq!(
             (&*plain[0].answers[0].id, plain[0].answers[0].text.as_deref()),
@@ -204,6 +214,11 @@ mod tests {
         let told = |text: &str, suite: Option<&str>| read(text, suite).unwrap_err().to_string();
         let line = "{\"question_id\": 3, \"text\": \"So.\"}\n";
         assert!(told(&line.repeat(2), None).ends_with("answers question `3` twice"));
+        let long = format!(
+            "[{0}, {0}]",
+            format_args!("{{\"instruction\": \"{}\", \"output\": \"\"}}", "é".repeat(99))
+        );
+        assert!(told(&long, None).ends_with(&format!("question `{}…` twice", "é".repeat(60))));
         assert!(told("{\"id\": 3}\n", None).contains("record 1 is no answer, wanted"));
         let other = "{\"model\": \"a\", \"suite\": \"mmlu\", \"task\": \"x\", \"id\": \"0\", \"answer\": \"A\"}\n";
         assert!(told(other, Some("vicuna")).ends_with("there are no answers to `vicuna`"));

@@ -156,7 +156,9 @@ fn what_has_no_answer_is_set_aside_and_asked_again_by_the_next_run() {
     let first = ask(&task, &all, &asking(&model, &Words(None), GO_ON), &mut journal(&folder))
         .unwrap()
         .unwrap();
-    assert_eq!(first.unanswered, BTreeMap::from([(2, "no".to_owned())]));
+    let prompt = "Add. 5 + 5 = 10. 7 + 7 = 14. 2 + 2 =".to_owned();
+    let unanswered = Unanswered { prompt, why: "no".to_owned() };
+    assert_eq!(first.unanswered, BTreeMap::from([(2, unanswered)]));
     assert_eq!(first.scores().keys().copied().collect::<Vec<_>>(), [0, 1, 3]);
     model.fails_on.clear();
     model.asked.borrow_mut().clear();

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use albacore_eval::{Outcome, Results, Task, Terms};
+use albacore_eval::{Outcome, Results, Task, Terms, Unanswered};
 use anyhow::Context;
 use serde_json::{Value, json};
 
@@ -99,7 +99,10 @@ fn cannot(path: &Path) -> String {
 pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
     let place = |number: usize| {
         let example = &task.examples()[number];
-        json!({ "model": model, "suite": task.name(), "task": example.task, "id": example.id })
+        json!({
+            "model": model, "suite": task.name(), "task": example.task, "id": example.id,
+            "question": example.question.bare(), "references": example.references,
+        })
     };
     let answered = outcome.answered.iter().map(|answered| {
         let mut line = place(answered.example);
@@ -113,7 +116,6 @@ pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
             line["options"] = json!(answered.options);
         }
         line["extracted"] = json!(answered.extracted);
-        line["references"] = json!(task.examples()[answered.example].references);
         line["scores"] = json!(answered.scores);
         if answered.dropped > 0 {
             line["dropped_exemplars"] = json!(answered.dropped);
@@ -123,8 +125,9 @@ pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
         }
         (answered.example, line)
     });
-    let unanswered = outcome.unanswered.iter().map(|(&number, why)| {
+    let unanswered = outcome.unanswered.iter().map(|(&number, Unanswered { prompt, why })| {
         let mut line = place(number);
+        line["prompt"] = json!(prompt);
         line["unanswered"] = json!(why);
         (number, line)
     });

@@ -1,7 +1,7 @@
 //! `albacore eval rate`: answers rated from A to D by judges.
 
 use albacore_eval::{
-    Agreement, Contestant, Exchange, NoOpinion, Rated, both_ratings, rate, ratings,
+    Agreement, AnswerOf, Contestant, Exchange, NoOpinion, Rated, both_ratings, rate, ratings,
 };
 use candle_core::Device;
 use serde_json::{Value, json};
@@ -32,7 +32,8 @@ pub(super) fn run(
     let config = Judging::load_if_any(by.config.as_deref(), &by.set, seed, "rate")?;
     let mut contestants = read_answers(&options.answers, by.suite.as_deref())?;
     for contestant in &mut contestants {
-        if contestant.answers.iter().any(|answer| answer.question.is_none()) {
+        let is_unknown = |answer: &AnswerOf| answer.text.is_some() && answer.question.is_none();
+        if contestant.answers.iter().any(is_unknown) {
             let message =
                 format!("the answers of `{}` do not tell what was asked", contestant.name);
             let hint = "rate the answers of an evaluation, or AlpacaEval's outputs";
