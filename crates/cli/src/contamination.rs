@@ -71,7 +71,10 @@ impl Contamination {
     /// # Errors
     /// Refused if a file cannot be read.
     pub fn of(suites: &[(&dyn Task, &[usize])], files: &[PathBuf]) -> Result<Self> {
-        let all = || suites.iter().flat_map(|(task, numbers)| numbers.iter().map(|n| (*task, *n)));
+        let all = || {
+            let all = suites.iter().flat_map(|(task, numbers)| numbers.iter().map(|n| (*task, *n)));
+            all.filter(|(task, number)| !task.repeats(*number))
+        };
         let mut questions = Questions::default();
         for (place, (task, number)) in (0..).zip(all()) {
             let example = &task.examples()[number];
