@@ -272,15 +272,25 @@ fn a_run_that_has_not_ended_has_no_table_and_says_so() {
         &["--set", "run.name=\"eval\"", "--set", "evaluation.max_new_tokens=4", "--quiet"],
     ]
     .concat();
-    assert_eq!(place.run(&server).code, 1);
-    assert!(!place.path("runs/eval/results.json").exists(), "the table was of another run");
-    let report = place.run(&["report", "runs/eval", "--quiet"]);
+    let alone = place.run(&[&server[..], &["--set", "run.name=\"alone\""]].concat());
+    assert_eq!(alone.code, 1);
+    let report = place.run(&["report", "runs/alone", "--quiet"]);
     assert_eq!(report.code, 2);
     assert!(
-        report.stderr.contains("the evaluation in `runs/eval` is not complete"),
+        report.stderr.contains("the evaluation in `runs/alone` is not complete"),
         "{}",
         report.stderr
     );
+    // It is refused where a model has answered already, whose numbers would be lost.
+    let table = place.read("runs/eval/results.json");
+    let lost = place.run(&server);
+    assert_eq!(lost.code, 2);
+    assert!(
+        lost.stderr.contains("`runs/eval` has the numbers of `model`, which this command"),
+        "{}",
+        lost.stderr
+    );
+    assert_eq!(place.read("runs/eval/results.json"), table);
     // Beside a model that has answered, the table is written without it.
     let both = place.run(&[&server[..1], &["model"], &server[1..]].concat());
     assert_eq!(both.code, 1);
@@ -293,6 +303,23 @@ fn a_run_that_has_not_ended_has_no_table_and_says_so() {
     assert!(results(&place)["unfinished"]["far"].is_string());
     assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
     assert!(place.read("runs/eval/report.html").contains("Not finished: far"));
+}
+
+#[test]
+fn a_table_stays_until_another_replaces_it_and_the_page_says_so() {
+    let place = place();
+    let eval = [&EVAL[..], &["--set", "evaluation.max_new_tokens=4"]].concat();
+    assert_eq!(place.run(&eval).code, 0);
+    let (table, answers) =
+        (place.read("runs/eval/results.json"), place.read("runs/eval/answers.jsonl"));
+    // Weights that are damaged are found when the model is asked.
+    place.write("model/model.safetensors", "none");
+    let run = place.run(&eval);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert_eq!(place.read("runs/eval/results.json"), table);
+    assert_eq!(place.read("runs/eval/answers.jsonl"), answers);
+    assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
+    assert!(place.read("runs/eval/report.html").contains("has not ended"));
 }
 
 #[test]

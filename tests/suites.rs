@@ -131,11 +131,15 @@ fn questions_that_stand_in_training_files_are_counted_and_named() {
         run.stdout,
         "1 of 3 questions share 13 words in a row with one of 2 training records; 1 are too short to tell\n  \
          gsm8k: 1 of 3\n\
-         each of them, with a record: runs/eval/contamination.jsonl\n"
+         each of them, with a record: runs/contamination/contamination.jsonl\n"
     );
-    let found = lines(&place, "runs/eval/contamination.jsonl");
+    let found = lines(&place, "runs/contamination/contamination.jsonl");
     let wanted = json!({ "suite": "gsm8k", "task": "gsm8k", "id": "0", "record": "train.jsonl:2" });
     assert_eq!(found, [wanted]);
+
+    let report = place.run(&["report", "runs/contamination", "--quiet"]);
+    assert_eq!(report.code, 2);
+    assert!(report.stderr.contains("no model was asked in `runs/contamination`"));
 
     // With a model the page has it too.
     let asked = ["model", "--limit", "1", "--set", "evaluation.max_new_tokens=2"];

@@ -35,6 +35,14 @@ impl Failure {
         }
     }
 
+    /// As it is once something has been touched: whatever is refused then has failed.
+    pub fn while_running(self) -> Self {
+        match self {
+            Self::Refused(error) | Self::Failed(error) => Self::Failed(error),
+            problems @ Self::Problems(_) => Self::Failed(anyhow::Error::msg(problems.words())),
+        }
+    }
+
     /// Says where what was refused is written, if that is known.
     pub fn at(self, place: Option<&str>) -> Self {
         match (self, place) {

@@ -113,7 +113,8 @@ pub struct EvaluationConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
     /// `super_ni`: a file of more wordings of each task's definition, lines `{task, definitions}`. Each instance is
-    /// asked under all of them, and how far the scores spread is told. Default: its own definition only.
+    /// asked under all of them, and how far the scores spread is told; the suite's own numbers stay those of its own
+    /// definitions. Default: its own definition only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paraphrases: Option<PathBuf>,
     /// Times that the questions are drawn anew for the intervals. Default 1,000. More make their ends

@@ -94,6 +94,10 @@ impl Task for Prefixed {
         self.task.counts(example)
     }
 
+    fn repeats(&self, example: usize) -> bool {
+        self.task.repeats(example)
+    }
+
     fn headline(&self, category: &str) -> &'static str {
         self.task.headline(category)
     }

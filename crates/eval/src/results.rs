@@ -291,6 +291,9 @@ fn parts(task: &dyn Task, models: &[Scored<'_>]) -> Vec<Part> {
 
 fn is_in(task: &dyn Task, part: &Part, number: usize) -> bool {
     let example = &task.examples()[number];
+    if task.repeats(number) {
+        return false;
+    }
     match part {
         Part::Suite => task.counts(number),
         Part::Category(name) => example.category == *name,

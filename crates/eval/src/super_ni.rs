@@ -8,7 +8,8 @@
 //!   positive examples, as far as all fits 1,024 tokens; what is longer without any is cut.
 //! - Score: the best over the references. Exact match after lower case, without punctuation, blanks
 //!   collapsed; F of ROUGE-L with stemming. The suite's number is the mean of its instances.
-//! - With `evaluation.paraphrases`, each instance is asked under several wordings of its definition.
+//! - With `evaluation.paraphrases`, each instance is asked under several wordings of its definition. The first, the
+//!   task's own, counts in the numbers above; the others only in what is told of the wordings.
 //! - A category is told by one of the two: see [`headline`](Task::headline).
 
 mod paraphrases;
@@ -214,6 +215,10 @@ impl Task for SuperNi {
         text_scores(extracted, &self.examples[example].references)
     }
 
+    fn repeats(&self, example: usize) -> bool {
+        self.wordings[example] > 0
+    }
+
     fn headline(&self, category: &str) -> &'static str {
         if EXACT.contains(&category) { "exact_match" } else { "rouge_l" }
     }
@@ -230,9 +235,11 @@ impl Task for SuperNi {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
 
     use super::*;
+    use crate::{Bootstrap, Results, Scored, first_of_each_task};
 
     fn task(instances: usize) -> String {
         let instances: Vec<_> = (0..instances)
@@ -245,6 +252,37 @@ mod tests {
             "Negative Examples": [], "Instances": [{}]}}"#,
             instances.join(", ")
         )
+    }
+
+    #[test]
+    fn other_wordings_of_an_instance_are_no_questions_of_their_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line =
+            |task: &str| format!("{{\"task\": \"{task}\", \"definitions\": [\"Name it\"]}}\n");
+        fs::write(file.path(), line("task1_what") + &line("task2_who")).unwrap();
+        let rows = |paraphrases: Option<PathBuf>| {
+            let suite = open(&SuiteOptions { paraphrases, ..SuiteOptions::default() });
+            let asked = first_of_each_task(&suite, Some(40));
+            // Every other instance is right; under the other wordings all are wrong.
+            let mut instances = 0;
+            let scored = asked.into_iter().map(|number| {
+                let repeats = suite.repeats(number);
+                instances += usize::from(!repeats);
+                let right = !repeats && instances % 2 == 0;
+                (number, suite.score(number, if right { "dogs" } else { "" }))
+            });
+            let (scores, unanswered) = (scored.collect(), BTreeSet::new());
+            let scored = Scored { model: "a", scores: &scores, unanswered: &unanswered };
+            let mut results =
+                Results::new(&Bootstrap { resamples: 100, confidence: 0.95, seed: 0 });
+            results.add(&suite, &[scored]);
+            (results.rows, results.summaries.len())
+        };
+        let ((plain, none), (worded, told)) = (rows(None), rows(Some(file.path().to_owned())));
+        assert_eq!((plain[0].n, plain[0].percent), (42, Some(50.0)));
+        // Suite, category and tasks, with their intervals.
+        assert_eq!(plain, worded);
+        assert_eq!((none, told), (0, 5));
     }
 
     fn open(options: &SuiteOptions) -> SuperNi {
@@ -295,6 +333,8 @@ mod tests {
         let summary = suite.summary(&(100..104).map(right).collect());
         // Two instances, of which the second is right under one of two wordings.
         assert_eq!([summary["wordings_mean"], summary["wordings_steady"]], [75.0, 50.0]);
+        // A limit is one of instances.
+        assert_eq!(first_of_each_task(&suite, Some(1)), [0, 100, 101]);
         fs::write(file.path(), "{\"task\": \"task3\", \"definitions\": [\"Name it\"]}\n").unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("task1_what.json"), task(1)).unwrap();

@@ -118,6 +118,13 @@ pub trait Task: Sync {
         true
     }
 
+    /// Whether an example is the one before it in other words. It is asked wherever that one is, and counts in
+    /// [`summary`](Self::summary) alone: as a question of its own it would make intervals narrower than they are.
+    /// Default: none is.
+    fn repeats(&self, _example: usize) -> bool {
+        false
+    }
+
     /// The metric that stands for a category, and for the suite where the category is empty.
     fn headline(&self, category: &str) -> &'static str;
 
@@ -144,13 +151,14 @@ pub trait Task: Sync {
     }
 }
 
-/// The examples to ask if only so many of each task are wanted, the first; all without a limit.
+/// The examples to ask if only so many of each task are wanted, the first; all without a limit. Those that repeat
+/// an example are asked with it.
 pub fn first_of_each_task(task: &dyn Task, limit: Option<usize>) -> Vec<usize> {
     let limit = limit.unwrap_or(usize::MAX);
     let mut counts = BTreeMap::new();
-    let wanted = task.examples().iter().enumerate().filter(|(_, example)| {
+    let wanted = task.examples().iter().enumerate().filter(|(number, example)| {
         let count = counts.entry(example.task.as_str()).or_insert(0);
-        *count += 1;
+        *count += usize::from(!task.repeats(*number));
         *count <= limit
     });
     wanted.map(|(number, _)| number).collect()

@@ -81,7 +81,7 @@ pub struct EvalModels {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Count the questions that stand in these training files (JSON, JSON lines, Parquet or text): 13 words in a row.
-    /// Without a MODEL that is all that is done
+    /// Without a MODEL that is all that is done, and RUN is runs/contamination
     #[arg(long, value_name = "FILE[,FILE]", value_delimiter = ',')]
     pub contamination: Vec<PathBuf>,
     /// How they are asked, a TOML file; `albacore config --for eval` prints every key

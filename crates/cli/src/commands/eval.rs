@@ -57,18 +57,24 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
         None => {}
     }
     let options = options.models.as_ref().expect("clap wants models or an action");
-    let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed)?;
+    let is_check = options.models.is_empty() && !options.contamination.is_empty();
+    let name = if is_check { "contamination" } else { "eval" };
+    let config = Evaluation::load_if_any(options.config.as_deref(), &options.set, seed, name)?;
     let models = models::named(options, &config, terminal)?;
     let suites = suites::open(options, &config)?;
     for model in &models {
         model.check(&suites, &config, terminal)?;
     }
     tell_notes(suites.iter().map(|suite| suite.task.name()), terminal)?;
-    let contamination = contamination(options, &suites)?;
     let terms = suites::terms(options, &config, &suites);
     let folder = config.run.folder();
     refuse_training_run(&folder)?;
     files::refuse_other_terms(&folder, &terms)?;
+    if !models.is_empty() {
+        let names: Vec<_> = models.iter().map(|model| model.name.as_str()).collect();
+        files::refuse_lost_models(&folder, &names)?;
+    }
+    let contamination = contamination(options, &suites)?;
     let mut log = RunLog::new(&folder, terminal);
     let held = RunFolder::take_bare(&folder).or_refuse()?;
     let mut journal = Journal::open(held.path().join("requests.jsonl")).or_refuse()?;
@@ -109,7 +115,7 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     if kept.iter().all(Vec::is_empty)
         && let Some((_, failure)) = failures.pop_first()
     {
-        return Err(failure);
+        return Err(failure.while_running());
     }
     answers.end()?;
     let results = results(&models, &suites, &kept, &config, terms, &failures);

@@ -24,16 +24,21 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Reads a config, or takes the defaults where there is none: the run is then called `eval`.
+    /// Reads a config, or takes the defaults where there is none: the run is then called `name`.
     ///
     /// # Errors
     /// As [`Settings::load`].
-    pub fn load_if_any(config: Option<&Path>, set: &[String], seed: Option<u64>) -> Result<Self> {
+    pub fn load_if_any(
+        config: Option<&Path>,
+        set: &[String],
+        seed: Option<u64>,
+        name: &str,
+    ) -> Result<Self> {
         match config {
             Some(config) => {
                 Self::load(&Configured { config: config.to_owned(), set: set.to_vec() }, seed)
             }
-            None => Self::load_text("", "eval.toml".as_ref(), set, seed),
+            None => Self::load_text("", format!("{name}.toml").as_ref(), set, seed),
         }
     }
 }
@@ -105,6 +110,6 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("`evaluation.samples` is 0, wanted 1 or more"), "{found:?}");
         // Without a config the run still has a name.
-        assert_eq!(Evaluation::load_if_any(None, &[], None).unwrap().run.name, "eval");
+        assert_eq!(Evaluation::load_if_any(None, &[], None, "eval").unwrap().run.name, "eval");
     }
 }

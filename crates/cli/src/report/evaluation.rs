@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use self::tables::{by_part, chart, whole};
 use super::{Cell, Page, Sample, Samples, Section, Table, contamination, facts, notice, paragraph};
-use crate::contamination::Contamination;
+use crate::contamination::{CONTAMINATION, Contamination};
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::progress::count;
 
@@ -42,6 +42,8 @@ pub struct EvaluationRun {
     /// Prompts without some exemplars.
     dropped: usize,
     contamination: Option<Contamination>,
+    /// Whether others are to replace these numbers, and have not yet.
+    is_replaced: bool,
 }
 
 /// Where the answers to each suite stand: the number of the line from 0, and its first byte.
@@ -57,7 +59,7 @@ struct Head {
 impl EvaluationRun {
     /// Whether there is one in this folder, complete or not.
     pub fn is_in(path: &Path) -> bool {
-        ["results.json", "terms.json"].iter().any(|name| path.join(name).is_file())
+        ["results.json", "terms.json", CONTAMINATION].iter().any(|name| path.join(name).is_file())
     }
 
     /// Reads one.
@@ -66,6 +68,13 @@ impl EvaluationRun {
     /// Refused if it is not complete, or one of its files is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let table = path.join("results.json");
+        if !table.is_file() && !path.join("terms.json").is_file() {
+            let message = format!("no model was asked in `{}`", path.display());
+            let hint = format!(
+                "what stands in training files is in its `{CONTAMINATION}`: a page is of models"
+            );
+            return Err(Refusal::new(message, hint)).or_refuse();
+        }
         if !table.is_file() {
             let message = format!("the evaluation in `{}` is not complete", path.display());
             let hint = "run its `albacore eval` again: it goes on after the last answer";
@@ -78,11 +87,17 @@ impl EvaluationRun {
         let name = real.file_name().unwrap_or(real.as_os_str()).to_string_lossy().into_owned();
         let (path, results) = (path.to_owned(), results.or_refuse()?);
         let contamination = Contamination::read(&path).or_refuse()?;
-        Ok(Self { path, name, results, lines, dropped, contamination })
+        let is_replaced = path.join(format!("{ANSWERS}.partial")).is_file();
+        Ok(Self { path, name, results, lines, dropped, contamination, is_replaced })
     }
 
     fn sections(&self, seed: u64) -> Result<Vec<Section>> {
         let mut first = vec![self.facts()];
+        if self.is_replaced {
+            first.push(notice(
+                "These are the numbers of before: the last evaluation in this folder has not ended.",
+            ));
+        }
         for (model, why) in &self.results.unfinished {
             first.push(notice(&format!(
                 "Not finished: {model} has not been asked all ({why}). The same command goes on with what is missing."

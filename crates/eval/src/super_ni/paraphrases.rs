@@ -1,7 +1,7 @@
 //! Super-NaturalInstructions with several wordings of each definition: the task's own first, then those of a file.
 //!
 //! - Layout: a line `{task, definitions: […]}`.
-//! - Every instance is asked under each wording, in this order, so that a limit leaves whole instances but for the last.
+//! - Every instance is asked under each wording, in this order. A limit is one of instances.
 //! - Told, in percent, of the metric that stands for each task, as means of the tasks with several wordings: the mean,
 //!   the standard deviation, the worst and the best of the wordings, and the share of instances that score the same
 //!   under all of them. Instances that lack an answer under some wording count nowhere.

@@ -1,8 +1,10 @@
 //! What an evaluation leaves in its folder: `terms.json`, `answers.jsonl` and `results.json`.
 //!
-//! `terms.json` stands there from the beginning and says what is asked. The table comes last, so that no table
-//! is ever beside the answers or the terms of another run.
+//! `terms.json` stands there from the beginning and says what is asked. A table and its answers stay until others
+//! replace them: `answers.jsonl.partial` beside them tells that these are under way. The table comes last, so that
+//! no table is ever beside the answers of another run.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,8 @@ use crate::failure::{OrRefuse, Refusal, Result};
 
 /// What was asked, and how.
 const TERMS: &str = "terms.json";
+/// The table.
+const TABLE: &str = "results.json";
 
 /// A folder whose answers are to other questions is no place for these.
 ///
@@ -44,15 +48,31 @@ pub(super) fn refuse_other_terms(folder: &Path, terms: &Terms) -> Result<()> {
     Err(Refusal::new(message, hint)).or_refuse()
 }
 
-/// Says what is asked from now on; a table of before is gone until there is one again.
-pub(super) fn begin(folder: &Path, terms: &Terms) -> Result<()> {
-    for name in ["results.json", "answers.jsonl"] {
-        let path = folder.join(name);
-        if path.exists() {
-            fs::remove_file(&path)
-                .with_context(|| format!("cannot remove `{}`", path.display()))?;
-        }
+/// A table is no place for others' numbers if those of its models would be lost.
+///
+/// # Errors
+/// Refused if a model of the folder's table is not among `models`.
+pub(super) fn refuse_lost_models(folder: &Path, models: &[&str]) -> Result<()> {
+    // A table that cannot be read has nothing to lose: the answers are in the journal.
+    let Ok(text) = fs::read_to_string(folder.join(TABLE)) else { return Ok(()) };
+    let Ok(before) = serde_json::from_str::<Results>(&text) else { return Ok(()) };
+    let lost = before.rows.iter().map(|row| row.model.as_str());
+    let lost: BTreeSet<_> = lost.filter(|model| !models.contains(model)).collect();
+    if lost.is_empty() {
+        return Ok(());
     }
+    let lost: Vec<_> = lost.into_iter().map(|model| format!("`{model}`")).collect();
+    let message = format!(
+        "`{}` has the numbers of {}, which this command does not name",
+        folder.display(),
+        lost.join(", ")
+    );
+    let hint = "name them too, their answers are not asked again; or another folder: `--set run.name=NAME`";
+    Err(Refusal::new(message, hint)).or_refuse()
+}
+
+/// Says what is asked from now on.
+pub(super) fn begin(folder: &Path, terms: &Terms) -> Result<()> {
     replace(folder, TERMS, &(serde_json::to_string_pretty(terms)? + "\n"))
 }
 
@@ -80,11 +100,15 @@ impl Answers {
         Ok(self.out.flush().with_context(|| cannot(&self.path))?)
     }
 
+    /// Puts them in the place of those of before, whose table is gone first.
     pub(super) fn end(self) -> Result<()> {
         let Self { path, partial, out } = self;
+        let table = path.with_file_name(TABLE);
+        let remove = || if table.exists() { fs::remove_file(&table) } else { Ok(()) };
         out.into_inner()
             .map_err(|error| error.into_error())
             .and_then(|file| file.sync_all())
+            .and_then(|()| remove())
             .and_then(|()| fs::rename(&partial, &path))
             .with_context(|| cannot(&path))?;
         Ok(())
@@ -141,7 +165,7 @@ pub fn lines(model: &str, task: &dyn Task, outcome: &Outcome) -> Vec<Value> {
 /// # Errors
 /// If it cannot be written.
 pub fn write_results(folder: &Path, results: &Results) -> Result<()> {
-    replace(folder, "results.json", &(serde_json::to_string_pretty(results)? + "\n"))
+    replace(folder, TABLE, &(serde_json::to_string_pretty(results)? + "\n"))
 }
 
 /// Writes a file; what was there stays until all of it is written.
