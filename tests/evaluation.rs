@@ -310,14 +310,13 @@ fn a_table_stays_until_another_replaces_it_and_the_page_says_so() {
     let place = place();
     let eval = [&EVAL[..], &["--set", "evaluation.max_new_tokens=4"]].concat();
     assert_eq!(place.run(&eval).code, 0);
-    let (table, answers) =
-        (place.read("runs/eval/results.json"), place.read("runs/eval/answers.jsonl"));
+    let files = ["runs/eval/results.json", "runs/eval/answers.jsonl"];
+    let before = files.map(|file| place.read(file));
     // Weights that are damaged are found when the model is asked.
     place.write("model/model.safetensors", "none");
     let run = place.run(&eval);
     assert_eq!(run.code, 1, "{}", run.stderr);
-    assert_eq!(place.read("runs/eval/results.json"), table);
-    assert_eq!(place.read("runs/eval/answers.jsonl"), answers);
+    assert_eq!(files.map(|file| place.read(file)), before);
     assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
     assert!(place.read("runs/eval/report.html").contains("has not ended"));
 }
