@@ -109,9 +109,15 @@ fn models_are_compared_on_the_same_questions_and_the_page_shows_them() {
     assert_eq!(place.run(&["report", "runs/eval", "--quiet"]).code, 0);
     let page = place.read("runs/eval/report.html");
     // Three questions make nothing clear.
-    for text in
-        ["Evaluation eval", "gsm8k", "twin", "too few questions", "Some answers", "the first 3"]
-    {
+    for text in [
+        "Evaluation eval",
+        "gsm8k",
+        "twin",
+        "too few questions",
+        "Some answers",
+        "the first 3",
+        "fewer exemplars",
+    ] {
         assert!(page.contains(text), "{text}");
     }
 }
