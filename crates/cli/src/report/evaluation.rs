@@ -17,7 +17,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
-use self::tables::{by_part, chart, whole};
+use self::tables::{by_part, chart, prompts, whole};
 use super::{Cell, Page, Sample, Samples, Section, Table, contamination, facts, notice, paragraph};
 use crate::contamination::{CONTAMINATION, Contamination};
 use crate::failure::{OrRefuse, Refusal, Result};
@@ -104,6 +104,9 @@ impl EvaluationRun {
             )));
         }
         first.extend(self.results.terms.as_ref().map(terms));
+        if !self.results.prompts.is_empty() {
+            first.push(prompts(&self.results.prompts).markup());
+        }
         if !self.results.differences.is_empty() {
             first.push(
                 self.differences(&|part| *part == Part::Suite, "Models on whole suites").markup(),

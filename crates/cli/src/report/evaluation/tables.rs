@@ -1,6 +1,6 @@
 //! The chart and the tables of a suite.
 
-use albacore_eval::{Part, Row};
+use albacore_eval::{Part, Prompts, Row};
 use maud::Markup;
 
 use super::super::{Cell, Interval, Intervals, Table};
@@ -18,6 +18,27 @@ pub(super) fn chart(rows: &[&Row]) -> Markup {
     let intervals = intervals.collect();
     let title = "The whole suite".to_owned();
     Intervals { title, unit: format!("{metric}, %"), intervals }.markup()
+}
+
+/// What became of the prompts of each model and suite.
+pub(super) fn prompts(prompts: &[Prompts]) -> Table {
+    let columns = ["model", "suite", "answers", "no answer", "fewer exemplars", "cut", "replies"];
+    let mut table = Table::new("What became of the prompts", &columns);
+    let row = |one: &Prompts| {
+        // No other suite is scored otherwise for it.
+        let is_cut = one.unstopped && one.suite == "lmentry";
+        vec![
+            Cell::text(&one.model),
+            Cell::text(&one.suite),
+            Cell::Count(one.answered as u64),
+            Cell::Count(one.unanswered as u64),
+            Cell::Count(one.dropped as u64),
+            Cell::Count(one.cut as u64),
+            Cell::text(if is_cut { "their first sentence" } else { "whole" }),
+        ]
+    };
+    table.rows = prompts.iter().map(row).collect();
+    table
 }
 
 /// Every metric of the whole suite.
