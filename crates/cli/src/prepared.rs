@@ -255,6 +255,15 @@ fn surprises(dataset: &Dataset, shape: &ModelConfig, budget: usize) -> Vec<Strin
             count((held >> 20) as usize)
         ));
     }
+    let last: Vec<_> = dataset.mixture.iter().flat_map(data::Mixture::held_out_last).collect();
+    if let Some(task) = last.first() {
+        surprises.push(format!(
+            "of Parquet the last rows are held out, not a random choice: of {} tasks, `{}` is the first; rows that are \
+             sorted measure something else than is trained on\nhint: shuffle the rows, or write them as JSON lines",
+            count(last.len()),
+            task.name()
+        ));
+    }
     if let Some(error) = &dataset.cache_failure {
         surprises.push(format!("the encoded records could not be kept for a restart: {error}"));
     }

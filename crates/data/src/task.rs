@@ -189,7 +189,7 @@ impl Task {
         }
     }
 
-    fn is_by_groups(&self) -> bool {
+    pub(crate) fn is_by_groups(&self) -> bool {
         self.shards.iter().any(Shard::is_by_groups)
     }
 

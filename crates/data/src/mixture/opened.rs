@@ -100,6 +100,12 @@ impl Mixture {
         self.tasks.iter().zip(&self.groups).zip(&self.rates).map(row).collect()
     }
 
+    /// The tasks in Parquet whose last records are held out, where another file's are a random choice.
+    pub fn held_out_last(&self) -> impl Iterator<Item = &Task> {
+        let is_parted = |task: &&Task| task.held_out() > 0 && task.examples() > 0;
+        self.tasks.iter().filter(|task| task.is_by_groups()).filter(is_parted)
+    }
+
     /// What the rules of its sources took out.
     pub fn excluded(&self) -> &[Excluded] {
         &self.excluded

@@ -1,8 +1,9 @@
 //! How a mixture's losses are counted, and where one of them ends a stream.
 
-use albacore_data::{BadRecords, Error, HeldOut, MixtureStream, TooLong};
+use albacore_data::{BadRecords, Error, HeldOut, MixtureStream, SourceConfig, TooLong};
 
 use crate::mixture::Room;
+use crate::tasks::write_parquet;
 
 #[test]
 fn a_stream_gives_every_example_before_the_record_that_ends_it_wherever_it_begins() {
@@ -121,4 +122,32 @@ fn what_is_left_out_of_held_out_examples_and_of_those_trained_on_is_told_once() 
     let [lost] = &report.dropped[..] else { panic!("{:?}", report.dropped) };
     assert_eq!(lost.count, 20 - dataset.held_out.len() + report.tasks[0].lost);
     assert_eq!((lost.first.len(), report.records), (10, report.kept + lost.count));
+}
+
+#[test]
+fn tasks_in_parquet_whose_last_rows_are_held_out_are_named() {
+    let mut room = Room::new();
+    let rows: Vec<_> = (0..10).map(|n| (format!("P{n} "), format!("c{n}"))).collect();
+    write_parquet(&room.folder.path().join("rows.parquet"), &rows, 4);
+    let path = room.folder.path().join("rows.parquet");
+    room.config.sources = vec![
+        room.config.sources[1].clone(),
+        SourceConfig { weight: room.config.sources[1].weight, ..SourceConfig::new(path) },
+    ];
+    let named = |room: &Room| -> Vec<String> {
+        room.open().held_out_last().map(|task| task.name().to_owned()).collect()
+    };
+    assert!(named(&room).is_empty());
+    room.config.held_out = HeldOut::Count(6);
+    assert_eq!(named(&room), ["rows"]);
+    let held_out = room.preparation(3).run().unwrap().held_out;
+    let lines = held_out.iter().map(|example| room.origin(example));
+    assert_eq!(
+        lines.filter(|at| at.starts_with("rows")).collect::<Vec<_>>(),
+        ["rows.parquet:8", "rows.parquet:9", "rows.parquet:10"]
+    );
+    // What is held out whole is measured as it is.
+    let whole = &mut room.config.sources[1];
+    (whole.held_out, whole.weight) = (true, None);
+    assert!(named(&room).is_empty());
 }
