@@ -46,7 +46,7 @@ impl Adding {
                 head: "Add. ".into(),
                 shots: ["5 + 5 = 10. ".into(), "7 + 7 = 14. ".into()].into(),
                 tail: format!("{number} + {number} ="),
-                options: Vec::new(),
+                ..Question::default()
             },
             texts: vec![format!("{number} + {number}")],
             references: vec![(2 * number).to_string()],

@@ -40,11 +40,14 @@ impl Record {
     }
 }
 
+/// Who is given some records, each with its place.
+pub(crate) type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
+
 /// Hands over the records of a file, each with its line, its row or its place among the values, from 1.
 ///
 /// # Errors
 /// If it cannot be read, or is no text.
-pub(crate) fn records(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+pub(crate) fn records(path: &Path, take: Take<'_>) -> Result<()> {
     if is_parquet(path)? {
         return rows(path, take);
     }
@@ -59,7 +62,7 @@ pub(crate) fn records(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Re
     }
 }
 
-fn rows(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+fn rows(path: &Path, take: Take<'_>) -> Result<()> {
     let rows = objects(path)?;
     for start in (0..rows.len()).step_by(TOGETHER) {
         let some = start..rows.len().min(start + TOGETHER);
@@ -100,7 +103,7 @@ fn values(path: &Path) -> Result<Option<Vec<Value>>> {
     }))
 }
 
-fn lines(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+fn lines(path: &Path, take: Take<'_>) -> Result<()> {
     let file = File::open(path).map_err(|error| Error::read(path, error))?;
     let mut lines = (1..).zip(BufReader::new(file).split(b'\n'));
     loop {
