@@ -87,8 +87,11 @@ fn a_file_that_is_held_out_is_trained_on_by_no_path() {
     }
 }
 
+/// Lines that are held out, and lines that are drawn, of each source.
+type Sides = (Vec<BTreeSet<u32>>, Vec<BTreeSet<u32>>);
+
 /// Of each task the records that it holds out and those that are drawn of it, by their lines.
-fn sides(room: &Room) -> Result<(Vec<BTreeSet<u32>>, Vec<BTreeSet<u32>>)> {
+fn sides(room: &Room) -> Result<Sides> {
     let Dataset { held_out, mixture, .. } = room.preparation(3).run()?;
     let mut left = held_out.iter().map(|example| example.origin.line);
     let rates = mixture.unwrap().rates();
