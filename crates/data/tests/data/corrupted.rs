@@ -10,7 +10,7 @@ fn a_task_whose_texts_all_went_into_windows_of_others_is_not_refused_as_empty() 
     let tokenizer = Tokenizer::load(Path::new(tokenizer)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, lines: &str| std::fs::write(folder.path().join(name), lines).unwrap();
-    let long = serde_json::json!({ "text": "The owl sees the old mole.".repeat(3) });
+    let long = serde_json::json!({ "text": "The owl sees the old mole." });
     write("a.jsonl", &format!("{long}\n{{\"text\": \"The end.\"}}\n"));
     // Behind the texts before it, this one begins no window.
     write("b.jsonl", "{\"text\": \"An owl.\"}\n{\"wrong\": 1}\n");
@@ -20,7 +20,7 @@ fn a_task_whose_texts_all_went_into_windows_of_others_is_not_refused_as_empty() 
         sources: vec![source],
         ..DataConfig::default()
     };
-    let spans = Spans::new(0.2, 2.0, 200, 256, &tokenizer).unwrap();
+    let spans = Spans::new(0.2, 2.0, 100, 256, &tokenizer).unwrap();
     let preparation = |config| Preparation {
         config,
         tokenizer: &tokenizer,
