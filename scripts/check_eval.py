@@ -60,7 +60,8 @@ def lines(path):
 
 
 def evaluate(arguments, name, suite, *more):
-    """Answers and rows of the whole suite of a run, which goes on if it is there."""
+    """Answers and rows of the whole suite of a run, which goes on if it is there. Other `more`, another name: a folder
+    holds the answers to one set of questions."""
     albacore(arguments, "eval", arguments.model, "--suite", suite, "--data", arguments.data,
              "--set", f"run.dir={json.dumps(str(arguments.work))}", "--set", f"run.name={name}", *more)
     folder = arguments.work / name
@@ -120,7 +121,7 @@ def super_ni(arguments):
     from rouge_score import rouge_scorer
     from transformers import AutoTokenizer
 
-    answers, whole = evaluate(arguments, "super_ni", "super_ni", *(["--limit", arguments.limit] if arguments.limit else []))
+    answers, whole = evaluate(arguments, f"super_ni-{arguments.limit or 'all'}", "super_ni", *(["--limit", arguments.limit] if arguments.limit else []))
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=True)
     words = lambda text: " ".join("".join(c for c in text.lower() if c not in string.punctuation).split())
     sums, worst = {"exact_match": 0.0, "rouge_l": 0.0}, 0.0
@@ -154,7 +155,7 @@ def mmlu(arguments):
 
     wanted = arguments.limit or 500
     each = max(1, -(-wanted // 57))
-    answers, _ = evaluate(arguments, "mmlu", "mmlu", "--limit", each)
+    answers, _ = evaluate(arguments, f"mmlu-{each}", "mmlu", "--limit", each)
     answers = answers[:wanted]
     torch.set_num_threads(arguments.threads)
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)

@@ -281,7 +281,10 @@ fn the_questions_of_vicuna_are_asked_and_the_answers_judged() {
 #[test]
 fn a_question_that_was_not_answered_is_set_aside_whoever_missed_it() {
     let (place, server) = (Place::new(), Scripted::start());
-    place.write("server.toml", &server.config(""));
+    // A run is called as its config is.
+    for name in ["server.toml", "judge.toml", "rate.toml"] {
+        place.write(name, &server.config(""));
+    }
     fs::create_dir_all(place.path("data/vicuna")).expect("a folder");
     let question = |id: usize, text: &str, more: Value| {
         format!(
@@ -317,13 +320,13 @@ fn a_question_that_was_not_answered_is_set_aside_whoever_missed_it() {
     lines.rotate_left(3);
     place.write("other.jsonl", &(lines.join("\n") + "\n"));
     for (answers, unanswered) in [("runs/eval", [0, 1]), ("other.jsonl", [1, 0])] {
-        let run = place.run(&["eval", "judge", answers, "--config", "server.toml", "--json"]);
+        let run = place.run(&["eval", "judge", answers, "--config", "judge.toml", "--json"]);
         assert_eq!(run.code, 0, "{}", told(&run));
         let found: Value = serde_json::from_str(&run.stdout).expect("JSON");
         let contest = &found["judged"]["contests"][0];
         assert_eq!(contest["unanswered"], json!(unanswered), "{contest}");
         assert!(!place.read("runs/judge/judgements.jsonl").contains("Is it so?"));
-        let run = place.run(&["eval", "rate", answers, "--config", "server.toml", "--json"]);
+        let run = place.run(&["eval", "rate", answers, "--config", "rate.toml", "--json"]);
         assert_eq!(run.code, 0, "{}", told(&run));
     }
     let rated: Value = serde_json::from_str(&place.read("runs/rate/rated.json")).expect("JSON");
