@@ -1,7 +1,7 @@
 //! `albacore train --dry-run`: what would happen.
 
 use albacore_data::{Packing, Plan};
-use albacore_model::{LlamaConfig, ModelConfig, T5Config};
+use albacore_model::{FeedForward, LlamaConfig, ModelConfig, T5Config};
 use albacore_trainer::{
     Checkpoint, OptimConfig, OptimKind, Precision, RecomputeConfig, TrainConfig,
 };
@@ -103,13 +103,61 @@ enum Place {
 
 /// Bytes of the optimizer's state, if all weights are trained.
 fn state(shape: &ModelConfig, optim: &OptimConfig) -> u64 {
-    // Vectors, which are in f32 always, and few, are taken for parts of one matrix with the rest.
-    match optim.kind {
-        OptimKind::Adamw => optim.state_bytes(&[parameters(shape), 1]),
-        // Rows and columns are next to nothing beside the matrices that they belong to.
-        OptimKind::Adafactor if optim.momentum == 0.0 => 0,
-        OptimKind::Adafactor => 4 * parameters(shape) as u64,
+    if optim.kind == OptimKind::Adamw {
+        // Vectors, which are in f32 always, and few, are taken for parts of one matrix with the rest.
+        return optim.state_bytes(&[parameters(shape), 1]);
     }
+    let matrices = matrices(shape);
+    let numbers: usize = matrices.iter().map(|(count, dims)| count * dims[0] * dims[1]).sum();
+    let of_vectors = optim.state_bytes(&[parameters(shape) - numbers]);
+    let of_each = matrices.iter().map(|(count, dims)| *count as u64 * optim.state_bytes(dims));
+    of_vectors + of_each.sum::<u64>()
+}
+
+/// The matrices of a model: so many of so many rows and columns.
+fn matrices(shape: &ModelConfig) -> Vec<(usize, [usize; 2])> {
+    match shape {
+        ModelConfig::Llama(shape) => {
+            let LlamaConfig { hidden_size: c, intermediate_size: f, head_dim: d, .. } = *shape;
+            let (heads, groups) = (shape.num_attention_heads, shape.num_key_value_heads);
+            let (layers, tables) =
+                (shape.num_hidden_layers, if shape.tie_word_embeddings { 1 } else { 2 });
+            vec![
+                (tables, [shape.vocab_size, c]),
+                (layers, [heads * d, c]),
+                (2 * layers, [groups * d, c]),
+                (layers, [c, heads * d]),
+                (2 * layers, [f, c]),
+                (layers, [c, f]),
+            ]
+        }
+        ModelConfig::T5(shape) => {
+            let T5Config { d_model: c, d_ff: f, num_heads, d_kv, .. } = *shape;
+            let (heads, layers) = (num_heads * d_kv, shape.num_layers + shape.num_decoder_layers);
+            let attentions = layers + shape.num_decoder_layers;
+            let gates = if shape.feed_forward == FeedForward::Relu { 1 } else { 2 };
+            vec![
+                (if shape.tied { 1 } else { 2 }, [shape.vocab_size, c]),
+                (2, [shape.relative_attention_num_buckets, num_heads]),
+                (3 * attentions, [heads, c]),
+                (attentions, [c, heads]),
+                (gates * layers, [f, c]),
+                (layers, [c, f]),
+            ]
+        }
+    }
+}
+
+/// Bytes that an update by Adafactor takes on a GPU while the gradients are there: a sum of each row and of
+/// each column of every 256 by 256 numbers of a matrix.
+fn scratch(shape: &ModelConfig, optim: &OptimConfig, place: Place) -> usize {
+    const SIDE: usize = 256;
+    if place == Place::Cpu || optim.kind == OptimKind::Adamw {
+        return 0;
+    }
+    let sums =
+        |[rows, columns]: [usize; 2]| columns.div_ceil(SIDE) * rows + rows.div_ceil(SIDE) * columns;
+    4 * matrices(shape).iter().map(|(count, dims)| count * sums(*dims)).sum::<usize>()
 }
 
 /// What a model's layers hold of a token, in floats.
@@ -210,6 +258,7 @@ fn memory(
         1 => (activations + logits + 4 * vocabulary * c + layer).max(4 * parameters + 2 * layer),
         _ => 4 * parameters + activations + logits + layer,
     };
+    let step = step.max(4 * parameters + scratch(shape, optim, place));
     let state = if optim.offload { 0 } else { state(shape, optim) };
     (weight * parameters + step) as u64 + state
 }
@@ -291,6 +340,44 @@ mod tests {
         assert_eq!(state(&shape, &optim(F32)), 8 * 134_515_008);
         let bytes = state(&shape, &optim(Int8)) as f64 / 134_515_008.0;
         assert!((bytes - 2.0 - 8.0 / 256.0).abs() < 1e-6, "{bytes}");
+    }
+
+    /// Factored, a matrix has a number for each row and each column; one with a short side has all of them.
+    #[test]
+    fn the_state_of_an_optimizer_is_that_of_every_tensor() {
+        use albacore_model::{Llama, Model, T5};
+        use candle_core::Device::Cpu;
+        let ModelConfig::Llama(shape) = smollm2() else { unreachable!() };
+        let (vocab_size, num_hidden_layers, intermediate_size) = (40, 2, 300);
+        let llama = LlamaConfig { vocab_size, num_hidden_layers, intermediate_size, ..shape };
+        let (num_layers, num_decoder_layers) = (2, 3);
+        let t5 = T5Config { vocab_size, num_layers, num_decoder_layers, ..T5Config::default() };
+        let relu = T5Config { feed_forward: FeedForward::Relu, tied: !t5.tied, ..t5.clone() };
+        let models: [Model; 3] = [
+            Llama::random(llama, 1, &Cpu).unwrap().into(),
+            T5::random(t5, 1, &Cpu).unwrap().into(),
+            T5::random(relu, 1, &Cpu).unwrap().into(),
+        ];
+        let adafactor = OptimConfig { kind: OptimKind::Adafactor, ..OptimConfig::default() };
+        let momentum = OptimConfig { momentum: 0.9, ..adafactor.clone() };
+        let full = OptimConfig { min_dim_size_to_factor: 1 << 20, ..adafactor.clone() };
+        for model in &models {
+            let shape = model.config();
+            for optim in [&adafactor, &momentum, &full, &OptimConfig::default()] {
+                let parameters = model.parameters().into_iter();
+                let of_parts = parameters.flat_map(|parameter| {
+                    let values = parameter.parts().iter().map(|it| parameter.part_value(it));
+                    values.map(|value| optim.state_bytes(value.unwrap().dims()))
+                });
+                assert_eq!(state(&shape, optim), of_parts.sum::<u64>());
+            }
+            assert!(state(&shape, &adafactor) > 0);
+        }
+        let scratch = |place| scratch(&smollm2(), &adafactor, place);
+        // Two sums for each 256 numbers, and somewhat more where a side is no multiple of 256.
+        let about = 8.0 * 134_515_008.0 / 256.0;
+        let found = scratch(Place::Gpu(2)) as f64 / about;
+        assert!((1.0..1.2).contains(&found) && scratch(Place::Cpu) == 0, "{found}");
     }
 
     /// Of what a token takes on a GPU in bf16, the three residuals of a layer take two bytes more each.
