@@ -24,6 +24,9 @@ const TOGETHER: usize = 4096;
 const PACKED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"PK\x03\x04"];
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// What is told some records, each with its number.
+type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
+
 /// A record as it was read.
 pub(crate) enum Record {
     Value(Value),
@@ -44,7 +47,7 @@ impl Record {
 ///
 /// # Errors
 /// If it cannot be read, or is no text.
-pub(crate) fn records(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+pub(crate) fn records(path: &Path, take: Take<'_>) -> Result<()> {
     if is_parquet(path)? {
         return rows(path, take);
     }
@@ -59,7 +62,7 @@ pub(crate) fn records(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Re
     }
 }
 
-fn rows(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+fn rows(path: &Path, take: Take<'_>) -> Result<()> {
     let rows = objects(path)?;
     for start in (0..rows.len()).step_by(TOGETHER) {
         let some = start..rows.len().min(start + TOGETHER);
@@ -100,7 +103,7 @@ fn values(path: &Path) -> Result<Option<Vec<Value>>> {
     }))
 }
 
-fn lines(path: &Path, take: &mut dyn FnMut(&[(u32, Record)])) -> Result<()> {
+fn lines(path: &Path, take: Take<'_>) -> Result<()> {
     let file = File::open(path).map_err(|error| Error::read(path, error))?;
     let mut lines = (1..).zip(BufReader::new(file).split(b'\n'));
     loop {
