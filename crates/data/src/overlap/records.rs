@@ -24,6 +24,9 @@ const TOGETHER: usize = 4096;
 const PACKED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"PK\x03\x04"];
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// What is told some records, each with its number.
+type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
+
 /// A record as it was read.
 pub(crate) enum Record {
     Value(Value),
