@@ -81,6 +81,21 @@ fn answers_are_ranked_as_training_ranks_them() {
 }
 
 #[test]
+fn a_model_that_cannot_be_measured_takes_nothing_from_the_others() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("bad")).expect("a folder");
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(place.path("model").join(name), place.path("bad").join(name)).expect("it");
+    }
+    place.write("bad/model.safetensors", "nothing of the sort");
+    let run = place.run(&["eval", "held-out", "bad", "model", "--input", "data.jsonl", "--json"]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("1 of 2 models have not been measured: `bad`: "), "{}", run.stderr);
+    let told: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    assert_eq!((&told["models"][0]["model"], &told["models"][1]), (&json!("model"), &Value::Null));
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     let place = Place::new();
     place.write("bare.jsonl", "{\"instruction\": \"x\"}\n");

@@ -375,6 +375,38 @@ fn a_judge_that_cannot_be_reached_ends_the_run_without_a_table() {
 }
 
 #[test]
+fn a_judge_that_fails_takes_nothing_from_the_others() {
+    let (place, judge) = (place(), Scripted::start());
+    place.write("judge.toml", &judge.config(""));
+    place.write("rate.toml", &judge.config(""));
+    fs::create_dir(place.path("bad")).expect("a folder");
+    for name in ["config.json", "tokenizer.json"] {
+        fs::copy(place.path("model").join(name), place.path("bad").join(name)).expect("a copy");
+    }
+    place.write("bad/model.safetensors", "nothing of the sort");
+    for (command, file, kept) in
+        [("judge", "judged.json", "contests"), ("rate", "rated.json", "ratings")]
+    {
+        let config = format!("{command}.toml");
+        let run = ["eval", command, "runs/eval", "--config", &config, "--judge", "bad"];
+        let run = place.run(&[&run[..], &["--quiet"]].concat());
+        assert_eq!(run.code, 1, "{}", told(&run));
+        let failed = "1 of 2 judges have not been asked all: `bad`: ";
+        assert!(run.stderr.contains(failed), "{}", run.stderr);
+        let folder = format!("runs/{command}");
+        let found: Value =
+            serde_json::from_str(&place.read(&format!("{folder}/{file}"))).expect("JSON");
+        assert!(found["asked"]["unfinished"]["bad"].is_string(), "{found}");
+        let rows = found[kept].as_array().expect("a list");
+        assert_eq!(rows.len(), 3);
+        assert!(rows.iter().all(|row| row["judge"] == "scripted") && !run.stdout.is_empty());
+        assert_eq!(place.run(&["report", &folder, "--quiet"]).code, 0);
+        let page = place.read(&format!("{folder}/report.html"));
+        assert!(page.contains("Not finished: bad"));
+    }
+}
+
+#[test]
 fn what_was_judged_elsewhere_is_summed_as_published() {
     let place = Place::new();
     let annotation = |dataset: &str, preference: Value| json!({ "instruction": "Go", "output_1": "a", "output_2": "b", "dataset": dataset, "preference": preference });

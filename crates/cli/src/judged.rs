@@ -1,5 +1,6 @@
 //! What judges have made of answers: `judged.json` and `rated.json` of a run folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,9 @@ pub struct Asked {
     pub judge: JudgeConfig,
     /// Start of the random numbers.
     pub seed: u64,
+    /// Judges that were not asked all, and why: nothing is told of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unfinished: BTreeMap<String, String>,
 }
 
 /// What two judges have in common.

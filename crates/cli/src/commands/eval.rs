@@ -122,20 +122,26 @@ pub fn run(options: &Eval, seed: Option<u64>, device: &Device, terminal: &Termin
     files::write_results(held.path(), &results)?;
     let table = told::table(&results, &contamination, held.path(), terminal.json);
     terminal.print(&table)?;
-    unless_failed(failures, models.len())
+    let hint = "the same command goes on with what is missing";
+    unless_failed(failures, models.len(), "models have not been asked all", Some(hint))
 }
 
-/// Says which models are not in the table, and why.
-fn unless_failed(failures: BTreeMap<String, Failure>, models: usize) -> Result {
-    let told = failures.iter().map(|(model, failure)| format!("`{model}`: {}", failure.words()));
+/// Says who is not in the table that was printed, and why: so many of `all`.
+fn unless_failed(
+    failures: impl IntoIterator<Item = (String, Failure)>,
+    all: usize,
+    what: &str,
+    hint: Option<&str>,
+) -> Result {
+    let told = failures.into_iter();
+    let told = told.map(|(name, failure)| format!("`{name}`: {}", failure.words()));
     let told: Vec<_> = told.collect();
     if told.is_empty() {
         return Ok(Outcome::Done);
     }
-    let message =
-        format!("{} of {models} models have not been asked all: {}", told.len(), told.join("; "));
-    let hint = "the same command goes on with what is missing";
-    Err(Failure::Failed(Refusal::new(message, hint).into()))
+    let message = format!("{} of {all} {what}: {}", told.len(), told.join("; "));
+    let hint = hint.map(str::to_owned);
+    Err(Failure::Failed(Refusal { message, hint }.into()))
 }
 
 /// Which of the questions that are asked stand in the training files that were named.

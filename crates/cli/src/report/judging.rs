@@ -12,7 +12,7 @@ use albacore_eval::{Agreement, Contested, Rating, Totals};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Cell, Page, Sample, Samples, Section, Table, facts, paragraph};
+use super::{Cell, Page, Sample, Samples, Section, Table, facts, notice, paragraph};
 use crate::failure::{OrRefuse, Refusal, Result};
 use crate::judged::{Asked, Between, JUDGED, Judged, RATED, RatedAnswers, partial};
 use crate::progress::count;
@@ -84,8 +84,13 @@ impl JudgedRun {
         let unread =
             |line: &&Value| ["no_verdict", "no_rating"].iter().any(|key| line.get(*key).is_some());
         let aside = self.lines.iter().filter(unread).count();
-        sections
-            .insert(0, Section::new("At a glance", vec![glance(asked, self.lines.len(), aside)]));
+        let mut first = vec![glance(asked, self.lines.len(), aside)];
+        first.extend(asked.unfinished.iter().map(|(judge, why)| {
+            notice(&format!(
+                "Not finished: {judge} has not been asked all ({why}). The same command goes on with what is missing."
+            ))
+        }));
+        sections.insert(0, Section::new("At a glance", first));
         sections.push(self.samples(seed));
         sections
     }

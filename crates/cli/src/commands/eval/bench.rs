@@ -1,7 +1,7 @@
 //! The judges of a run: each is opened in turn, and what it replies is recorded.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use albacore_model::ModelConfig;
 use albacore_trainer::RunFolder;
 use candle_core::Device;
 
+use super::unless_failed;
 use crate::args::JudgedBy;
 use crate::config::{Judging, Settings, WriterConfig};
 use crate::data_run::{refuse_training_run, write_config};
-use crate::failure::{OrRefuse, Refusal, Result};
+use crate::failure::{Failure, OrRefuse, Refusal, Result};
 use crate::judged::partial;
 use crate::model_folder;
 use crate::prepared::tokenizer;
@@ -100,6 +101,31 @@ impl Who {
     }
 }
 
+/// What judges have replied.
+pub(super) struct Heard<T> {
+    /// Those that were asked all.
+    pub(super) names: Vec<String>,
+    /// What each of these said.
+    pub(super) said: Vec<T>,
+    /// Those that were not, and why.
+    failures: Vec<(String, Failure)>,
+    pub(super) statistics: Statistics,
+}
+
+impl<T> Heard<T> {
+    /// Why judges are missing, by their names.
+    pub(super) fn unfinished(&self) -> BTreeMap<String, String> {
+        self.failures.iter().map(|(name, failure)| (name.clone(), failure.words())).collect()
+    }
+
+    /// How the command ends, once what there is was told.
+    pub(super) fn end(self) -> Result {
+        let all = self.names.len() + self.failures.len();
+        let hint = "the same command goes on with what is missing";
+        unless_failed(self.failures, all, "judges have not been asked all", Some(hint))
+    }
+}
+
 /// A run folder in which judges are asked.
 pub(super) struct Bench<'b> {
     config: &'b Judging,
@@ -142,18 +168,19 @@ impl<'b> Bench<'b> {
         self.held.path()
     }
 
-    /// What each judge replies; `None` if it was stopped.
+    /// What each judge replies, whatever becomes of the others; `None` if it was stopped.
     ///
     /// # Errors
-    /// Refused if a judge cannot be used; fails if one answers nothing more.
+    /// If no judge can be used, or answers everything: as the first of them failed.
     pub(super) fn ask<T>(
         &mut self,
         judges: &[Who],
         device: &Device,
         ask: impl Fn(&Judge<'_>, &mut Journal, &mut Statistics) -> albacore_eval::Result<Option<T>>,
-    ) -> Result<Option<(Vec<T>, Statistics)>> {
+    ) -> Result<Option<Heard<T>>> {
         let Self { config, terminal, journal, log, stop, .. } = self;
-        let (mut heard, mut statistics) = (Vec::with_capacity(judges.len()), Statistics::default());
+        let (mut names, mut said, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        let mut statistics = Statistics::default();
         for who in judges {
             log.say(&format!("asking the judge `{}`", who.name));
             let shown: RefCell<Option<Progress>> = RefCell::new(None);
@@ -175,14 +202,26 @@ impl<'b> Bench<'b> {
                     },
                 };
                 Ok(ask(&judge, journal, &mut statistics)?)
-            })?;
-            let Some(asked) = asked else {
-                log.say("stopped: the same command goes on");
-                return Ok(None);
-            };
-            heard.push(asked);
+            });
+            match asked {
+                Ok(Some(asked)) => {
+                    names.push(who.name.clone());
+                    said.push(asked);
+                }
+                Ok(None) => {
+                    log.say("stopped: the same command goes on");
+                    return Ok(None);
+                }
+                Err(failure) => {
+                    log.say(&format!("`{}` was not asked all: {}", who.name, failure.words()));
+                    failures.push((who.name.clone(), failure));
+                }
+            }
         }
-        Ok(Some((heard, statistics)))
+        if said.is_empty() && !failures.is_empty() {
+            return Err(failures.swap_remove(0).1);
+        }
+        Ok(Some(Heard { names, said, failures, statistics }))
     }
 
     /// Says that questions to a judge were set aside, and why.

@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::told::shortened;
+use super::unless_failed;
 use crate::args::{HeldOutRecords, PromptStyle};
-use crate::failure::{Failure, Outcome, Refusal, Result};
+use crate::failure::{Failure, Refusal, Result};
 use crate::loaded::Loaded;
 use crate::model_folder;
 use crate::progress::{Progress, count};
@@ -49,7 +50,8 @@ struct Ranking {
 /// Runs the command.
 ///
 /// # Errors
-/// Refused if a model or a record cannot be used.
+/// Refused if no model, or no record, can be used; fails if some models cannot be measured, after the table of the
+/// others is printed.
 pub(super) fn run(
     options: &HeldOutRecords,
     seed: Option<u64>,
@@ -59,17 +61,25 @@ pub(super) fn run(
     for model in &options.models {
         model_folder::resolve(model, terminal)?;
     }
-    let measured = options.models.iter().map(|model| {
-        let folder = model_folder::resolve(model, terminal)?;
-        measure(model, &folder, options, seed.unwrap_or(0), device, terminal)
-    });
-    let measured = measured.collect::<Result<Vec<_>>>()?;
+    let (mut measured, mut failures) = (Vec::new(), Vec::new());
+    for model in &options.models {
+        let found = model_folder::resolve(model, terminal).and_then(|folder| {
+            measure(model, &folder, options, seed.unwrap_or(0), device, terminal)
+        });
+        match found {
+            Ok(found) => measured.push(found),
+            Err(failure) => failures.push((model.clone(), failure)),
+        }
+    }
+    if measured.is_empty() && !failures.is_empty() {
+        return Err(failures.swap_remove(0).1);
+    }
     if terminal.json {
         terminal.print(&json!({ "input": options.input, "models": measured }).to_string())?;
     } else {
         terminal.print(&table(&measured))?;
     }
-    Ok(Outcome::Done)
+    unless_failed(failures, options.models.len(), "models have not been measured", None)
 }
 
 fn measure(

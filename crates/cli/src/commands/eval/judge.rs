@@ -21,8 +21,8 @@ const JUDGEMENTS: &str = "judgements.jsonl";
 /// Runs the command.
 ///
 /// # Errors
-/// Refused if answers, questions, the config or a judge cannot be used; fails if a judge answers nothing more or a
-/// file cannot be written.
+/// Refused if answers, questions, the config or a judge cannot be used; fails if a judge answers nothing more,
+/// after what the others said is written, or a file cannot be written.
 pub(super) fn run(
     options: &JudgeAnswers,
     seed: Option<u64>,
@@ -46,8 +46,8 @@ pub(super) fn run(
             (found.len() == contests.len()).then_some(found)
         })
     })?;
-    let Some((judgements, statistics)) = heard else { return Ok(Outcome::Stopped) };
-    let names: Vec<String> = judges.into_iter().map(|judge| judge.name).collect();
+    let Some(heard) = heard else { return Ok(Outcome::Stopped) };
+    let (names, judgements) = (&heard.names, &heard.said);
     let judged = Judged {
         asked: Asked {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,28 +57,29 @@ pub(super) fn run(
             limit: options.limit,
             judge: config.judge.clone(),
             seed: config.run.seed,
+            unfinished: heard.unfinished(),
         },
-        contests: numbers(&names, &contests, &judgements),
-        agreements: between(&names, |one, other| {
+        contests: numbers(names, &contests, judgements),
+        agreements: between(names, |one, other| {
             let both = judgements[one].iter().zip(&judgements[other]);
             let both = both.flat_map(|(one, other)| both_verdicts(one, other));
             JudgeAgreement::of(&both.collect::<Vec<_>>())
         }),
     };
     let orders = config.judge.orders;
-    let lines = names.iter().zip(&judgements).flat_map(|(name, judgements)| {
+    let lines = names.iter().zip(judgements).flat_map(|(name, judgements)| {
         let of = contests.iter().zip(judgements);
         of.flat_map(move |(contest, judgements)| lines(name, contest, judgements, orders))
     });
     write_lines(&bench.folder().join(JUDGEMENTS), lines)?;
     write(&bench.folder().join(JUDGED), &judged)?;
-    for (name, judgements) in names.iter().zip(&judgements) {
+    for (name, judgements) in names.iter().zip(judgements) {
         let opinions = judgements.iter().flatten().flat_map(|judgement| &judgement.opinions);
         bench.warn_of(name, opinions.filter_map(|opinion| opinion.as_ref().err()));
     }
-    let text = told_judged::judged(&judged, bench.folder(), &statistics, terminal.json);
+    let text = told_judged::judged(&judged, bench.folder(), &heard.statistics, terminal.json);
     terminal.print(&text)?;
-    Ok(Outcome::Done)
+    heard.end()
 }
 
 /// What a contest's requests begin with.

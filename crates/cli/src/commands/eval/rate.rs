@@ -20,8 +20,8 @@ const RATINGS: &str = "ratings.jsonl";
 /// Runs the command.
 ///
 /// # Errors
-/// Refused if answers, the config or a judge cannot be used; fails if a judge answers nothing more or a file cannot
-/// be written.
+/// Refused if answers, the config or a judge cannot be used; fails if a judge answers nothing more, after what the
+/// others said is written, or a file cannot be written.
 pub(super) fn run(
     options: &RateAnswers,
     seed: Option<u64>,
@@ -50,10 +50,10 @@ pub(super) fn run(
             (found.len() == contestants.len()).then_some(found)
         })
     })?;
-    let Some((rated, statistics)) = heard else { return Ok(Outcome::Stopped) };
-    let names: Vec<String> = judges.into_iter().map(|judge| judge.name).collect();
+    let Some(heard) = heard else { return Ok(Outcome::Stopped) };
+    let (names, rated) = (&heard.names, &heard.said);
     let all = || {
-        names.iter().zip(&rated).flat_map(|(judge, rated)| {
+        names.iter().zip(rated).flat_map(|(judge, rated)| {
             contestants.iter().zip(rated).map(move |(contestant, rated)| (judge, contestant, rated))
         })
     };
@@ -66,11 +66,12 @@ pub(super) fn run(
             limit: options.limit,
             judge: config.judge.clone(),
             seed: config.run.seed,
+            unfinished: heard.unfinished(),
         },
         ratings: all()
             .map(|(judge, contestant, rated)| ratings(judge, contestant, rated))
             .collect(),
-        agreements: between(&names, |one, other| {
+        agreements: between(names, |one, other| {
             let both = rated[one].iter().zip(&rated[other]);
             let both = both.flat_map(|(one, other)| both_ratings(one, other));
             Agreement::of(&both.collect::<Vec<_>>())
@@ -79,13 +80,13 @@ pub(super) fn run(
     let lines = all().flat_map(|(judge, contestant, rated)| lines(judge, contestant, rated));
     write_lines(&bench.folder().join(RATINGS), lines)?;
     write(&bench.folder().join(RATED), &numbers)?;
-    for (name, rated) in names.iter().zip(&rated) {
+    for (name, rated) in names.iter().zip(rated) {
         let ratings = rated.iter().flatten().map(|rated| &rated.rating);
         bench.warn_of(name, ratings.filter_map(|rating| rating.as_ref().err()));
     }
-    let text = told_judged::rated(&numbers, bench.folder(), &statistics, terminal.json);
+    let text = told_judged::rated(&numbers, bench.folder(), &heard.statistics, terminal.json);
     terminal.print(&text)?;
-    Ok(Outcome::Done)
+    heard.end()
 }
 
 /// What was said of every answer.
