@@ -25,7 +25,7 @@ const PACKED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// What is told some records, each with its number.
-type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
+pub(crate) type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
 
 /// A record as it was read.
 pub(crate) enum Record {
@@ -42,9 +42,6 @@ impl Record {
         }
     }
 }
-
-/// Who is given some records, each with its place.
-pub(crate) type Take<'t> = &'t mut dyn FnMut(&[(u32, Record)]);
 
 /// Hands over the records of a file, each with its line, its row or its place among the values, from 1.
 ///
