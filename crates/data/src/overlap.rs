@@ -240,7 +240,7 @@ mod tests {
         assert!(
             matches!(
                 &found.unread[..],
-                [Error::NoText { .. }, Error::Read { .. }, Error::NoText { .. }]
+                [Error::NoText { .. }, Error::NoFile { .. }, Error::NoText { .. }]
             ),
             "{found:?}"
         );
