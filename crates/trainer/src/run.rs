@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::Problems;
 use crate::{Error, Result};
 
+/// The file of a run whose newest step has yet to be measured (see `train::unmeasured`).
+pub(crate) const UNMEASURED: &str = "unmeasured.json";
+
 /// `[run]`: where a run is written, and its seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

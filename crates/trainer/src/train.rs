@@ -31,7 +31,6 @@ use crate::step::{Accumulated, Aim, accumulate};
 use crate::writer::{Contents, Writer};
 use crate::{Error, Result};
 
-pub(crate) use unmeasured::UNMEASURED;
 use unmeasured::Unmeasured;
 
 /// What a running loop holds.

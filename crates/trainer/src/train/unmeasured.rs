@@ -14,10 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::Loop;
 use crate::event::{Evaluator, Event, When};
 use crate::metrics::{Line, Named};
+use crate::run::UNMEASURED;
 use crate::{Error, Result};
-
-/// The file's name in the run folder.
-pub(crate) const UNMEASURED: &str = "unmeasured.json";
 
 /// The newest step of a run whose evaluation was stopped, or has failed.
 #[derive(Deserialize, Serialize)]
